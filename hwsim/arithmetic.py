@@ -1,0 +1,123 @@
+"""The exact integer semantics every circuit is held against: sum exactly, then fit once.
+
+All values are int64 arrays; nothing here is a float except where a float64 product is proved exact.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.formats import Int, IntArray, Overflow, Rounding
+
+_EXACT_FLOAT64 = 1 << 53
+
+
+def fit(values: IntArray, target: Int, overflow: Overflow) -> IntArray:
+    """Return ``values`` wrapped modulo 2^bits or saturated into ``target`` (at most 63 bits).
+
+    >>> fit(np.array([130, -129]), Int(8), Overflow.WRAP).tolist()
+    [-126, 127]
+    >>> fit(np.array([130, -129]), Int(8), Overflow.SATURATE).tolist()
+    [127, -128]
+    """
+    if overflow is Overflow.SATURATE:
+        return np.clip(values, target.minimum, target.maximum)
+    return target.decode(np.asarray(values, np.int64) & ((1 << target.bits) - 1))
+
+
+def shift_right(values: IntArray, shift: IntArray | int, rounding: Rounding) -> IntArray:
+    """Return ``values / 2^shift`` rounded once; ``shift`` is 0 to 62.
+
+    >>> [int(shift_right(np.array(5), 1, mode)) for mode in Rounding]
+    [2, 3, 2]
+    """
+    values, shift = np.asarray(values, np.int64), np.asarray(shift, np.int64)
+    quotient = values >> shift
+    if rounding is Rounding.FLOOR:
+        return quotient
+    doubled = (values - (quotient << shift)) * 2
+    unit = np.int64(1) << shift
+    up = doubled >= unit
+    if rounding is Rounding.HALF_EVEN:
+        up &= (doubled != unit) | ((quotient & 1) == 1)
+    # A shift by zero drops nothing: the remainder is 0 and 0 >= 1 is false, so it never rounds up.
+    return quotient + up
+
+
+def requantize(
+    accumulator: IntArray,
+    multiplier: IntArray,
+    bias: IntArray,
+    shift: IntArray,
+    rounding: Rounding,
+    output: Int,
+) -> IntArray:
+    """Return ``clamp(round((accumulator * multiplier + bias) / 2^shift))`` in ``output``; one rounding.
+
+    The arguments broadcast. The exact intermediate must stay below 2^62 in magnitude, which holds for
+    accumulators up to 32 bits, multipliers up to 16 and biases up to 49.
+    """
+    exact = np.asarray(accumulator, np.int64) * multiplier + bias
+    return fit(shift_right(exact, shift, rounding), output, Overflow.SATURATE)
+
+
+class Sums(NamedTuple):
+    """Accumulators after the last product, and which of them left their range on the way."""
+
+    values: IntArray
+    overflowed: npt.NDArray[np.bool_]
+
+
+def _exact_matmul(a: npt.NDArray[np.float64], w: npt.NDArray[np.float64]) -> IntArray:
+    product: IntArray = (a @ w).astype(np.int64)
+    return product
+
+
+def dot(activations: IntArray, weights: IntArray, accumulator: Int, overflow: Overflow) -> Sums:
+    """Sum ``activations[m, k] * weights[k, n]`` over k in ascending order, fitting after every addition.
+
+    Returns values [m, n] and, for each, whether any of its k additions left the accumulator's range.
+    With WRAP the value is the exact sum, fitted once; with SATURATE the order of k is part of the result.
+
+    Where the positive and the negative products of one sum each stay in range, no prefix of it can
+    leave: those sums are exact matrix products. Only the others walk through k one by one.
+    """
+    reach = int(np.abs(activations).max(initial=0)) * int(np.abs(weights).sum(axis=0).max(initial=0))
+    if reach >= _EXACT_FLOAT64:
+        raise OverflowError(
+            f"a sum of products can reach {reach}, beyond the 2^53 that float64 holds exactly"
+        )
+    a, w = activations.astype(np.float64), weights.astype(np.float64)
+    exact = _exact_matmul(a, w)
+    values = fit(exact, accumulator, overflow)
+    overflowed = np.zeros(exact.shape, np.bool_)
+    if reach <= accumulator.maximum:
+        return Sums(values, overflowed)
+    # |a| @ |w| is the sum of the positive products plus that of the negated negative ones.
+    magnitude = _exact_matmul(np.abs(a), np.abs(w))
+    rises = (magnitude + exact) // 2 > accumulator.maximum
+    falls = (magnitude - exact) // 2 > -accumulator.minimum
+    rows, columns = np.nonzero(rises | falls)
+    for start in range(0, rows.size, _CHUNK):
+        m, n = rows[start : start + _CHUNK], columns[start : start + _CHUNK]
+        values[m, n], overflowed[m, n] = _walk(activations, weights, m, n, accumulator, overflow)
+    return Sums(values, overflowed)
+
+
+_CHUNK = 1 << 16
+
+
+def _walk(
+    activations: IntArray, weights: IntArray, m: IntArray, n: IntArray, accumulator: Int, overflow: Overflow
+) -> Sums:
+    running = np.zeros(m.size, np.int64)
+    overflowed = np.zeros(m.size, np.bool_)
+    columns, rows = np.ascontiguousarray(activations.T), np.ascontiguousarray(weights)
+    for a, w in zip(columns, rows, strict=True):
+        exact = running + a[m] * w[n]
+        running = fit(exact, accumulator, overflow)
+        overflowed |= running != exact
+    return Sums(running, overflowed)

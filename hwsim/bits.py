@@ -1,0 +1,162 @@
+"""The bit configuration: the contract between quantization, datapath and cost.
+
+One :class:`LayerBits` per layer with weights. Its text is ``int4*uint8/int16`` (weight, activation and
+accumulator formats), with ``/saturate`` behind it where the accumulator does not wrap. The shorthand
+``w4a8/int16`` (``p4a8/int16`` for power-of-two weights) leaves the activation's sign to the tensor.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from hwsim.errors import HwsimError
+from hwsim.formats import Format, Int, Overflow, PowerOfTwo, parse_format, parse_int
+
+_SHORTHAND = re.compile(r"([wp])(\d{1,2})([aus])(\d{1,2})", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class LayerBits:
+    """Formats of one layer's weights, input activations and accumulator, and what an overflow does.
+
+    >>> str(LayerBits.parse("w4a8/int16/saturate", signed=False))
+    'int4*uint8/int16/saturate'
+    """
+
+    weight: Format
+    activation: Int
+    accumulator: Int
+    overflow: Overflow = Overflow.WRAP
+
+    def __post_init__(self) -> None:
+        _within("weight", self.weight, 2, 8)
+        _within("activation", self.activation, 2, 8)
+        _within("accumulator", self.accumulator, 8, 32)
+        if not self.weight.signed:
+            raise HwsimError(f"weights are signed, not {self.weight}; write int{self.weight.bits}")
+        if not self.accumulator.signed:
+            raise HwsimError(
+                f"accumulators are signed, not {self.accumulator}; write int{self.accumulator.bits}"
+            )
+
+    def __str__(self) -> str:
+        tail = "" if self.overflow is Overflow.WRAP else f"/{self.overflow}"
+        return f"{self.weight}*{self.activation}/{self.accumulator}{tail}"
+
+    @classmethod
+    def parse(cls, text: str, signed: bool) -> LayerBits:
+        """Return the bits a text or shorthand names; ``signed`` says whether the layer's input can be negative.
+
+        An unsigned activation on an input that can be negative is refused.
+        """
+        operands, *rest = text.split("/")
+        match = _SHORTHAND.fullmatch(operands)
+        if match is not None:
+            weight: Format = (PowerOfTwo if match[1] == "p" else Int)(int(match[2]))
+            activation = Int(int(match[4]), signed=match[3] == "s" or (match[3] == "a" and signed))
+        elif operands.count("*") == 1:
+            weight_text, activation_text = operands.split("*")
+            weight, activation = parse_format(weight_text), parse_int(activation_text)
+        else:
+            raise HwsimError(
+                f'bits "{text}" are not understood; write w4a8/int16, p4a8/int16 or int4*uint8/int16/saturate'
+            )
+        if signed and not activation.signed:
+            raise HwsimError(
+                f'bits "{text}": the input can be negative, which {activation} cannot hold; write int{activation.bits}'
+            )
+        if len(rest) > 2:
+            raise HwsimError(
+                f'bits "{text}" have more than an accumulator and an overflow; write w4a8/int16/saturate'
+            )
+        accumulator = parse_int(rest[0]) if rest else Int(32)
+        return cls(
+            weight, activation, accumulator, parse_overflow(rest[1]) if len(rest) == 2 else Overflow.WRAP
+        )
+
+
+def parse_overflow(text: str) -> Overflow:
+    """Return the overflow mode a text names."""
+    try:
+        return Overflow(text)
+    except ValueError:
+        raise HwsimError(f'unknown overflow "{text}"; write wrap or saturate') from None
+
+
+def _within(what: str, value: Format, low: int, high: int) -> None:
+    if not low <= value.bits <= high:
+        raise HwsimError(
+            f"{what} width {value.bits} of {value} is out of range; {what}s have {low} to {high} bits"
+        )
+
+
+@dataclass(frozen=True)
+class BitConfig(Mapping[str, LayerBits]):
+    """The bits of every layer with weights, in network order."""
+
+    items_: tuple[tuple[str, LayerBits], ...]
+
+    def __getitem__(self, name: str) -> LayerBits:
+        return dict(self.items_)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.items_)
+
+    def __len__(self) -> int:
+        return len(self.items_)
+
+    def to_toml(self) -> str:
+        """Return the file form: one line per layer under ``[layers]``."""
+        lines = [f'{_quoted(name)} = "{bits}"' for name, bits in self.items_]
+        return "\n".join(["[layers]", *lines, ""])
+
+
+def read_bits(text: str, layers: Mapping[str, bool]) -> BitConfig:
+    """Return the configuration that a TOML text (or one shorthand for all layers) gives ``layers``.
+
+    ``layers`` maps each layer with weights to whether its input can be negative. A layer that is missing
+    or unknown is refused. In the file, ``default = "w8a8/int32"`` above ``[layers]`` serves the rest.
+    """
+    if "=" not in text and "\n" not in text:
+        return bit_config((name, LayerBits.parse(text, signed)) for name, signed in layers.items())
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise HwsimError(f"the bit configuration is no TOML: {error}") from None
+    given = document.get("layers", {})
+    default = document.get("default")
+    wrong = set(document) - {"layers", "default"}
+    if wrong or not isinstance(given, dict):
+        raise HwsimError(
+            f'the bit configuration holds "{min(wrong, default="layers")}"; it takes default and a [layers] table'
+        )
+    for name in given:
+        if name not in layers:
+            raise HwsimError(
+                f'the bit configuration names layer "{name}"; the network has {", ".join(layers)}'
+            )
+    chosen: list[tuple[str, LayerBits]] = []
+    for name, signed in layers.items():
+        bits = given.get(name, default)
+        if not isinstance(bits, str):
+            raise HwsimError(
+                f'the bit configuration gives layer "{name}" no bits; add a line {_quoted(name)} = "w8a8/int32"'
+            )
+        chosen.append((name, LayerBits.parse(bits, signed)))
+    return bit_config(chosen)
+
+
+def bit_config(items: Iterable[tuple[str, LayerBits]]) -> BitConfig:
+    """Return a configuration of (layer name, bits) pairs."""
+    return BitConfig(tuple(items))
+
+
+def _quoted(name: str) -> str:
+    """Return a TOML key for any layer name."""
+    escaped = "".join(
+        f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else "\\" + c if c in '"\\' else c for c in name
+    )
+    return f'"{escaped}"'

@@ -1,0 +1,95 @@
+"""What a datapath is: one frozen spec that gives both the arithmetic and the circuit.
+
+A datapath names its input ports, its registers and its output ports with their formats. ``compute`` is its
+exact integer meaning for one clock cycle; ``connect`` is the same cycle as a function from wires to wires.
+:func:`elaborate` is the only place where PyRTL inputs, outputs and registers are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import pyrtl
+
+from hwsim.formats import Format, Int, IntArray
+
+
+@dataclass(frozen=True)
+class Register:
+    """A register's format and its value after reset."""
+
+    format: Int
+    reset: int = 0
+
+
+class Datapath(Protocol):
+    """One clocked or combinational circuit and its arithmetic.
+
+    Port and register names are lower-case identifiers chosen by the datapath's author. A datapath is a
+    frozen dataclass, so that it is equal, hashable and printable by its parameters.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, Format]:
+        """Input ports."""
+
+    @property
+    def registers(self) -> Mapping[str, Register]:
+        """State; every register is also visible as an output port of its name. Empty if combinational."""
+
+    @property
+    def outputs(self) -> Mapping[str, Int]:
+        """Combinational output ports besides the registers; may be empty."""
+
+    def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        """Return outputs and next register values from the values of inputs and registers (broadcastable)."""
+
+    def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
+        """Return the wires of outputs and next register values from those of inputs and registers.
+
+        Wires carry the bit patterns of the ports' formats (``Format.encode``); a returned wire has exactly
+        its port's width.
+        """
+
+
+def describe(datapath: Datapath) -> str:
+    """Return a datapath's name and parameters as one line: ``Mac(weight=int4, activation=uint8, ...)``."""
+    parameters = fields(datapath)  # type: ignore[arg-type]
+    return (
+        f"{type(datapath).__name__}({', '.join(f'{f.name}={getattr(datapath, f.name)}' for f in parameters)})"
+    )
+
+
+def elaborate(datapath: Datapath, *, cut_registers: bool = False) -> pyrtl.Block:
+    """Return a datapath's netlist in a block of its own.
+
+    Each input port is an Input of its name; each output port and each register's value an Output of its
+    name. With ``cut_registers`` the block is combinational, one step of the same logic: a register's value
+    is an Input of its name and its next value an Output ``next_<name>``. The global working block stays as
+    it was.
+    """
+    block = pyrtl.Block()
+    with pyrtl.set_working_block(block, no_sanity_check=True):
+        wires: dict[str, pyrtl.WireVector] = {
+            name: pyrtl.Input(form.bits, name) for name, form in datapath.inputs.items()
+        }
+        for name, register in datapath.registers.items():
+            bits = register.format.bits
+            if cut_registers:
+                wires[name] = pyrtl.Input(bits, name)
+            else:
+                reset = int(register.format.encode(register.reset))  # type: ignore[arg-type]
+                wires[name] = pyrtl.Register(bits, f"{name}_register", reset_value=reset)
+        results = datapath.connect(wires)
+        for name, register in datapath.registers.items():
+            if cut_registers:
+                pyrtl.Output(register.format.bits, f"next_{name}").__ilshift__(results[name])
+            else:
+                wires[name].next <<= results[name]
+                pyrtl.Output(register.format.bits, name).__ilshift__(wires[name])
+        for name, form in datapath.outputs.items():
+            pyrtl.Output(form.bits, name).__ilshift__(results[name])
+        block.sanity_check()
+    return block

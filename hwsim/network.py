@@ -1,0 +1,335 @@
+"""Float and integer networks as plain data, and the integer network's file.
+
+The file is safetensors with a JSON header under the key ``hwsim``: names never become paths, and nothing
+in it is executed. Tensors are named by layer index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from hwsim import files
+from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.errors import HwsimError
+from hwsim.formats import Int, IntArray, Overflow, Rounding, parse_format, parse_int
+from hwsim.layers import INPUT, Clip, Layer, Relu, Shape, layer_from_json
+
+FloatArray = npt.NDArray[np.float64]
+Images = npt.NDArray[np.uint8]
+"""Images as stored: uint8 [images, height, width, channels]."""
+
+FILE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """x = (pixel / div - mean) / std per channel, from uint8 pixels."""
+
+    div: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        numbers = (self.div, *self.mean, *self.std)
+        if not all(math.isfinite(x) for x in numbers) or self.div <= 0 or min(self.std, default=1.0) <= 0:
+            raise HwsimError(f"preprocessing needs finite numbers with div and std above 0, not {self}")
+
+    def values(self) -> FloatArray:
+        """Return x for every pixel value, [channels, 256]."""
+        pixels = np.arange(256, dtype=np.float64)
+        mean, std = np.array(self.mean)[:, None], np.array(self.std)[:, None]
+        table: FloatArray = (pixels / self.div - mean) / std
+        return table
+
+    def apply(self, images: Images) -> FloatArray:
+        """Return images as float64 [images, channels, height, width]."""
+        return look_up(self.values(), images)
+
+
+def look_up(table: npt.NDArray[Any], images: Images) -> npt.NDArray[Any]:
+    """Return ``table[channel, pixel]`` of images [n, h, w, channels] as [n, channels, h, w]."""
+    planes = np.moveaxis(images, 3, 1)
+    return table[np.arange(table.shape[0])[:, None, None], planes]
+
+
+@dataclass(frozen=True, eq=False)
+class FloatNetwork:
+    """A trained network: layers in topological order and float64 parameters.
+
+    Parameters are named ``layer.weight``, ``layer.bias`` and, for batch norm, ``layer.weight`` (gamma),
+    ``layer.bias`` (beta), ``layer.running_mean`` and ``layer.running_var``. The output is the last layer.
+    ``data`` names the data set whose splits belong to the network, "" if none.
+    """
+
+    name: str
+    input_shape: Shape
+    preprocessing: Preprocessing
+    layers: tuple[Layer, ...]
+    parameters: Mapping[str, FloatArray]
+    data: str = ""
+
+    def consumers(self, tensor: str) -> list[Layer]:
+        """Return the layers that read a tensor, in network order."""
+        return [layer for layer in self.layers if tensor in layer.inputs]
+
+    def digest(self) -> str:
+        """Return the SHA-256 of structure and parameters, in hexadecimal."""
+        structure = [
+            self.name,
+            list(self.input_shape),
+            asdict(self.preprocessing),
+            [layer.to_json() for layer in self.layers],
+        ]
+        digest = hashlib.sha256(json.dumps(structure).encode())
+        for name in sorted(self.parameters):
+            array = np.ascontiguousarray(self.parameters[name], "<f8")
+            digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def signed_inputs(self) -> dict[str, bool]:
+        """Return, for each layer with weights, whether its input can be negative."""
+        signed = signed_tensors(self.layers, bool((self.preprocessing.values() < 0).any()))
+        return {layer.name: signed[layer.inputs[0]] for layer in self.layers if layer.has_weights}
+
+
+def signed_tensors(layers: tuple[Layer, ...], signed_input: bool) -> dict[str, bool]:
+    """Return whether each tensor can hold negative values, from the operators alone."""
+    signed = {INPUT: signed_input}
+    for layer in layers:
+        match layer.operator:
+            case Relu():
+                signed[layer.name] = False
+            case Clip(low, _):
+                signed[layer.name] = low < 0 and signed[layer.inputs[0]]
+            case _ if layer.has_weights or layer.kind == "batch_norm":
+                signed[layer.name] = True
+            case _:
+                signed[layer.name] = any(signed[name] for name in layer.inputs)
+    return signed
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerLayer:
+    """One layer of an integer network: operator, formats, integer weights and requantisation constants.
+
+    ``output`` and ``scale`` describe the output tensor: real value = integer * scale. A layer that
+    computes (convolution, linear, add, average_pool, rescale) ends in
+    ``clamp(round((sum(x_i * multiplier_i) + bias) / 2^shift))``; ``multiplier`` is int64 [outputs] per
+    output channel ([2] per operand for an add, [1] for a pool or rescale), ``bias`` and ``shift`` alike
+    ([1] for add, pool and rescale). max_pool, concatenate, flatten, slice and pad_channels only move or
+    compare integers: their constants are empty.
+    """
+
+    layer: Layer
+    output: Int
+    scale: float
+    bits: LayerBits | None = None
+    weight: IntArray | None = None
+    multiplier: IntArray | None = None
+    bias: IntArray | None = None
+    shift: IntArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedNetwork:
+    """A network of integers only: what the circuits run.
+
+    ``input_table`` int64 [channels, 256] maps a uint8 pixel to the integer of format ``input``; that is
+    the whole of the input's quantization. ``rounding`` is that of every requantiser.
+    """
+
+    name: str
+    input_shape: Shape
+    input: Int
+    input_scale: float
+    input_table: IntArray
+    layers: tuple[IntegerLayer, ...]
+    rounding: Rounding = Rounding.HALF_UP
+    data: str = ""
+    source: str = ""
+    """Where it came from: the float network's digest and the quantizer's settings, as text."""
+
+    @property
+    def bits(self) -> BitConfig:
+        return bit_config((item.layer.name, item.bits) for item in self.layers if item.bits is not None)
+
+    def formats(self) -> dict[str, Int]:
+        """Return the integer format of every tensor by name."""
+        return {INPUT: self.input} | {item.layer.name: item.output for item in self.layers}
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file form, in hexadecimal."""
+        return hashlib.sha256(to_bytes(self)).hexdigest()
+
+
+_ARRAYS = ("weight", "multiplier", "bias", "shift")
+
+
+def to_bytes(network: QuantizedNetwork) -> bytes:
+    """Return the file form; deterministic."""
+    tensors: dict[str, npt.NDArray[Any]] = {"input_table": network.input_table}
+    rows = []
+    for index, item in enumerate(network.layers):
+        bits = item.bits
+        rows.append(
+            {
+                "layer": item.layer.to_json(),
+                "output": str(item.output),
+                "scale": item.scale,
+                "bits": None
+                if bits is None
+                else [str(bits.weight), str(bits.activation), str(bits.accumulator), str(bits.overflow)],
+            }
+        )
+        for field in _ARRAYS:
+            array = getattr(item, field)
+            if array is not None:
+                tensors[f"{index}.{field}"] = np.ascontiguousarray(array, np.int64)
+    header = {
+        "version": FILE_VERSION,
+        "name": network.name,
+        "input_shape": list(network.input_shape),
+        "input": str(network.input),
+        "input_scale": network.input_scale,
+        "rounding": str(network.rounding),
+        "data": network.data,
+        "source": network.source,
+        "layers": rows,
+    }
+    return safetensors.numpy.save(tensors, metadata={"hwsim": json.dumps(header)})
+
+
+def save(network: QuantizedNetwork, path: Path) -> None:
+    """Write an integer network, whole or not at all."""
+    files.write(path, to_bytes(network))
+
+
+def load(path: Path) -> QuantizedNetwork:
+    """Return the integer network of a file.
+
+    Raises :class:`HwsimError` where the file is damaged, of another version, or contradicts itself
+    (a shape, a value outside its format, a tensor that is missing).
+    """
+    content = files.read(path, "network file")
+    try:
+        tensors = safetensors.numpy.load(content)
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["hwsim"])
+        if header["version"] != FILE_VERSION:
+            raise HwsimError(f"its version is {header['version']}, this hwsim reads {FILE_VERSION}")
+        network = QuantizedNetwork(
+            name=str(header["name"]),
+            input_shape=tuple(header["input_shape"]),
+            input=parse_int(header["input"]),
+            input_scale=float(header["input_scale"]),
+            input_table=tensors["input_table"],
+            layers=tuple(_layer_from_json(index, row, tensors) for index, row in enumerate(header["layers"])),
+            rounding=Rounding(header["rounding"]),
+            data=str(header["data"]),
+            source=str(header["source"]),
+        )
+        _check(network)
+    except HwsimError as error:
+        raise HwsimError(f'cannot use the network file "{path}": {error}') from None
+    except (
+        safetensors.SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise HwsimError(
+            f'"{path}" is no network file of hwsim or is damaged ({type(error).__name__}); write it again with hwsim quantize'
+        ) from None
+    return network
+
+
+def _layer_from_json(
+    index: int, row: dict[str, Any], tensors: Mapping[str, npt.NDArray[Any]]
+) -> IntegerLayer:
+    bits = row["bits"]
+    if bits is not None:
+        weight, activation, accumulator, overflow = bits
+        bits = LayerBits(
+            parse_format(weight), parse_int(activation), parse_int(accumulator), Overflow(overflow)
+        )
+    return IntegerLayer(
+        layer_from_json(row["layer"]),
+        parse_int(row["output"]),
+        float(row["scale"]),
+        bits,
+        *(tensors.get(f"{index}.{field}") for field in _ARRAYS),
+    )
+
+
+def _check(network: QuantizedNetwork) -> None:
+    """Refuse a network whose parts contradict each other; what passes can be run without a range check."""
+    shapes: dict[str, Shape] = {INPUT: network.input_shape}
+    formats = network.formats()
+    _check_array("input_table", network.input_table, (network.input_shape[0], 256))
+    network.input.encode(network.input_table)
+    for item in network.layers:
+        layer = item.layer
+        if not isinstance(layer.name, str) or layer.name in shapes:
+            raise HwsimError(f'two layers are named "{layer.name}"')
+        if not all(name in shapes for name in layer.inputs) or [shapes[n] for n in layer.inputs] != list(
+            layer.input_shapes
+        ):
+            raise HwsimError(f'layer "{layer.name}" reads tensors that are missing or of another shape')
+        shapes[layer.name] = layer.output_shape
+        if not (math.isfinite(item.scale) and item.scale > 0):
+            raise HwsimError(f'layer "{layer.name}" has scale {item.scale}')
+        if layer.has_weights:
+            if item.bits is None or item.bits.activation != formats[layer.inputs[0]]:
+                raise HwsimError(
+                    f'layer "{layer.name}" has no bits or another activation format than its input'
+                )
+            _check_array("weight", item.weight, layer.weight_shape)
+            assert item.weight is not None
+            item.bits.weight.encode(item.weight)
+        elif layer.kind in ("relu", "clip", "batch_norm"):
+            raise HwsimError(
+                f'layer "{layer.name}" is a {layer.kind}, which an integer network does not hold'
+            )
+        counts = requantizer_counts(layer)
+        for field, count in zip(("multiplier", "bias", "shift"), counts, strict=True):
+            _check_array(field, getattr(item, field), (count,) if count else None)
+        if counts[0]:
+            assert item.multiplier is not None and item.bias is not None and item.shift is not None
+            MULTIPLIER.encode(item.multiplier)
+            BIAS.encode(item.bias)
+            SHIFT.encode(item.shift)
+
+
+MULTIPLIER = Int(16, signed=False)
+BIAS = Int(48)
+SHIFT = Int(6, signed=False)
+"""Formats of a requantiser's constants."""
+
+
+def requantizer_counts(layer: Layer) -> tuple[int, int, int]:
+    """Return how many multipliers, biases and shifts a layer has; zeros where it has no requantiser."""
+    if layer.has_weights:
+        return (layer.output_shape[0],) * 3
+    if layer.kind == "add":
+        return (2, 1, 1)
+    return (1, 1, 1) if layer.kind in ("average_pool", "rescale") else (0, 0, 0)
+
+
+def _check_array(what: str, array: Any, shape: tuple[int, ...] | None) -> None:
+    if (array is None) != (shape is None):
+        raise HwsimError(f"the {what} is {'missing' if array is None else 'not wanted'}")
+    if array is not None and (array.dtype != np.int64 or array.shape != shape):
+        raise HwsimError(f"the {what} is {array.dtype} {array.shape}, not int64 {shape}")

@@ -71,53 +71,52 @@ class Sums(NamedTuple):
     overflowed: npt.NDArray[np.bool_]
 
 
-def _exact_matmul(a: npt.NDArray[np.float64], w: npt.NDArray[np.float64]) -> IntArray:
-    product: IntArray = (a @ w).astype(np.int64)
-    return product
-
-
 def dot(activations: IntArray, weights: IntArray, accumulator: Int, overflow: Overflow) -> Sums:
-    """Sum ``activations[m, k] * weights[k, n]`` over k in ascending order, fitting after every addition.
+    """Sum ``activations[..., m, k] * weights[..., k, n]`` over k in ascending order, fitting after every addition.
 
-    Returns values [m, n] and, for each, whether any of its k additions left the accumulator's range.
-    With WRAP the value is the exact sum, fitted once; with SATURATE the order of k is part of the result.
+    Leading axes (groups) are equal in both. Returns values [..., m, n] and, for each, whether any of its
+    k additions left the accumulator's range. With WRAP the value is the exact sum, fitted once; with
+    SATURATE the order of k is part of the result.
 
     Where the positive and the negative products of one sum each stay in range, no prefix of it can
     leave: those sums are exact matrix products. Only the others walk through k one by one.
     """
-    reach = int(np.abs(activations).max(initial=0)) * int(np.abs(weights).sum(axis=0).max(initial=0))
-    if reach >= _EXACT_FLOAT64:
+    reach = int(np.abs(activations).max(initial=0)) * int(np.abs(weights).sum(axis=-2).max(initial=0))
+    if reach > _EXACT_FLOAT64:
         raise OverflowError(
             f"a sum of products can reach {reach}, beyond the 2^53 that float64 holds exactly"
         )
     a, w = activations.astype(np.float64), weights.astype(np.float64)
-    exact = _exact_matmul(a, w)
+    exact = (a @ w).astype(np.int64)
     values = fit(exact, accumulator, overflow)
     overflowed = np.zeros(exact.shape, np.bool_)
-    if reach <= accumulator.maximum:
-        return Sums(values, overflowed)
-    # |a| @ |w| is the sum of the positive products plus that of the negated negative ones.
-    magnitude = _exact_matmul(np.abs(a), np.abs(w))
-    rises = (magnitude + exact) // 2 > accumulator.maximum
-    falls = (magnitude - exact) // 2 > -accumulator.minimum
-    rows, columns = np.nonzero(rises | falls)
-    for start in range(0, rows.size, _CHUNK):
-        m, n = rows[start : start + _CHUNK], columns[start : start + _CHUNK]
-        values[m, n], overflowed[m, n] = _walk(activations, weights, m, n, accumulator, overflow)
+    if reach > accumulator.maximum:
+        # |a| @ |w| is the sum of the positive products plus that of the negated negative ones.
+        magnitude = (np.abs(a, out=a) @ np.abs(w)).astype(np.int64)
+        suspect = (magnitude + exact) // 2 > accumulator.maximum
+        suspect |= (magnitude - exact) // 2 > -accumulator.minimum
+        places = np.nonzero(suspect)
+        values[places], overflowed[places] = _walk(activations, weights, places, accumulator, overflow)
     return Sums(values, overflowed)
 
 
-_CHUNK = 1 << 16
-
-
 def _walk(
-    activations: IntArray, weights: IntArray, m: IntArray, n: IntArray, accumulator: Int, overflow: Overflow
+    activations: IntArray,
+    weights: IntArray,
+    places: tuple[IntArray, ...],
+    accumulator: Int,
+    overflow: Overflow,
 ) -> Sums:
+    """Accumulate the sums at ``places`` (indices into [..., m, n]) term by term."""
+    *groups, m, n = places
     running = np.zeros(m.size, np.int64)
     overflowed = np.zeros(m.size, np.bool_)
-    columns, rows = np.ascontiguousarray(activations.T), np.ascontiguousarray(weights)
-    for a, w in zip(columns, rows, strict=True):
-        exact = running + a[m] * w[n]
+    if not m.size:
+        return Sums(running, overflowed)
+    columns = np.ascontiguousarray(np.moveaxis(activations, -1, 0))
+    rows = np.ascontiguousarray(np.moveaxis(weights, -2, 0))
+    for column, row in zip(columns, rows, strict=True):
+        exact = running + column[(*groups, m)] * row[(*groups, n)]
         running = fit(exact, accumulator, overflow)
         overflowed |= running != exact
     return Sums(running, overflowed)

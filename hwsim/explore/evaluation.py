@@ -1,0 +1,228 @@
+"""One result row: a design point and everything measured at it; and the metrics read from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hwsim.simulate.inference import wilson
+
+EVALUATOR_VERSION = 1
+"""Raised whenever a measured value of an unchanged design point would change: old results are then not reused."""
+
+
+@dataclass(frozen=True)
+class DesignPoint:
+    """One choice in a study's space: each layer's bits, the datapath that runs them and the quantizer.
+
+    ``bits`` holds (layer name, LayerBits text) in network order; ``quantizer`` is the text of the
+    quantizer's settings.
+    """
+
+    bits: tuple[tuple[str, str], ...]
+    datapath: str
+    quantizer: str
+
+    def key(self) -> str:
+        """Return 16 hexadecimal digits that identify the point, equal on every machine."""
+        return hashlib.blake2b(json.dumps(asdict(self)).encode(), digest_size=8).hexdigest()
+
+    def label(self) -> str:
+        """Return the point in a few words: the bits if all layers agree, else how many layers have which."""
+        counts: dict[str, int] = {}
+        for _, bits in self.bits:
+            counts[bits] = counts.get(bits, 0) + 1
+        parts = [text if count == len(self.bits) else f"{count}x {text}" for text, count in counts.items()]
+        return f"{', '.join(parts)}; {self.datapath}; {self.quantizer}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """``count`` copies of one circuit in one layer; ``part`` is mac, requantize, add, max_pool or average_pool."""
+
+    part: str
+    circuit: str
+    count: int
+    nand2_equivalents: float
+    flip_flops: int
+    area_um2: float
+    critical_path_ps: float | None
+    equivalent: bool
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """What one layer of the integer network costs per image, and what its accumulators did on the split.
+
+    Sizes are bytes per image (``file_bytes``: of the compressed weight file). ``overflowed`` counts sums
+    that left the accumulator's range on the way, of ``sums``.
+    """
+
+    name: str
+    kind: str
+    bits: str
+    output: str
+    macs: int
+    weights: int
+    parts: tuple[Part, ...]
+    weight_bytes: int
+    input_bytes: int
+    output_bytes: int
+    file_bytes: int
+    sums: int
+    overflowed: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A design point with everything measured at it; the order of evaluation is ``index``."""
+
+    index: int
+    point: DesignPoint
+    correct: int
+    images: int
+    float_correct: int
+    float32_bytes: int
+    file_bytes: int
+    images_per_second: float
+    layers: tuple[LayerResult, ...]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the accuracy in percent."""
+        return wilson(self.correct, self.images)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluation_from_json(fields: Mapping[str, Any]) -> Evaluation:
+    """Return the evaluation that :meth:`Evaluation.to_json` wrote."""
+    point = DesignPoint(tuple((n, b) for n, b in fields["point"]["bits"]), *_rest(fields["point"], "bits"))
+    layers = tuple(
+        LayerResult(**{**layer, "parts": tuple(Part(**part) for part in layer["parts"])})
+        for layer in fields["layers"]
+    )
+    return Evaluation(**{**fields, "point": point, "layers": layers})
+
+
+def _rest(fields: Mapping[str, Any], but: str) -> list[Any]:
+    return [fields[f.name] for f in dataclasses.fields(DesignPoint) if f.name != but]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of an evaluation: its name, unit, whether "lower" or "higher" is better, and how it is read."""
+
+    name: str
+    unit: str
+    better: str
+    of: Callable[[Evaluation], float]
+    title: str
+
+    def cost(self, evaluation: Evaluation) -> float:
+        """Return the figure with lower always better: what searches and fronts compare."""
+        value = self.of(evaluation)
+        return value if self.better == "lower" else -value
+
+
+def _gates(evaluation: Evaluation) -> float:
+    return sum(part.count * part.nand2_equivalents for layer in evaluation.layers for part in layer.parts)
+
+
+def _flip_flops(evaluation: Evaluation) -> float:
+    return sum(part.count * part.flip_flops for layer in evaluation.layers for part in layer.parts)
+
+
+def _area(evaluation: Evaluation) -> float:
+    return sum(part.count * part.area_um2 for layer in evaluation.layers for part in layer.parts) / 1e6
+
+
+def _critical_path(evaluation: Evaluation) -> float:
+    return max(
+        (part.critical_path_ps or 0.0 for layer in evaluation.layers for part in layer.parts), default=0.0
+    )
+
+
+def traffic_bytes(evaluation: Evaluation) -> int:
+    """Return the bytes read and written per image."""
+    return sum(layer.weight_bytes + layer.input_bytes + layer.output_bytes for layer in evaluation.layers)
+
+
+def _overflow_rate(evaluation: Evaluation) -> float:
+    sums = sum(layer.sums for layer in evaluation.layers)
+    return 1e6 * sum(layer.overflowed for layer in evaluation.layers) / max(sums, 1)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "accuracy_loss",
+            "points",
+            "lower",
+            lambda e: 100 * (e.float_correct - e.correct) / e.images,
+            "Top-1 accuracy lost against the float network, percentage points on the test split",
+        ),
+        Metric(
+            "gates",
+            "NAND2",
+            "lower",
+            _gates,
+            "Logic gates of all circuits, NAND2 equivalents, flip-flops included",
+        ),
+        Metric(
+            "bandwidth",
+            "MB/s",
+            "lower",
+            lambda e: traffic_bytes(e) * e.images_per_second / 1e6,
+            "Memory traffic at the study's throughput",
+        ),
+        Metric(
+            "compression_ratio",
+            "x",
+            "higher",
+            lambda e: e.float32_bytes / e.file_bytes,
+            "Float32 bytes of the parameters over the bytes of the compressed file",
+        ),
+        Metric(
+            "accuracy",
+            "%",
+            "higher",
+            lambda e: 100 * e.correct / e.images,
+            "Top-1 accuracy on the test split",
+        ),
+        Metric("flip_flops", "bits", "lower", _flip_flops, "Flip-flops of all circuits"),
+        Metric("area", "mm2", "lower", _area, "Cell area of all circuits"),
+        Metric("critical_path", "ps", "lower", _critical_path, "Slowest circuit's critical path"),
+        Metric("file_bytes", "bytes", "lower", lambda e: e.file_bytes, "Compressed file"),
+        Metric(
+            "overflow_rate", "ppm", "lower", _overflow_rate, "Sums that overflowed on the way, per million"
+        ),
+    )
+}
+
+
+def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    """Return whether costs ``first`` are nowhere higher and somewhere lower than ``second``.
+
+    >>> dominates((1, 2), (1, 3)), dominates((1, 2), (1, 2))
+    (True, False)
+    """
+    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
+
+
+def pareto_front(evaluations: list[Evaluation], objectives: tuple[str, ...]) -> list[Evaluation]:
+    """Return the evaluations no other dominates, in order; of equal costs the first one stays."""
+    costs = [tuple(METRICS[name].cost(e) for name in objectives) for e in evaluations]
+    return [
+        e
+        for i, e in enumerate(evaluations)
+        if not any(
+            dominates(other, costs[i]) or (other == costs[i] and j < i) for j, other in enumerate(costs)
+        )
+    ]

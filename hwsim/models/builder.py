@@ -1,0 +1,115 @@
+"""Layer lists written down in order: names, inputs and shapes follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.layers import INPUT, BatchNorm, Convolution, Layer, Linear, Operator, Pair, Relu, Shape
+from hwsim.network import FloatArray, FloatNetwork, Preprocessing
+
+NORM_PARAMETERS = ("weight", "bias", "running_mean", "running_var")
+
+
+class Builder:
+    """A network under construction; each method appends one layer and returns its tensor's name.
+
+    A layer reads the tensor before it unless ``inputs`` names others. A name that is taken gets ``_2``,
+    ``_3``, ... behind it.
+    """
+
+    def __init__(self, input_shape: Shape) -> None:
+        self.layers: list[Layer] = []
+        self.parameters: dict[str, FloatArray] = {}
+        self.shapes: dict[str, Shape] = {INPUT: input_shape}
+        self.last = INPUT
+
+    def add(self, name: str, operator: Operator, *inputs: str, **parameters: npt.ArrayLike) -> str:
+        """Append a layer; ``parameters`` are its arrays: weight, bias, running_mean, running_var."""
+        inputs = inputs or (self.last,)
+        name = self._free(name)
+        layer = Layer(name, operator, inputs, tuple(self.shapes[tensor] for tensor in inputs))
+        try:
+            self.shapes[name] = layer.output_shape
+        except HwsimError as error:
+            raise HwsimError(f'layer "{name}": {error}') from None
+        self.layers.append(layer)
+        for key, array in parameters.items():
+            self.parameters[f"{name}.{key}"] = np.array(array, np.float64)
+        self.last = name
+        return name
+
+    def convolution(
+        self, name: str, channels: int, kernel: int, *inputs: str, stride: int = 1, groups: int = 1
+    ) -> str:
+        """Append a square convolution whose output has the input's size over ``stride``; kernel is odd."""
+        around = kernel // 2
+        size: Pair = (kernel, kernel)
+        operator = Convolution(channels, size, (stride, stride), (around,) * 4, groups)
+        return self.add(name, operator, *inputs)
+
+    def norm(self, name: str, relu: str = "") -> str:
+        """Append a batch norm, and a ReLU of the name ``relu`` if one is given."""
+        norm = self.add(name, BatchNorm())
+        return self.add(relu, Relu()) if relu else norm
+
+    def network(self, name: str, preprocessing: Preprocessing, data: str = "") -> FloatNetwork:
+        """Return the network with the parameters given to :meth:`add`; see :func:`with_parameters`."""
+        channels = self.shapes[INPUT][0]
+        if not len(preprocessing.mean) == len(preprocessing.std) == channels:
+            raise HwsimError(
+                f"preprocessing has {len(preprocessing.mean)} means and {len(preprocessing.std)} stds"
+                f" for {channels} channels; give one of each a channel"
+            )
+        layers = tuple(self.layers)
+        check_parameters(layers, self.parameters)
+        return FloatNetwork(name, self.shapes[INPUT], preprocessing, layers, self.parameters, data)
+
+    def _free(self, name: str) -> str:
+        count, free = 1, name
+        while free in self.shapes:
+            count += 1
+            free = f"{name}_{count}"
+        return free
+
+
+def parameter_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter a layer can have; a layer with weights may go without its bias."""
+    if isinstance(layer.operator, BatchNorm):
+        return {key: layer.output_shape[:1] for key in NORM_PARAMETERS}
+    if layer.has_weights:
+        return {"weight": layer.weight_shape, "bias": layer.output_shape[:1]}
+    return {}
+
+
+def check_parameters(layers: tuple[Layer, ...], parameters: dict[str, FloatArray]) -> None:
+    """Refuse missing parameters, other shapes, and numbers that are not finite, naming layer and count."""
+    for layer in layers:
+        for key, shape in parameter_shapes(layer).items():
+            array: Any = parameters.get(f"{layer.name}.{key}")
+            if array is None:
+                if key == "bias" and layer.has_weights:
+                    continue
+                raise HwsimError(f'layer "{layer.name}" has no {key}; it needs one of shape {list(shape)}')
+            if array.shape != shape:
+                raise HwsimError(
+                    f'layer "{layer.name}" has a {key} of shape {list(array.shape)}, not {list(shape)}'
+                )
+            wrong = int(array.size - np.isfinite(array).sum())
+            if wrong:
+                raise HwsimError(
+                    f'layer "{layer.name}" has {wrong} of {array.size} values in its {key} that are NaN or'
+                    " infinite; export the network again"
+                )
+            if key == "running_var" and (array + layer.operator.epsilon <= 0).any():  # type: ignore[union-attr]
+                raise HwsimError(
+                    f'layer "{layer.name}" has a running_var of {array.min()}; a variance is not negative'
+                )
+
+
+def is_linear(layer: Layer) -> bool:
+    """Whether a layer is fully connected: its weights are stored [outputs, inputs] elsewhere."""
+    return isinstance(layer.operator, Linear)

@@ -1,0 +1,152 @@
+"""A float network executed in float64 by torch: for calibration, accuracy and training.
+
+Results depend on nothing but the network, the images and the number of torch threads, which is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from hwsim.data import Split
+from hwsim.errors import HwsimError
+from hwsim.formats import IntArray
+from hwsim.layers import (
+    INPUT,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Clip,
+    Concatenate,
+    Convolution,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool,
+    PadChannels,
+    Padding,
+    Relu,
+    Slice,
+)
+from hwsim.network import FloatArray, FloatNetwork
+
+Visit = Callable[[str, FloatArray], None]
+
+
+def tensors(network: FloatNetwork) -> dict[str, Tensor]:
+    """Return a network's parameters as float64 tensors of their own."""
+    return {name: torch.tensor(array) for name, array in network.parameters.items()}
+
+
+def propagate(
+    layers: tuple[Layer, ...], parameters: Mapping[str, Tensor], x: Tensor, training: bool = False
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor [n, channels, height, width] by name, the input first, in network order.
+
+    A tensor is let go after its last reader. In training, batch norm uses the batch's statistics and moves
+    its running ones by a tenth, in place.
+    """
+    last_reader = {name: index for index, layer in enumerate(layers) for name in layer.inputs}
+    alive = {INPUT: x}
+    yield INPUT, x
+    for index, layer in enumerate(layers):
+        output = _apply(layer, [alive[name] for name in layer.inputs], parameters, training)
+        alive[layer.name] = output
+        for name in set(layer.inputs):
+            if last_reader[name] == index:
+                del alive[name]
+        yield layer.name, output
+
+
+def run(network: FloatNetwork, x: FloatArray, visit: Visit) -> None:
+    """Call ``visit(name, values)`` for every tensor of the images ``x`` [n, c, h, w], keeping none of them."""
+    with torch.inference_mode():
+        for name, tensor in propagate(network.layers, tensors(network), _images(network, x)):
+            visit(name, tensor.numpy())
+
+
+def forward(
+    network: FloatNetwork, x: FloatArray, keep: Collection[str] | None = None
+) -> dict[str, FloatArray]:
+    """Return the tensors named in ``keep`` (all by default) for the images ``x`` [n, c, h, w]."""
+    kept: dict[str, FloatArray] = {}
+
+    def visit(name: str, values: FloatArray) -> None:
+        if keep is None or name in keep:
+            kept[name] = values
+
+    run(network, x, visit)
+    return kept
+
+
+def logits(network: FloatNetwork, x: FloatArray) -> FloatArray:
+    """Return the network's output [n, classes]."""
+    name = network.layers[-1].name
+    return forward(network, x, {name})[name].reshape(len(x), -1)
+
+
+def predict(network: FloatNetwork, split: Split, batch: int = 100) -> IntArray:
+    """Return the class of every image; the first of equal logits."""
+    x = network.preprocessing.apply
+    parts = (split.images[start : start + batch] for start in range(0, len(split), batch))
+    return np.concatenate([logits(network, x(part)).argmax(axis=1) for part in parts]).astype(np.int64)
+
+
+def accuracy(network: FloatNetwork, split: Split, batch: int = 100) -> tuple[int, int]:
+    """Return how many images of a split the float network gets right, and how many there are."""
+    classes = network.layers[-1].outputs
+    if split.labels.max() >= classes:
+        raise HwsimError(f"label {split.labels.max()} is beyond the network's {classes} classes; give its own data")
+    return int((predict(network, split, batch) == split.labels).sum()), len(split)
+
+
+def _images(network: FloatNetwork, x: FloatArray) -> Tensor:
+    if x.shape[1:] != network.input_shape:
+        raise HwsimError(
+            f"the network takes images [n, {', '.join(map(str, network.input_shape))}], not {list(x.shape)}"
+        )
+    return torch.from_numpy(np.ascontiguousarray(x, np.float64))
+
+
+def _apply(layer: Layer, inputs: list[Tensor], parameters: Mapping[str, Tensor], training: bool) -> Tensor:
+    x = inputs[0]
+    weight, bias = (parameters.get(f"{layer.name}.{key}") for key in ("weight", "bias"))
+    match layer.operator:
+        case Convolution() | Linear():
+            assert weight is not None
+            return _convolution(layer.as_convolution, x, weight, bias)
+        case BatchNorm(epsilon):
+            mean, variance = (parameters[f"{layer.name}.running_{key}"] for key in ("mean", "var"))
+            return functional.batch_norm(x, mean, variance, weight, bias, training, 0.1, epsilon)
+        case Relu():
+            return functional.relu(x)
+        case Clip(low, high):
+            return x.clamp(low, high)
+        case Add():
+            return x + inputs[1]
+        case Concatenate():
+            return torch.cat(inputs, 1)
+        case Flatten():
+            return x.reshape(len(x), -1, 1, 1)
+        case Slice(starts, stops, steps):
+            return x[:, *(slice(*where) for where in zip(starts, stops, steps, strict=True))]
+        case PadChannels(before, after):
+            return functional.pad(x, (0, 0, 0, 0, before, after))
+        case MaxPool(kernel, stride, padding):
+            return functional.max_pool2d(_pad(x, padding, -torch.inf), kernel, stride)
+        case AveragePool(kernel, stride, padding):
+            return functional.avg_pool2d(_pad(x, padding, 0.0), kernel, stride)
+    raise TypeError(f'layer "{layer.name}" is a {layer.kind}, which a float network does not hold')
+
+
+def _pad(x: Tensor, padding: Padding, value: float) -> Tensor:
+    top, left, bottom, right = padding
+    return functional.pad(x, (left, right, top, bottom), value=value) if any(padding) else x
+
+
+def _convolution(operator: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return functional.conv2d(_pad(x, operator.padding, 0.0), weight, bias, operator.stride, groups=operator.groups)

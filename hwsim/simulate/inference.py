@@ -1,0 +1,234 @@
+"""Integer inference: a whole network in exact integer arithmetic, layer by layer.
+
+This is the reference the circuits are compared with at every layer's tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.arithmetic import dot, requantize
+from hwsim.errors import HwsimError
+from hwsim.formats import IntArray, Rounding
+from hwsim.layers import (
+    INPUT,
+    AveragePool,
+    Concatenate,
+    Convolution,
+    Flatten,
+    MaxPool,
+    PadChannels,
+    Padding,
+    Pair,
+    Slice,
+)
+from hwsim.network import Images, IntegerLayer, QuantizedNetwork, look_up
+
+Overflowed = npt.NDArray[np.bool_]
+Visit = Callable[[IntegerLayer, tuple[IntArray, ...], IntArray, Overflowed | None], None]
+"""Called with each layer, its input tensors, its output tensor and, for layers with weights, which sums overflowed."""
+
+
+def windows(x: IntArray, kernel: Pair, stride: Pair, padding: Padding, fill: int = 0) -> IntArray:
+    """Return the windows of x [n, c, h, w] as a view [n, c, out height, out width, kernel height, kernel width]."""
+    top, left, bottom, right = padding
+    if any(padding):
+        x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
+    view: IntArray = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
+    return view[:, :, :: stride[0], :: stride[1]]
+
+
+def operands(x: IntArray, operator: Convolution) -> IntArray:
+    """Return the activations of every sum, [groups, n * out height * out width, products], in summing order."""
+    n, c = x.shape[:2]
+    view = windows(x, operator.kernel, operator.stride, operator.padding)
+    height, width = view.shape[2:4]
+    grouped = view.reshape(n, operator.groups, c // operator.groups, height, width, *operator.kernel)
+    return grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(operator.groups, n * height * width, -1)
+
+
+def weight_operands(weight: IntArray, groups: int) -> IntArray:
+    """Return weights [outputs, inputs of a group, kh, kw] as [groups, products, outputs of a group]."""
+    return weight.reshape(groups, weight.shape[0] // groups, -1).transpose(0, 2, 1)
+
+
+def _weighted(item: IntegerLayer, x: IntArray, rounding: Rounding) -> tuple[IntArray, Overflowed]:
+    bits, weight = item.bits, item.weight
+    assert bits is not None and weight is not None
+    operator = item.layer.as_convolution
+    sums = dot(
+        operands(x, operator), weight_operands(weight, operator.groups), bits.accumulator, bits.overflow
+    )
+    shape = (operator.groups, x.shape[0], *item.layer.output_shape[1:], -1)
+
+    def planes(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        return array.reshape(shape).transpose(1, 0, 4, 2, 3).reshape(x.shape[0], *item.layer.output_shape)
+
+    accumulators: IntArray = planes(sums.values)  # type: ignore[assignment]
+    overflowed: Overflowed = planes(sums.overflowed)  # type: ignore[assignment]
+    return _requantized(item, accumulators, rounding), overflowed
+
+
+def _requantized(item: IntegerLayer, sums: IntArray, rounding: Rounding) -> IntArray:
+    """Return a layer's output from its sums; the constants are per channel or single."""
+    multiplier, bias, shift = (
+        c[:, None, None] for c in (item.multiplier, item.bias, item.shift) if c is not None
+    )
+    return requantize(sums, multiplier, bias, shift, rounding, item.output)
+
+
+def compute_layer(
+    item: IntegerLayer, inputs: tuple[IntArray, ...], rounding: Rounding
+) -> tuple[IntArray, Overflowed | None]:
+    """Return a layer's output tensor [n, c, h, w] and, for layers with weights, which sums overflowed."""
+    layer, x = item.layer, inputs[0]
+    match layer.operator:
+        case _ if layer.has_weights:
+            return _weighted(item, x, rounding)
+        case MaxPool(kernel, stride, padding):
+            return windows(x, kernel, stride, padding, fill=item.output.minimum).max(axis=(4, 5)), None
+        case AveragePool(kernel, stride, padding):
+            return _requantized(item, windows(x, kernel, stride, padding).sum(axis=(4, 5)), rounding), None
+        case Concatenate():
+            return np.concatenate(inputs, axis=1), None
+        case Flatten():
+            return x.reshape(x.shape[0], -1, 1, 1), None
+        case Slice(starts, stops, steps):
+            cuts = tuple(slice(*cut) for cut in zip(starts, stops, steps, strict=True))
+            return x[(slice(None), *cuts)], None
+        case PadChannels(before, after):
+            return np.pad(x, ((0, 0), (before, after), (0, 0), (0, 0))), None
+        case _ if layer.kind == "add":
+            assert item.multiplier is not None and item.bias is not None and item.shift is not None
+            exact = x * item.multiplier[0] + inputs[1] * item.multiplier[1]
+            return requantize(
+                exact, np.ones(1, np.int64), item.bias[0], item.shift[0], rounding, item.output
+            ), None
+        case _ if layer.kind == "rescale":
+            return _requantized(item, x, rounding), None
+    raise TypeError(f"an integer network holds no {layer.kind}")
+
+
+def run(network: QuantizedNetwork, images: Images, visit: Visit | None = None) -> IntArray:
+    """Return the network's output integers [n, outputs] for uint8 images [n, h, w, c].
+
+    ``visit`` sees every layer in order; a tensor is dropped after its last reader.
+    """
+    if images.ndim != 4 or images.dtype != np.uint8 or _planes(images) != network.input_shape:
+        raise HwsimError(
+            f"images are {images.dtype} {images.shape}; the network reads uint8 [images, height, width, channels] "
+            f"with (channels, height, width) = {network.input_shape}"
+        )
+    last_reader = {name: index for index, item in enumerate(network.layers) for name in item.layer.inputs}
+    tensors: dict[str, IntArray] = {INPUT: look_up(network.input_table, images)}
+    for index, item in enumerate(network.layers):
+        inputs = tuple(tensors[name] for name in item.layer.inputs)
+        output, overflowed = compute_layer(item, inputs, network.rounding)
+        if visit is not None:
+            visit(item, inputs, output, overflowed)
+        tensors[item.layer.name] = output
+        for name in set(item.layer.inputs):
+            if last_reader[name] == index:
+                del tensors[name]
+    return tensors[network.layers[-1].layer.name].reshape(images.shape[0], -1)
+
+
+def _planes(images: Images) -> tuple[int, ...]:
+    return (images.shape[3], images.shape[1], images.shape[2])
+
+
+@dataclass(frozen=True)
+class Overflows:
+    """Sums of one layer that left the accumulator's range on the way, of all sums, and by output channel."""
+
+    layer: str
+    sums: int
+    overflowed: int
+    by_channel: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Correct predictions (largest output, first of equals) and each layer's overflows over a split."""
+
+    correct: int
+    images: int
+    overflows: tuple[Overflows, ...]
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.correct / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% Wilson score interval of the percentage (Wilson, JASA 22:209, 1927)."""
+        return wilson(self.correct, self.images)
+
+
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """Return the 95% Wilson score interval of correct / n, in percent."""
+    z = 1.959963984540054
+    centre = (correct + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(correct * (n - correct) / n + z * z / 4)
+    return 100 * max(centre - half, 0.0), 100 * min(centre + half, 1.0)
+
+
+def measure_accuracy(
+    network: QuantizedNetwork,
+    images: Images,
+    labels: IntArray,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Accuracy:
+    """Return accuracy and overflows over images; ``progress`` is told the images done so far."""
+    if not len(images):
+        raise HwsimError("the split holds no image; give at least one")
+    overflows: dict[str, IntArray] = {
+        item.layer.name: np.zeros(item.layer.output_shape[0], np.int64)
+        for item in network.layers
+        if item.layer.has_weights
+    }
+
+    def count(item: IntegerLayer, _: tuple[IntArray, ...], __: IntArray, over: Overflowed | None) -> None:
+        if over is not None:
+            overflows[item.layer.name] += over.sum(axis=(0, 2, 3))
+
+    correct = 0
+    batch = images_per_batch(network)
+    for start in range(0, len(images), batch):
+        outputs = run(network, images[start : start + batch], count)
+        correct += int((outputs.argmax(axis=1) == labels[start : start + batch]).sum())
+        if progress is not None:
+            progress(min(start + batch, len(images)))
+    return Accuracy(
+        correct,
+        len(images),
+        tuple(
+            Overflows(
+                item.layer.name,
+                len(images) * item.layer.outputs,
+                int(overflows[item.layer.name].sum()),
+                tuple(overflows[item.layer.name].tolist()),
+            )
+            for item in network.layers
+            if item.layer.has_weights
+        ),
+    )
+
+
+def images_per_batch(network: QuantizedNetwork, budget_bytes: int = 1 << 27) -> int:
+    """Return how many images keep the largest layer's operand matrix within a memory budget."""
+    largest = max(
+        (
+            item.layer.products * math.prod(item.layer.output_shape[1:]) * item.layer.as_convolution.groups
+            for item in network.layers
+            if item.layer.has_weights
+        ),
+        default=1,
+    )
+    return max(1, budget_bytes // (8 * largest))

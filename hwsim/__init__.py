@@ -1,0 +1,54 @@
+"""hwsim: cost and accuracy of quantized neural networks, from the circuits themselves."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwsim.errors import HwsimError
+    from hwsim.explore.results import redraw_report
+    from hwsim.models import load_model
+    from hwsim.network import load, save
+    from hwsim.simulate.check import check_datapath
+    from hwsim.steps import cost_datapath, explore_study, make_datapath, quantize_model, simulate_network
+    from hwsim.study import read_study
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "HwsimError": "hwsim.errors",
+    "load_model": "hwsim.models",
+    "quantize_model": "hwsim.steps",
+    "save": "hwsim.network",
+    "load": "hwsim.network",
+    "simulate_network": "hwsim.steps",
+    "make_datapath": "hwsim.steps",
+    "check_datapath": "hwsim.simulate.check",
+    "cost_datapath": "hwsim.steps",
+    "read_study": "hwsim.study",
+    "explore_study": "hwsim.steps",
+    "redraw_report": "hwsim.explore.results",
+}
+
+__all__ = [
+    "HwsimError",
+    "check_datapath",
+    "cost_datapath",
+    "explore_study",
+    "load",
+    "load_model",
+    "make_datapath",
+    "quantize_model",
+    "read_study",
+    "redraw_report",
+    "save",
+    "simulate_network",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a stage when it is first used, so that ``import hwsim`` needs neither torch nor pyrtl."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'hwsim' has no attribute {name!r}")

@@ -29,7 +29,7 @@ def fit(values: IntArray, target: Int, overflow: Overflow) -> IntArray:
 
 
 def shift_right(values: IntArray, shift: IntArray | int, rounding: Rounding) -> IntArray:
-    """Return ``values / 2^shift`` rounded once; ``shift`` is 0 to 62.
+    """Return ``values / 2^shift`` rounded once; ``shift`` is 0 to 63.
 
     >>> [int(shift_right(np.array(5), 1, mode)) for mode in Rounding]
     [2, 3, 2]
@@ -38,13 +38,13 @@ def shift_right(values: IntArray, shift: IntArray | int, rounding: Rounding) -> 
     quotient = values >> shift
     if rounding is Rounding.FLOOR:
         return quotient
-    doubled = (values - (quotient << shift)) * 2
-    unit = np.int64(1) << shift
-    up = doubled >= unit
+    # The last bit dropped is worth a half; a shift by zero drops nothing.
+    below = np.maximum(shift - 1, 0)
+    half = values >> below & (shift > 0)
     if rounding is Rounding.HALF_EVEN:
-        up &= (doubled != unit) | ((quotient & 1) == 1)
-    # A shift by zero drops nothing: the remainder is 0 and 0 >= 1 is false, so it never rounds up.
-    return quotient + up
+        tie = values & ((np.int64(1) << below) - 1) == 0
+        half &= ~tie | (quotient & 1)
+    return quotient + half
 
 
 def requantize(

@@ -1,7 +1,8 @@
 """Labelled images: the embedded digits, the data folder's sets, and a person's own ``FILE.npz``.
 
 A data set has three splits that share no image: ``train``, ``calibration`` (all that a quantizer may look
-at) and ``test``. The data folder is the one ``HWSIM_DATA`` names, else ``shared/data`` beside the checkout.
+at) and ``test``. Their order is shuffled once and for all, so that the first n images are a sample; a
+person's file keeps its own order. The data folder is the one ``HWSIM_DATA`` names, else ``shared/data`` beside the checkout.
 """
 
 from __future__ import annotations
@@ -58,12 +59,10 @@ class Split:
         """Return the images at ``indices``, in that order."""
         return Split(self.images[indices], self.labels[indices])
 
-    def sample(self, count: int, seed: int = 0) -> Split:
-        """Return ``count`` images drawn without repetition, in their old order; all where there are fewer."""
-        if count < 1:
-            raise HwsimError(f"a sample of {count} images is empty; ask for at least one")
-        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(self))
-        return self.part(np.sort(order[:count]))
+    def shuffled(self) -> Split:
+        """Return the images in an order of no meaning, always the same: any beginning is a sample."""
+        order = np.random.RandomState(0).permutation(len(self))  # numpy keeps this generator's stream as it is
+        return self.part(order)
 
     def digest(self) -> str:
         """Return the SHA-256 of shape, pixels and labels, in hexadecimal."""
@@ -154,13 +153,17 @@ def _read_array(archive: zipfile.ZipFile, key: str) -> npt.NDArray[Any]:
         raise HwsimError(f'it has no array "{key}"; it needs uint8 x and integer y')
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
         shape, _, dtype = header(file)
     if dtype.hasobject:
         raise HwsimError(f'"{key}" holds Python objects, which are never read; store integers')
     declared = math.prod(shape) * dtype.itemsize
     if declared > min(archive.getinfo(member).file_size, LARGEST_FILE_BYTES):
-        raise HwsimError(f'"{key}" declares {list(shape)} {dtype}, {declared} bytes, more than the file holds')
+        raise HwsimError(
+            f'"{key}" declares {list(shape)} {dtype}, {declared} bytes, more than the file holds'
+        )
     with archive.open(member) as file:
         array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
@@ -187,12 +190,11 @@ DIGITS_TRAIN, DIGITS_CALIBRATION = 900, 200
 
 @functools.cache
 def _digits() -> Split:
-    """Return all digits in a fixed order: the pixels 0..16 as they are, permuted with seed 0."""
+    """Return all digits shuffled, the pixels 0..16 as they are."""
     from sklearn.datasets import load_digits  # takes a second to import, and only the digits need it
 
     x, y = load_digits(return_X_y=True)
-    order = np.random.Generator(np.random.PCG64(0)).permutation(len(y))
-    return Split(x.astype(np.uint8).reshape(-1, 8, 8, 1)[order], y.astype(np.int64)[order])
+    return Split(x.astype(np.uint8).reshape(-1, 8, 8, 1), y.astype(np.int64)).shuffled()
 
 
 def _digits_part(start: int, stop: int | None) -> Callable[[], Split]:
@@ -200,7 +202,7 @@ def _digits_part(start: int, stop: int | None) -> Callable[[], Split]:
 
 
 def _file_part(name: str, start: int = 0, stop: int | None = None) -> Callable[[], Split]:
-    return lambda: read_npz(data_folder() / name).part(slice(start, stop))
+    return lambda: read_npz(data_folder() / name).part(slice(start, stop)).shuffled()
 
 
 FASHION_CALIBRATION = 2000

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pyrtl
 
+from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray
 
 
@@ -82,7 +83,7 @@ def elaborate(datapath: Datapath, *, cut_registers: bool = False) -> pyrtl.Block
             else:
                 reset = int(register.format.encode(register.reset))  # type: ignore[arg-type]
                 wires[name] = pyrtl.Register(bits, f"{name}_register", reset_value=reset)
-        results = datapath.connect(wires)
+        results = _connect(datapath, wires)
         for name, register in datapath.registers.items():
             if cut_registers:
                 pyrtl.Output(register.format.bits, f"next_{name}").__ilshift__(results[name])
@@ -93,3 +94,19 @@ def elaborate(datapath: Datapath, *, cut_registers: bool = False) -> pyrtl.Block
             pyrtl.Output(form.bits, name).__ilshift__(results[name])
         block.sanity_check()
     return block
+
+
+def _connect(datapath: Datapath, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
+    """Return what a datapath connects, refusing a wire that is missing, unknown or of another width."""
+    results = datapath.connect(wires)
+    expected = {name: register.format for name, register in datapath.registers.items()} | dict(
+        datapath.outputs
+    )
+    found = {name: len(wire) for name, wire in results.items()}
+    wanted = {name: form.bits for name, form in expected.items()}
+    if found != wanted:
+        raise HwsimError(
+            f"{describe(datapath)} connects wires of {found} bits, but its registers and outputs are {wanted}; "
+            "return one wire of exactly that width for each"
+        )
+    return results

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hwsim.cost.hardware import Part as Part
 from hwsim.simulate.inference import wilson
 
 EVALUATOR_VERSION = 1
@@ -41,20 +42,6 @@ class DesignPoint:
 
 
 @dataclass(frozen=True)
-class Part:
-    """``count`` copies of one circuit in one layer; ``part`` is mac, requantize, add, max_pool or average_pool."""
-
-    part: str
-    circuit: str
-    count: int
-    nand2_equivalents: float
-    flip_flops: int
-    area_um2: float
-    critical_path_ps: float | None
-    equivalent: bool
-
-
-@dataclass(frozen=True)
 class LayerResult:
     """What one layer of the integer network costs per image, and what its accumulators did on the split.
 
@@ -79,7 +66,11 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A design point with everything measured at it; the order of evaluation is ``index``."""
+    """A design point with everything measured at it; the order of evaluation is ``index``.
+
+    ``circuit_outputs`` outputs were replayed by the PyRTL circuits in ``circuit_cycles`` clock cycles and
+    agreed with the arithmetic; a point whose circuits differ is no evaluation but an error.
+    """
 
     index: int
     point: DesignPoint
@@ -90,6 +81,8 @@ class Evaluation:
     file_bytes: int
     images_per_second: float
     layers: tuple[LayerResult, ...]
+    circuit_outputs: int = 0
+    circuit_cycles: int = 0
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -139,7 +132,7 @@ def _flip_flops(evaluation: Evaluation) -> float:
 
 
 def _area(evaluation: Evaluation) -> float:
-    return sum(part.count * part.area_um2 for layer in evaluation.layers for part in layer.parts) / 1e6
+    return sum(part.count * (part.area_um2 or 0.0) for layer in evaluation.layers for part in layer.parts) / 1e6
 
 
 def _critical_path(evaluation: Evaluation) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.layers import INPUT, BatchNorm, Convolution, Layer, Linear, Operator, Pair, Relu, Shape
+from hwsim.layers import INPUT, BatchNorm, Convolution, Layer, Operator, Relu, Shape
 from hwsim.network import FloatArray, FloatNetwork, Preprocessing
 
 NORM_PARAMETERS = ("weight", "bias", "running_mean", "running_var")
@@ -47,8 +47,8 @@ class Builder:
     ) -> str:
         """Append a square convolution whose output has the input's size over ``stride``; kernel is odd."""
         around = kernel // 2
-        size: Pair = (kernel, kernel)
-        operator = Convolution(channels, size, (stride, stride), (around,) * 4, groups)
+        padding = (around, around, around, around)
+        operator = Convolution(channels, (kernel, kernel), (stride, stride), padding, groups)
         return self.add(name, operator, *inputs)
 
     def norm(self, name: str, relu: str = "") -> str:
@@ -79,37 +79,40 @@ class Builder:
 def parameter_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter a layer can have; a layer with weights may go without its bias."""
     if isinstance(layer.operator, BatchNorm):
-        return {key: layer.output_shape[:1] for key in NORM_PARAMETERS}
+        return dict.fromkeys(NORM_PARAMETERS, layer.output_shape[:1])
     if layer.has_weights:
         return {"weight": layer.weight_shape, "bias": layer.output_shape[:1]}
     return {}
 
 
-def check_parameters(layers: tuple[Layer, ...], parameters: dict[str, FloatArray]) -> None:
+def check_parameters(layers: Sequence[Layer], parameters: Mapping[str, FloatArray]) -> None:
     """Refuse missing parameters, other shapes, and numbers that are not finite, naming layer and count."""
-    for layer in layers:
-        for key, shape in parameter_shapes(layer).items():
-            array: Any = parameters.get(f"{layer.name}.{key}")
-            if array is None:
-                if key == "bias" and layer.has_weights:
-                    continue
-                raise HwsimError(f'layer "{layer.name}" has no {key}; it needs one of shape {list(shape)}')
-            if array.shape != shape:
-                raise HwsimError(
-                    f'layer "{layer.name}" has a {key} of shape {list(array.shape)}, not {list(shape)}'
-                )
-            wrong = int(array.size - np.isfinite(array).sum())
-            if wrong:
-                raise HwsimError(
-                    f'layer "{layer.name}" has {wrong} of {array.size} values in its {key} that are NaN or'
-                    " infinite; export the network again"
-                )
-            if key == "running_var" and (array + layer.operator.epsilon <= 0).any():  # type: ignore[union-attr]
-                raise HwsimError(
-                    f'layer "{layer.name}" has a running_var of {array.min()}; a variance is not negative'
-                )
+    wanted = [(layer, key, shape) for layer in layers for key, shape in parameter_shapes(layer).items()]
+    missing = [
+        (layer, key)
+        for layer, key, _ in wanted
+        if f"{layer.name}.{key}" not in parameters and not (key == "bias" and layer.has_weights)
+    ]
+    if missing:
+        layer, key = missing[0]
+        raise HwsimError(
+            f'layer "{layer.name}" has no {key}; {len(missing)} of the {len(wanted)} parameters are missing'
+        )
+    for layer, key, shape in wanted:
+        array = parameters.get(f"{layer.name}.{key}")
+        if array is not None:
+            _check_parameter(layer, key, array, shape)
 
 
-def is_linear(layer: Layer) -> bool:
-    """Whether a layer is fully connected: its weights are stored [outputs, inputs] elsewhere."""
-    return isinstance(layer.operator, Linear)
+def _check_parameter(layer: Layer, key: str, array: FloatArray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise HwsimError(f'layer "{layer.name}" has a {key} of shape {list(array.shape)}, not {list(shape)}')
+    wrong = int(array.size - np.isfinite(array).sum())
+    if wrong:
+        raise HwsimError(
+            f'layer "{layer.name}" has {wrong} of {array.size} values in its {key} that are NaN or infinite;'
+            " export the network again"
+        )
+    epsilon = layer.operator.epsilon if isinstance(layer.operator, BatchNorm) else 0.0
+    if key == "running_var" and array.min() + epsilon <= 0:
+        raise HwsimError(f'layer "{layer.name}" has a variance of {array.min()}; a variance is above 0')

@@ -30,7 +30,9 @@ PREPROCESSING = Preprocessing(16.0, (0.0,), (1.0,))
 
 def digits() -> FloatNetwork:
     """The embedded network for the 8x8 digits: 8,042 parameters, depthwise and residual blocks."""
-    return _network({name: array.astype(np.float64) for name, array in safetensors.numpy.load_file(SHIPPED).items()})
+    return _network(
+        {name: array.astype(np.float64) for name, array in safetensors.numpy.load_file(SHIPPED).items()}
+    )
 
 
 def _structure() -> Builder:
@@ -118,7 +120,7 @@ def _initial(generator: torch.Generator) -> dict[str, Tensor]:
 def _batches(count: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
     for _ in range(epochs):
         order = torch.randperm(count, generator=generator)
-        yield from order[: count // BATCH * BATCH].split(BATCH)
+        yield from order[: count // BATCH * BATCH].reshape(-1, BATCH)
 
 
 def _shift(images: Tensor, generator: torch.Generator) -> Tensor:

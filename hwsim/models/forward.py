@@ -100,7 +100,9 @@ def accuracy(network: FloatNetwork, split: Split, batch: int = 100) -> tuple[int
     """Return how many images of a split the float network gets right, and how many there are."""
     classes = network.layers[-1].outputs
     if split.labels.max() >= classes:
-        raise HwsimError(f"label {split.labels.max()} is beyond the network's {classes} classes; give its own data")
+        raise HwsimError(
+            f"label {split.labels.max()} is beyond the network's {classes} classes; give its own data"
+        )
     return int((predict(network, split, batch) == split.labels).sum()), len(split)
 
 
@@ -149,4 +151,6 @@ def _pad(x: Tensor, padding: Padding, value: float) -> Tensor:
 
 
 def _convolution(operator: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return functional.conv2d(_pad(x, operator.padding, 0.0), weight, bias, operator.stride, groups=operator.groups)
+    return functional.conv2d(
+        _pad(x, operator.padding, 0.0), weight, bias, operator.stride, groups=operator.groups
+    )

@@ -1,0 +1,348 @@
+"""The command line: one command per stage, in the order of the work.
+
+Commands import what they need when they run, so that ``hwsim --help`` starts at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from hwsim.errors import HwsimError, unknown
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from hwsim.explore.exploration import Progress
+
+app = typer.Typer(
+    name="hwsim",
+    help="Cost and accuracy of quantized neural networks, from the circuits themselves.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+KINDS = ("models", "quantizers", "datapaths", "technologies", "metrics", "searches")
+
+
+def main() -> None:
+    """Run the command line; a refused input is one sentence on stderr and exit status 2."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except HwsimError as error:
+        _fail(str(error))
+    except typer.Abort:
+        sys.exit(130)
+    except TyperException as error:
+        _fail(f"{error.format_message()} (see hwsim --help)")
+    except KeyboardInterrupt:
+        print("interrupted; what was computed is kept", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename or 'no file'}; free or choose another place")
+
+
+def _fail(sentence: str) -> None:
+    """Print one line, control characters made visible, and leave with status 2."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence.replace("\n", " "))
+    print(f"hwsim: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, allow_nan=False))
+
+
+@contextmanager
+def _live_progress() -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows an exploration's progress on stderr: a bar on a terminal, else a line now and then."""
+    if not sys.stderr.isatty():
+        yield _progress_lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Bar(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(progress: Progress) -> None:
+            task = tasks.setdefault(
+                progress.stage, bar.add_task(progress.stage) if progress.stage not in tasks else TaskID(0)
+            )
+            bar.update(task, completed=progress.done, total=progress.planned, description=str(progress))
+
+        yield show
+
+
+def _progress_lines(seconds: float = 5.0) -> Callable[[Progress], None]:
+    shown: dict[str, float] = {}
+
+    def show(progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.done == progress.planned or now - shown.get(progress.stage, -seconds) >= seconds:
+            shown[progress.stage] = now
+            print(f"{progress}: {progress.done} of {progress.planned}", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def _catalogue(kind: str) -> dict[str, str]:
+    match kind:
+        case "models":
+            from hwsim.models import MODELS
+
+            return {name: _first_line(build) for name, build in MODELS.items()}
+        case "quantizers":
+            from hwsim.quantize.settings import QUANTIZERS
+
+            return {name: _first_line(threshold) for name, threshold in QUANTIZERS.items()}
+        case "datapaths":
+            from hwsim.datapath import DATAPATHS
+
+            return {name: _first_line(datapath) for name, datapath in DATAPATHS.items()}
+        case "technologies":
+            from hwsim.cost.technology import TECHNOLOGIES
+
+            return {name: technology.description for name, technology in TECHNOLOGIES.items()}
+        case "metrics":
+            from hwsim.explore.evaluation import METRICS
+
+            return {m.name: f"{m.title} [{m.unit}, {m.better} is better]" for m in METRICS.values()}
+        case "searches":
+            from hwsim.explore.search import SEARCHES
+
+            return {name: _first_line(search) for name, search in SEARCHES.items()}
+    raise unknown("catalogue", kind, KINDS)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}; all of them if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Say what exists, one line each."""
+    catalogues = {name: _catalogue(name) for name in ([kind] if kind else KINDS)}
+    if as_json:
+        return _print_json(catalogues)
+    for name, entries in catalogues.items():
+        print(name)
+        width = max(map(len, entries))
+        for entry, line in entries.items():
+            print(f"  {entry:{width}}  {line}")
+    return None
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise HwsimError(f'{option} "{text}" is no list of numbers; write 0.5 or 0.485,0.456,0.406') from None
+
+
+def _preprocessing(div: float | None, mean: str, std: str) -> dict[str, Any]:
+    given: dict[str, Any] = {} if div is None else {"div": div}
+    if mean:
+        given["mean"] = _numbers(mean, "--mean")
+    if std:
+        given["std"] = _numbers(std, "--std")
+    return given
+
+
+@app.command("quantize")
+def quantize_(
+    model: Annotated[str, typer.Argument(help="A built-in model, an ONNX file, or file.py:name.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The integer network to write (.safetensors).")
+    ],
+    bits: Annotated[
+        str, typer.Option(help="Bits of all layers, w4a8/int16 say, or a TOML file.")
+    ] = "w8a8/int32",
+    quantizer: Annotated[str, typer.Option(help="Settings, such as 'activations=kl tolerance=1.3'.")] = "",
+    calibration: Annotated[str, typer.Option(help="Data set or NPZ file to calibrate on.")] = "",
+    images: Annotated[int, typer.Option(min=0, help="Calibration images; 0 takes the whole split.")] = 0,
+    div: Annotated[float | None, typer.Option(help="Preprocessing: x = (pixel / div - mean) / std.")] = None,
+    mean: Annotated[str, typer.Option(help="Preprocessing mean, one number a channel.")] = "",
+    std: Annotated[str, typer.Option(help="Preprocessing std, one number a channel.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a trained network as an integer network."""
+    from hwsim import files, steps
+    from hwsim.network import save
+
+    text = files.read_text(Path(bits), "bit configuration") if bits.endswith(".toml") else bits
+    network = steps.quantize_model(
+        model,
+        text,
+        quantizer=quantizer,
+        calibration=calibration,
+        images=images,
+        **_preprocessing(div, mean, std),
+    )
+    bits_path = output.with_suffix(".bits.toml")
+    save(network, output)
+    files.write(bits_path, network.bits.to_toml())
+    facts = {
+        "network": str(output),
+        "bits": str(bits_path),
+        "layers": {name: str(b) for name, b in network.bits.items()},
+        "source": network.source,
+    }
+    if as_json:
+        return _print_json(facts)
+    width = max(map(len, network.bits))
+    for name, layer_bits in network.bits.items():
+        print(f"  {name:{width}}  {layer_bits}")
+    print(f"{network.source}\nwrote {output} and {bits_path}")
+    return None
+
+
+@app.command("simulate")
+def simulate_(
+    network: Annotated[Path, typer.Argument(help="An integer network written by hwsim quantize.")],
+    data: Annotated[
+        str, typer.Option(help="Data set or NPZ file to test on; the network's own if left out.")
+    ] = "",
+    images: Annotated[int, typer.Option(min=0, help="Test images; 0 takes the whole split.")] = 0,
+    samples: Annotated[int, typer.Option(min=0, help="Outputs of each layer that the circuits replay.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the replayed sample.")] = 0,
+    mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
+    as_json: Json = False,
+) -> None:
+    """Run an integer network bit-accurately.
+
+    Every image runs in exact integer arithmetic; the circuits replay a stated sample of every layer's
+    outputs, and any difference ends with exit status 1."""
+    from hwsim import steps
+
+    result = steps.simulate_network(network, data=data, images=images, samples=samples, seed=seed, mac=mac)
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        print(result.text())
+    if result.difference is not None:
+        raise typer.Exit(1)
+
+
+@app.command("check")
+def check_(
+    datapath: Annotated[str, typer.Argument(help="A datapath's name, or file.py:name.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random operands.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Hold a circuit against its arithmetic.
+
+    On corners, on seeded random operands, and exhaustively where there are at most 2^16 operands; the first
+    counterexample ends with exit status 1."""
+    from hwsim.simulate.check import check_datapath
+
+    checks = list(check_datapath(datapath, seed=seed))
+    failed = [check for check in checks if check.counterexample is not None]
+    if as_json:
+        _print_json([check.to_json() for check in checks])
+    else:
+        for check in checks:
+            print(check)
+        print(f"{len(checks)} circuits checked, {len(failed)} differ from their arithmetic")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("cost")
+def cost_(
+    datapath: Annotated[str, typer.Argument(help="A datapath's name, or file.py:name.")],
+    weight: Annotated[str, typer.Option(help="Weight format: int4, pow2x4 ...")] = "",
+    activation: Annotated[str, typer.Option(help="Activation format: uint8, int4 ...")] = "",
+    accumulator: Annotated[str, typer.Option(help="Accumulator format: int16, int32 ...")] = "",
+    overflow: Annotated[str, typer.Option(help="wrap or saturate.")] = "",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other parameter of the datapath, name=value.")
+    ] = None,
+    technology: Annotated[str, typer.Option(help="The cell library to map to.")] = "open45",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds the synthesis may take.")] = 120,
+    as_json: Json = False,
+) -> None:
+    """Synthesise a circuit: gates, area, delay."""
+    from hwsim import steps
+
+    given = {"weight": weight, "activation": activation, "accumulator": accumulator, "overflow": overflow}
+    parameters = {name: text for name, text in given.items() if text}
+    for text in parameter or []:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise HwsimError(f'--set "{text}" is no name=value; write --set multiplier=fused, say')
+        parameters[name] = value
+    cost = steps.cost_datapath(datapath, technology=technology, timeout_s=timeout, **parameters)
+    if as_json:
+        return _print_json(cost.to_json())
+    print(cost)
+    return None
+
+
+@app.command("explore")
+def explore_(
+    study: Annotated[Path, typer.Argument(help="A study file (.toml).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of results and report.")],
+    as_json: Json = False,
+) -> None:
+    """Find a study's Pareto front and report it."""
+    from hwsim.explore.exploration import explore
+    from hwsim.explore.results import write_results
+    from hwsim.report import terminal_table
+    from hwsim.study import read_study
+
+    command = shlex.join(["hwsim", "explore", str(study), "-o", str(output)])
+    with _live_progress() as progress:
+        explored = explore(read_study(study), output, progress=progress)
+        page = write_results(explored, output, command)
+    front = explored.front
+    if as_json:
+        return _print_json(
+            {"report": str(page), "evaluated": len(explored.evaluations), "reused": explored.reused}
+            | {"front": [e.point.key() for e in front]}
+        )
+    from rich.console import Console
+
+    Console().print(terminal_table(explored.evaluations, explored.bench.study.objectives))
+    fresh = len(explored.evaluations) - explored.reused
+    print(
+        f"{len(explored.evaluations)} design points, {len(front)} on the front: {fresh} evaluated now, {explored.reused} reused"
+    )
+    print(f"report: {page}")
+    return None
+
+
+@app.command("report")
+def report_(
+    directory: Annotated[Path, typer.Argument(help="A folder written by hwsim explore.")],
+) -> None:
+    """Redraw a report without computing again."""
+    from hwsim.explore.results import redraw_report
+
+    print(f"report: {redraw_report(directory)}")

@@ -1,0 +1,292 @@
+"""Compression: a network's parameters in a file of their own, each layer's weights packed or Huffman-coded.
+
+The file holds everything :func:`decompress` needs, and nothing of the graph:
+
+- frame: 5 bytes that name the file and its version in front, a CRC-32 of all before it (little-endian) behind;
+- a record for each layer with parameters, its length in front of it: the layer's name, its weight format as
+  text and its weight's four dimensions, the weights, then multipliers, biases and shifts;
+- weights, as code words of their format (``Format.encode``), in the smaller of two forms: packed, or in
+  canonical Huffman code behind a table with the code length of every code word;
+- constants: a count, a width and the values packed at that width, the smallest that holds them.
+
+Numbers (counts, lengths, dimensions) take 7 bits a byte, the lowest first, the top bit set while more follow.
+Packed values have their highest bit first; each array ends on a byte.
+
+Huffman, "A Method for the Construction of Minimum-Redundancy Codes", Proceedings of the IRE (1952); the
+canonical form: Schwartz and Kallick, "Generating a Canonical Prefix Encoding", Communications of the ACM
+(1964): codes of one length are consecutive, in the order of their symbols, so the lengths are the table.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from bitarray import bitarray
+from bitarray.util import canonical_decode, canonical_huffman, int2ba
+
+from hwsim.errors import HwsimError
+from hwsim.formats import Format, Int, IntArray, parse_format
+from hwsim.network import BIAS, MULTIPLIER, SHIFT, IntegerLayer, QuantizedNetwork
+
+MAGIC = b"HWSZ\x01"
+FRAME_BYTES = len(MAGIC) + 4
+"""Bytes of the file that belong to no layer."""
+
+_PACKED, _HUFFMAN = 0, 1
+_LENGTH_BITS_MAXIMUM = 5
+"""Code lengths take at most 5 bits: bitarray decodes codes of up to 31 bits."""
+
+_CONSTANTS = (("multiplier", MULTIPLIER), ("bias", BIAS), ("shift", SHIFT))
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """One layer's integers, as in :class:`hwsim.network.IntegerLayer`; None where the layer has none."""
+
+    weight: IntArray | None
+    multiplier: IntArray | None
+    bias: IntArray | None
+    shift: IntArray | None
+
+
+def compress(network: QuantizedNetwork) -> bytes:
+    """Return the file with the weights and requantiser constants of all layers; deterministic."""
+    body = MAGIC + b"".join(_records(network).values())
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def layer_bytes(network: QuantizedNetwork) -> dict[str, int]:
+    """Return how many bytes of the file each layer with parameters takes.
+
+    With :data:`FRAME_BYTES` they sum to the file.
+    """
+    return {name: len(record) for name, record in _records(network).items()}
+
+
+def decompress(data: bytes) -> dict[str, Parameters]:
+    """Return the parameters that :func:`compress` wrote, by layer.
+
+    Raises :class:`HwsimError` for any other content. What is allocated stays in proportion to the file.
+    """
+    if not data.startswith(MAGIC):
+        raise HwsimError(
+            f"a compressed network begins with {MAGIC!r}, not {data[: len(MAGIC)]!r}; "
+            "compress the network with this hwsim"
+        )
+    if len(data) < FRAME_BYTES or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise _damaged("its checksum is wrong")
+    reader = _Reader(data[len(MAGIC) : -4])
+    layers: dict[str, Parameters] = {}
+    while reader.left:
+        record = _Reader(reader.take(reader.number()))
+        name = record.text()
+        if name in layers:
+            raise _damaged(f'two layers are named "{name}"')
+        layers[name] = _parameters(record)
+    return layers
+
+
+def float32_bytes(network: QuantizedNetwork) -> int:
+    """Return what the parameters of the layers with weights take as float32.
+
+    That is each weight and, batch norm being folded, one bias per output channel: 4 bytes each. The
+    compressed file also holds the constants of layers without weights, which have no float counterpart.
+    """
+    weighted = (item.layer for item in network.layers if item.layer.has_weights)
+    return sum(4 * (math.prod(layer.weight_shape) + layer.output_shape[0]) for layer in weighted)
+
+
+def code_lengths(codes: IntArray, bits: int) -> IntArray:
+    """Return the Huffman code length of each of the 2^bits code words, 0 for one that does not occur.
+
+    A single code word that occurs alone takes 1 bit.
+
+    >>> code_lengths(np.array([0, 0, 0, 2, 2, 3]), 2).tolist()
+    [1, 0, 2, 2]
+    """
+    counts = np.bincount(codes.ravel(), minlength=1 << bits)
+    lengths = np.zeros(1 << bits, np.int64)
+    code, _, _ = canonical_huffman({int(word): int(counts[word]) for word in np.flatnonzero(counts)})
+    for word, bit_string in code.items():
+        lengths[word] = len(bit_string)
+    return lengths
+
+
+def _records(network: QuantizedNetwork) -> dict[str, bytes]:
+    """Return each layer's part of the file, the length in front."""
+    records = {
+        item.layer.name: _record(item)
+        for item in network.layers
+        if item.weight is not None or item.bias is not None
+    }
+    return {name: _number(len(record)) + record for name, record in records.items()}
+
+
+def _record(item: IntegerLayer) -> bytes:
+    name = item.layer.name.encode()
+    parts = [_number(len(name)), name]
+    if item.weight is None:
+        parts.append(_number(0))
+    else:
+        assert item.bits is not None
+        text = str(item.bits.weight).encode()
+        parts += [_number(len(text)), text, *map(_number, item.weight.shape)]
+        parts.append(_weights(item.bits.weight.encode(item.weight).ravel(), item.bits.weight.bits))
+    for field, form in _CONSTANTS:
+        parts.append(_constants(getattr(item, field), form))
+    return b"".join(parts)
+
+
+def _weights(codes: IntArray, bits: int) -> bytes:
+    packed = bytes([_PACKED]) + _pack(codes, bits)
+    lengths = code_lengths(codes, bits)
+    length_bits = int(lengths.max()).bit_length()
+    if length_bits > _LENGTH_BITS_MAXIMUM:
+        return packed
+    payload = bitarray()
+    payload.encode(_canonical_code(lengths), codes.tolist())
+    table = bytes([_HUFFMAN, length_bits]) + _pack(lengths, length_bits) + _number(len(payload))
+    return min(packed, table + payload.tobytes(), key=len)
+
+
+def _canonical_order(lengths: IntArray) -> list[int]:
+    """Return the code words that occur, by code length and value."""
+    return sorted(np.flatnonzero(lengths).tolist(), key=lambda word: lengths[word])
+
+
+def _canonical_code(lengths: IntArray) -> dict[int, bitarray]:
+    code, value, length = {}, -1, 0
+    for word in _canonical_order(lengths):
+        value = (value + 1) << (int(lengths[word]) - length)
+        length = int(lengths[word])
+        code[word] = int2ba(value, length)
+    return code
+
+
+def _constants(values: IntArray | None, form: Int) -> bytes:
+    if values is None:
+        return _number(0)
+    form.encode(values)
+    width = next(bits for bits in range(1, form.bits + 1) if _holds(Int(bits, form.signed), values))
+    return _number(values.size) + bytes([width]) + _pack(Int(width, form.signed).encode(values), width)
+
+
+def _holds(form: Int, values: IntArray) -> bool:
+    return bool(values.min() >= form.minimum and values.max() <= form.maximum)
+
+
+def _pack(values: IntArray, bits: int) -> bytes:
+    """Return non-negative values in ``bits`` bits each, highest bit first, filled up to a byte."""
+    octets = values.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - -(-bits // 8) :]
+    return np.packbits(np.unpackbits(octets, axis=1)[:, -bits:]).tobytes()
+
+
+def _number(value: int) -> bytes:
+    digits = []
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+class _Reader:
+    """Reads a record from its front and never beyond its end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def take(self, count: int) -> bytes:
+        if count > self.left:
+            raise _damaged("it ends early")
+        self._position += count
+        return self._data[self._position - count : self._position]
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._position
+
+    def number(self) -> int:
+        value = 0
+        for shift in range(0, 63, 7):
+            digit = self.take(1)[0]
+            value |= (digit & 127) << shift
+            if digit < 128:
+                return value
+        raise _damaged("a number has more than 63 bits")
+
+    def text(self) -> str:
+        try:
+            return self.take(self.number()).decode()
+        except UnicodeDecodeError:
+            raise _damaged("a name is no UTF-8 text") from None
+
+    def unpack(self, count: int, bits: int) -> IntArray:
+        """Return ``count`` values of ``bits`` bits, the inverse of :func:`_pack`."""
+        raw = np.frombuffer(self.take(-(-count * bits // 8)), np.uint8)
+        octets = np.zeros((count, 64), np.uint8) if bits > 8 else np.zeros((count, 8), np.uint8)
+        octets[:, octets.shape[1] - bits :] = np.unpackbits(raw, count=count * bits).reshape(count, bits)
+        whole = np.packbits(octets, axis=1)
+        return whole.view(">u8" if bits > 8 else np.uint8).ravel().astype(np.int64)
+
+
+def _damaged(why: str) -> HwsimError:
+    return HwsimError(f"the compressed network is damaged: {why}; compress the network again")
+
+
+def _parameters(record: _Reader) -> Parameters:
+    text = record.text()
+    weight = _read_weights(record, parse_format(text)) if text else None
+    parameters = Parameters(weight, *(_read_constants(record, form) for _, form in _CONSTANTS))
+    if record.left:
+        raise _damaged("a layer has bytes behind its last value")
+    return parameters
+
+
+def _read_weights(record: _Reader, form: Format) -> IntArray:
+    shape = tuple(record.number() for _ in range(4))
+    count = math.prod(shape)
+    if not 0 < count <= 8 * record.left:
+        raise _damaged(f"a weight of shape {shape} is empty or larger than the file")
+    if form.bits > 16:
+        raise _damaged(f"weights have at most 16 bits, not those of {form}")
+    method = record.take(1)[0]
+    if method not in (_PACKED, _HUFFMAN):
+        raise _damaged(f"weights are coded by method {method}")
+    codes = record.unpack(count, form.bits) if method == _PACKED else _read_huffman(record, count, form.bits)
+    return form.decode(codes).reshape(shape)
+
+
+def _read_huffman(record: _Reader, count: int, bits: int) -> IntArray:
+    length_bits = record.take(1)[0]
+    if not 1 <= length_bits <= _LENGTH_BITS_MAXIMUM:
+        raise _damaged(f"its code lengths have {length_bits} bits")
+    lengths = record.unpack(1 << bits, length_bits)
+    used = lengths[lengths > 0]
+    # Kraft's sum is 1 for a complete prefix code; a code word that occurs alone leaves half of it open.
+    if int((np.int64(1) << (32 - used)).sum()) != 1 << 32 and used.tolist() != [1]:
+        raise _damaged("its code lengths are no prefix code")
+    size = record.number()
+    payload = bitarray()
+    payload.frombytes(record.take(-(-size // 8)))
+    symbols = canonical_decode(payload[:size], np.bincount(used).tolist(), _canonical_order(lengths))
+    try:
+        codes = np.fromiter(symbols, np.int64)
+    except ValueError:
+        raise _damaged("its code ends within a code word") from None
+    if codes.size != count:
+        raise _damaged(f"it holds {codes.size} weights of a layer that has {count}")
+    return codes
+
+
+def _read_constants(record: _Reader, form: Int) -> IntArray | None:
+    count = record.number()
+    if not count:
+        return None
+    width = record.take(1)[0]
+    if not 1 <= width <= form.bits:
+        raise _damaged(f"a constant of {form} has {width} bits")
+    return Int(width, form.signed).decode(record.unpack(count, width))

@@ -1,0 +1,150 @@
+"""The circuits of a whole network, as many as a throughput needs.
+
+The design is layer-pipelined: every layer works on an image of its own at the same time and owns enough
+copies of its circuits to finish in the clock cycles that one image may take. Memories, wiring and control
+are not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+from hwsim.cost.synthesis import Cost, synthesize
+from hwsim.cost.technology import technology
+from hwsim.datapath import Datapath, describe, parts
+from hwsim.errors import HwsimError
+from hwsim.layers import AveragePool, Layer, MaxPool
+from hwsim.network import IntegerLayer, QuantizedNetwork
+
+
+@dataclass(frozen=True)
+class Part:
+    """``count`` copies of one circuit in one layer; ``part`` is mac, requantize, add, max_pool or average_pool.
+
+    ``cycles`` is how many clock cycles one operation takes: more than one where the critical path is longer
+    than the clock period. A technology without sizes has no ``area_um2`` and no ``critical_path_ps``.
+    """
+
+    part: str
+    circuit: str
+    count: int
+    nand2_equivalents: float
+    flip_flops: int
+    area_um2: float | None
+    critical_path_ps: float | None
+    equivalent: bool
+    cycles: int = 1
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Clock, throughput and technology of a layer-pipelined design, and the multiply-accumulate it is made of.
+
+    ``mac`` is a datapath's name or ``file.py:NAME``, ``mac_options`` its parameters besides the layer's
+    formats, as (name, value) pairs.
+    """
+
+    clock_mhz: float = 500.0
+    images_per_second: float = 10_000.0
+    technology: str = "open45"
+    mac: str = "mac"
+    mac_options: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        for what, value in (("clock", self.clock_mhz), ("throughput", self.images_per_second)):
+            if not (math.isfinite(value) and value > 0):
+                raise HwsimError(f"the {what} is a finite number above 0, not {value}")
+        if not self.cycles_per_image:
+            raise HwsimError(
+                f"{self.images_per_second:g} images a second leave a {self.clock_mhz:g} MHz clock no whole cycle "
+                "an image; lower the throughput or raise the clock"
+            )
+        technology(self.technology)
+
+    @property
+    def cycles_per_image(self) -> int:
+        """Whole clock cycles from one image to the next.
+
+        >>> Hardware(clock_mhz=500, images_per_second=10_000).cycles_per_image
+        50000
+        """
+        return int(Fraction(str(self.clock_mhz)) * 1_000_000 / Fraction(str(self.images_per_second)))
+
+    @property
+    def period_ps(self) -> float:
+        """Clock period in picoseconds."""
+        return 1e6 / self.clock_mhz
+
+    def datapaths(self, network: QuantizedNetwork, item: IntegerLayer) -> dict[str, Datapath]:
+        """Return the circuits of one layer by part; empty where the layer only moves data."""
+        return parts(item, network.formats(), network.rounding, self.mac, **dict(self.mac_options))
+
+
+def circuits(network: QuantizedNetwork, hardware: Hardware) -> dict[str, tuple[Part, ...]]:
+    """Return the circuits of every layer that runs any, in network order.
+
+    A circuit starts one operation a cycle. One whose critical path is longer than the clock period takes as
+    many cycles for each operation as the path needs (a multi-cycle path, the registers enabled in its last
+    cycle; that enable is not counted) and so more copies: the throughput holds at the stated clock. Without
+    timing in the technology every operation takes one cycle. ``count`` is
+    ceil(operations per image * cycles / cycles per image).
+    """
+    return {
+        item.layer.name: tuple(
+            _part(item.layer, name, datapath, hardware) for name, datapath in datapaths.items()
+        )
+        for item in network.layers
+        if (datapaths := hardware.datapaths(network, item))
+    }
+
+
+def distinct_datapaths(networks: Iterable[QuantizedNetwork], hardware: Hardware) -> tuple[Datapath, ...]:
+    """Return each different circuit of the networks once, in order of appearance: what must be synthesised."""
+    return tuple(
+        dict.fromkeys(
+            datapath
+            for network in networks
+            for item in network.layers
+            for datapath in hardware.datapaths(network, item).values()
+        )
+    )
+
+
+def operations(layer: Layer, part: str) -> int:
+    """Return how often one image uses a part of a layer.
+
+    A mac works once for each product, a pool once for each element of each window (padding counted in both),
+    an add or a requantizer once for each output.
+    """
+    if part == "mac":
+        return layer.macs
+    if part in ("max_pool", "average_pool"):
+        assert isinstance(layer.operator, MaxPool | AveragePool)
+        return layer.outputs * math.prod(layer.operator.kernel)
+    return layer.outputs
+
+
+@cache
+def _cost(datapath: Datapath, technology_name: str) -> Cost:
+    return synthesize(datapath, technology_name)
+
+
+def _part(layer: Layer, name: str, datapath: Datapath, hardware: Hardware) -> Part:
+    cost = _cost(datapath, hardware.technology)  # type: ignore[arg-type]  # frozen, so hashable
+    cycles = max(1, math.ceil((cost.critical_path_ps or 0.0) / hardware.period_ps))
+    return Part(
+        part=name,
+        circuit=describe(datapath),
+        count=-(-operations(layer, name) * cycles // hardware.cycles_per_image),
+        nand2_equivalents=cost.nand2_equivalents,
+        flip_flops=cost.flip_flops,
+        area_um2=cost.area_um2,
+        critical_path_ps=cost.critical_path_ps,
+        equivalent=cost.equivalent,
+        cycles=cycles,
+    )

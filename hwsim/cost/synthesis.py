@@ -1,0 +1,173 @@
+"""Cost of a datapath: logic synthesis onto a technology's cells, proved equal to the circuit."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hwsim import files
+from hwsim.cost import equivalence, timing, yosys
+from hwsim.cost import technology as technologies
+from hwsim.cost.netlist import Mapped, clock_cycle, mapped, verilog
+from hwsim.cost.technology import Technology
+from hwsim.datapath.datapath import Datapath, describe
+from hwsim.errors import HwsimError
+
+ABC_SCRIPT = "strash; ifraig; scorr; dc2; strash; &get -n; &dch -f; &nf; &put"
+"""Our own, since Yosys' default for a Liberty file can run without end; ``&nf`` balances area and delay."""
+
+_COMMANDS = (
+    "read_verilog design.v",
+    "synth -flatten -noabc -noshare -top datapath",
+    "abc -liberty cells.lib -script map.abc",
+    "opt_clean -purge",
+    "write_json mapped.json",
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one datapath costs in one technology, and how far its netlist is known to equal its circuit.
+
+    ``nand2_equivalents`` is the area of all cells, flip-flops and synchronous reset included, over that of a
+    two-input NAND. ``critical_path_ps`` is the shortest clock period by static timing, without wires; a
+    technology-free cost has no ``area_um2`` and no ``critical_path_ps``. ``logic_depth`` counts the cells of two
+    or more inputs on the longest path. ``equivalent`` is true after a proof or an exhaustive comparison only;
+    ``equivalence`` names which. ``netlist`` is a hash of the synthesized circuit's text.
+    """
+
+    datapath: str
+    technology: str
+    nand2_equivalents: float
+    cells: Mapping[str, int]
+    flip_flops: int
+    area_um2: float | None
+    critical_path_ps: float | None
+    logic_depth: int
+    equivalent: bool
+    equivalence: str
+    netlist: str
+    tool: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the cost as plain data; a technology-free one has no area and no critical path."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        cells = ", ".join(f"{count} {name}" for name, count in self.cells.items()) or "none"
+        physical = f"  area           {self.area_um2} um2\n  critical path  {self.critical_path_ps} ps\n"
+        return (
+            f"{self.datapath} in {self.technology}\n"
+            f"  gates          {self.nand2_equivalents:g} NAND2 equivalents, {self.flip_flops} flip-flops\n"
+            f"{'' if self.area_um2 is None else physical}"
+            f"  logic depth    {self.logic_depth} cells\n"
+            f"  cells          {cells}\n"
+            f"  equivalent     {'yes' if self.equivalent else 'NOT PROVED'}: {self.equivalence}\n"
+            f"  synthesized by {self.tool}"
+        )
+
+
+def synthesize(
+    datapath: Datapath, technology: str | Technology = "open45", *, timeout_s: float = 120, cache: bool = True
+) -> Cost:
+    """Return a datapath's cost by Yosys and ABC, each run in a process of its own.
+
+    The logic between registers is mapped and proved; every register bit is one flip-flop with a synchronous
+    reset in front. The result depends on the circuit, the technology and the tool's version only, and is kept
+    under these in the user's cache folder (``HWSIM_CACHE``). ``timeout_s`` limits the mapping and, again, the
+    proof. Raises :class:`HwsimError` where the tool is missing, fails, exceeds its time, or maps wrongly.
+    """
+    target = technologies.technology(technology) if isinstance(technology, str) else technology
+    block = clock_cycle(datapath)
+    design = verilog(block)
+    tool = yosys.version()
+    key = _digest("1", design, target.name, target.digest, tool, ABC_SCRIPT, *_COMMANDS)
+    place = _cache_place(key) if cache else None
+    known = _recall(place) if place else None
+    if known is not None:
+        return replace(known, datapath=describe(datapath))
+    netlist = map_onto(design, target, timeout_s=timeout_s)
+    equivalent, method = equivalence.compare(block, netlist, target, timeout_s)
+    counts, flip_flops, area = _contents(datapath, netlist, target)
+    path = timing.critical_path_ps(netlist, target, datapath.registers)
+    cost = Cost(
+        datapath=describe(datapath),
+        technology=target.name,
+        nand2_equivalents=round(area / target.nand2_area, 2),
+        cells=counts,
+        flip_flops=flip_flops,
+        area_um2=round(area, 3) if target.physical else None,
+        critical_path_ps=round(path, 1) if target.physical else None,
+        logic_depth=timing.logic_depth(netlist),
+        equivalent=equivalent,
+        equivalence=method,
+        netlist=_digest(design)[:16],
+        tool=tool,
+    )
+    if place and equivalent:
+        _remember(place, cost)
+    return cost
+
+
+def map_onto(design: str, technology: Technology, *, timeout_s: float = 120) -> Mapped:
+    """Return a Verilog module ``datapath`` mapped onto a technology's cells; :class:`HwsimError` where it fails."""
+    with yosys.workplace() as folder:
+        (folder / "design.v").write_text(design)
+        (folder / "cells.lib").write_text(technology.liberty())
+        (folder / "map.abc").write_text(ABC_SCRIPT.replace("; ", "\n") + "\n")
+        try:
+            yosys.yosys(list(_COMMANDS), folder, timeout_s)
+        except yosys.OutOfTimeError:
+            raise HwsimError(f"logic synthesis took more than {timeout_s:g} s; raise the limit") from None
+        module = json.loads((folder / "mapped.json").read_text())["modules"]["datapath"]
+    return mapped(module)
+
+
+def _contents(
+    datapath: Datapath, netlist: Mapped, technology: Technology
+) -> tuple[dict[str, int], int, float]:
+    """Return the number of each cell, the number of flip-flops among them, and the area of all."""
+    counts = Counter(instance.cell for instance in netlist.instances)
+    area = math.fsum(technology.cell[name].area * count for name, count in counts.items())
+    flip_flops = sum(register.format.bits for register in datapath.registers.values())
+    if flip_flops:
+        counts[technology.flip_flop.name] = flip_flops
+    return dict(sorted(counts.items())), flip_flops, area + technology.flip_flop.area * flip_flops
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _cache_place(key: str) -> Path | None:
+    """Return where a result is kept, or nothing where the user has no such place."""
+    chosen, shared = os.environ.get("HWSIM_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(chosen) if chosen else (Path(shared) if shared else Path.home() / ".cache") / "hwsim"
+    except RuntimeError:
+        return None
+    return folder / "synthesis" / f"{key}.json"
+
+
+def _recall(place: Path) -> Cost | None:
+    """Return the cost kept at a place, or nothing where there is none or it is damaged."""
+    try:
+        checksum, text = place.read_text().split("\n", 1)
+        return Cost(**json.loads(text)) if checksum == _digest(text) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _remember(place: Path, cost: Cost) -> None:
+    """Keep a cost for the next time; a folder that cannot be written costs time, not the result."""
+    text = json.dumps(cost.to_json()) + "\n"
+    with contextlib.suppress(HwsimError):
+        files.write(place, f"{_digest(text)}\n{text}")

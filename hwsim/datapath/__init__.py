@@ -1,0 +1,134 @@
+"""Datapaths by name, from a user's file, and for the layers of a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim import layers
+from hwsim.bits import LayerBits
+from hwsim.datapath.add import Add
+from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
+from hwsim.datapath.mac import Mac
+from hwsim.datapath.pool import AveragePool, MaxPool
+from hwsim.datapath.requantize import Requantize
+from hwsim.datapath.shift_mac import ShiftMac
+from hwsim.errors import HwsimError, unknown
+from hwsim.formats import Int, PowerOfTwo, Rounding
+from hwsim.network import IntegerLayer
+
+__all__ = ["DATAPATHS", "Datapath", "Register", "describe", "elaborate", "load", "parts"]
+
+DATAPATHS: dict[str, type[Any]] = {
+    "mac": Mac,
+    "shift_mac": ShiftMac,
+    "requantize": Requantize,
+    "add": Add,
+    "max_pool": MaxPool,
+    "average_pool": AveragePool,
+}
+
+_MEMBERS = ("inputs", "registers", "outputs", "compute", "connect")
+
+
+def load(text: str) -> type[Any] | Datapath:
+    """Return the datapath that a name or ``path/to/file.py:NAME`` means: a class, or one with its parameters."""
+    if text in DATAPATHS:
+        return DATAPATHS[text]
+    path, colon, name = text.rpartition(":")
+    if not colon:
+        raise unknown("datapath", text, DATAPATHS, "give file.py:name")
+    names = _run_file(Path(path))
+    if name not in names:
+        raise HwsimError(f'"{path}" defines no "{name}"; give the name of a datapath in that file')
+    found = names[name]
+    members = {*dir(found), *getattr(found, "__dataclass_fields__", ())}
+    if not is_dataclass(found) or not members.issuperset(_MEMBERS):
+        raise HwsimError(
+            f'"{name}" in "{path}" is no datapath; write a frozen dataclass with {", ".join(_MEMBERS)}'
+        )
+    return found  # type: ignore[return-value]
+
+
+def _run_file(path: Path) -> dict[str, Any]:
+    """Return the names a Python file defines."""
+    if path.suffix != ".py" or not path.is_file():
+        raise HwsimError(f'cannot read the datapath file "{path}": no such Python file; give file.py:name')
+    spec = importlib.util.spec_from_file_location(f"_datapath_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise HwsimError(f'the datapath file "{path}" does not run: {reason(error)}') from error
+    return vars(module)
+
+
+def reason(error: BaseException) -> str:
+    """Return an exception of a user's code in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def parts(
+    item: IntegerLayer,
+    formats: Mapping[str, Int],
+    rounding: Rounding,
+    mac: str = "mac",
+    **mac_options: Any,
+) -> dict[str, Datapath]:
+    """Return the circuits that one layer of an integer network runs, by their names in :data:`DATAPATHS`.
+
+    ``formats`` are those of the network's tensors. ``mac`` names the multiply-accumulate, "mac" standing
+    for a :class:`ShiftMac` where the weights are powers of two, which has no multiplier to choose; it is
+    called with the layer's formats and ``mac_options``. Layers that only move data run no circuit.
+    """
+    source = formats[item.layer.inputs[0]]
+    match item.layer.operator:
+        case layers.Convolution() | layers.Linear():
+            assert item.bits is not None
+            return {
+                "mac": _mac(item.bits, mac, mac_options),
+                "requantize": Requantize(item.bits.accumulator, item.output, rounding),
+            }
+        case layers.Add():
+            second = formats[item.layer.inputs[1]]
+            return {"add": Add(source, second, item.output, rounding)}
+        case layers.AveragePool(kernel):
+            bits = source.bits + (math.prod(kernel) - 1).bit_length()
+            pool = AveragePool(source, Int(bits, source.signed))
+            return {
+                "average_pool": pool,
+                "requantize": Requantize(pool.accumulator, item.output, rounding),
+            }
+        case layers.MaxPool():
+            return {"max_pool": MaxPool(source)}
+        case layers.Rescale():
+            return {"requantize": Requantize(source, item.output, rounding)}
+    return {}
+
+
+def _mac(bits: LayerBits, name: str, options: Mapping[str, Any]) -> Datapath:
+    circuit = load(name)
+    if circuit is Mac and isinstance(bits.weight, PowerOfTwo):
+        circuit, options = ShiftMac, {key: options[key] for key in options if key != "multiplier"}
+    if not isinstance(circuit, type):
+        raise HwsimError(f'"{name}" has its formats already; give the class, so that each layer sets its own')
+    try:
+        made: Datapath = circuit(
+            weight=bits.weight,
+            activation=bits.activation,
+            accumulator=bits.accumulator,
+            overflow=bits.overflow,
+            **options,
+        )
+    except HwsimError:
+        raise
+    except Exception as error:
+        raise HwsimError(f'the datapath "{name}" cannot be made for {bits}: {reason(error)}') from error
+    return made

@@ -1,0 +1,184 @@
+"""Sums as gates: full adders, Dadda column compression, a ripple adder with carry-in, saturation.
+
+A number is a list of bits, least significant first. A bit is a one-bit wire or the constant 0 or 1;
+constants are folded where they meet a gate, so that no gate is spent on them. A signed number's last
+bit weighs -2^(n-1); every negative weight enters a sum by -b*2^k = (1 - b)*2^k - 2^k: the complemented
+bit and a constant (Baugh and Wooley, "A two's complement parallel array multiplication algorithm", 1973).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import NamedTuple, TypeAlias
+
+import pyrtl
+
+from hwsim.formats import Int
+
+Bit: TypeAlias = pyrtl.WireVector | int
+Bits: TypeAlias = list[Bit]
+
+
+class Term(NamedTuple):
+    """One bit of a sum, worth ``bit * 2^position``, or its negative."""
+
+    bit: Bit
+    position: int
+    negative: bool = False
+
+
+def bits_of(wire: pyrtl.WireVector) -> Bits:
+    """Return the bits of a wire."""
+    return [wire[k] for k in range(len(wire))]
+
+
+def wire_of(bits: Bits) -> pyrtl.WireVector:
+    """Return the bits side by side as one wire."""
+    return pyrtl.concat_list([pyrtl.Const(bit, 1) if isinstance(bit, int) else bit for bit in bits])
+
+
+def invert(a: Bit) -> Bit:
+    return 1 - a if isinstance(a, int) else ~a
+
+
+def both(a: Bit, b: Bit) -> Bit:
+    """a AND b."""
+    if isinstance(a, int):
+        return b if a else 0
+    return both(b, a) if isinstance(b, int) else a & b
+
+
+def either(a: Bit, b: Bit) -> Bit:
+    """a OR b."""
+    if isinstance(a, int):
+        return 1 if a else b
+    return either(b, a) if isinstance(b, int) else a | b
+
+
+def differ(a: Bit, b: Bit) -> Bit:
+    """a XOR b."""
+    if isinstance(a, int):
+        return invert(b) if a else b
+    return differ(b, a) if isinstance(b, int) else a ^ b
+
+
+def choose(select: pyrtl.WireVector, one: Bit, zero: Bit) -> Bit:
+    """``one`` where ``select`` is 1, else ``zero``."""
+    if one is zero:
+        return one
+    if isinstance(zero, int):
+        return either(invert(select), one) if zero else both(select, one)
+    if isinstance(one, int):
+        return either(select, zero) if one else both(invert(select), zero)
+    return pyrtl.select(select, one, zero)
+
+
+def any_of(bits: Iterable[Bit]) -> Bit:
+    """Whether any bit is 1."""
+    return reduce(either, bits, 0)
+
+
+def full_adder(a: Bit, b: Bit, c: Bit) -> tuple[Bit, Bit]:
+    """Return (sum, carry) of three bits in five gates; fewer where a bit is constant."""
+    wires = [bit for bit in (a, b, c) if not isinstance(bit, int)]
+    ones = sum(bit for bit in (a, b, c) if isinstance(bit, int))
+    if len(wires) == 3:
+        half = a ^ b
+        return half ^ c, (a & b) | (half & c)
+    if len(wires) == 2:
+        x, y = wires
+        return (~(x ^ y), x | y) if ones else (x ^ y, x & y)
+    if wires:
+        return differ(wires[0], ones & 1), (0, wires[0], 1)[ones]
+    return ones & 1, ones >> 1
+
+
+def ripple(a: Sequence[Bit], b: Sequence[Bit], carry: Bit = 0) -> Bits:
+    """Return a + b + carry modulo 2^n for two n-bit numbers; the last carry is not built."""
+    total: Bits = []
+    for x, y in zip(a[:-1], b[:-1], strict=True):
+        bit, carry = full_adder(x, y, carry)
+        total.append(bit)
+    return [*total, differ(differ(a[-1], b[-1]), carry)]
+
+
+def number(bits: Sequence[Bit], signed: bool, position: int = 0) -> list[Term]:
+    """Return the terms of a number shifted left by ``position``."""
+    last = len(bits) - 1
+    return [Term(bit, position + k, signed and k == last) for k, bit in enumerate(bits)]
+
+
+def add(terms: Iterable[Term], width: int) -> Bits:
+    """Return the sum of terms modulo 2^width: Dadda compression to two rows, then one ripple adder."""
+    columns: list[Bits] = [[] for _ in range(width)]
+    constant = 0
+    for bit, position, negative in terms:
+        negative = negative and position < width - 1  # -2^(width-1) is 2^(width-1) modulo 2^width
+        constant -= negative << position
+        if isinstance(bit, int):
+            constant += (bit ^ negative) << position
+        elif position < width:
+            columns[position].append(~bit if negative else bit)
+    for position, column in enumerate(columns):
+        if constant >> position & 1:
+            column.insert(0, 1)
+    rows = [column + [0] * (2 - len(column)) for column in compress(columns)]
+    return ripple([row[0] for row in rows], [row[1] for row in rows])
+
+
+def compress(columns: list[Bits]) -> list[Bits]:
+    """Return columns of the same sum (modulo 2^columns) of at most two bits each.
+
+    L. Dadda, "Some schemes for parallel multipliers", 1965: each stage brings the heights down to the
+    next of 2, 3, 4, 6, 9, 13, ... with as few adders as possible. The last column needs only sums.
+    """
+    heights = [2]
+    while heights[-1] < max(map(len, columns)):
+        heights.append(heights[-1] * 3 // 2)
+    for height in reversed(heights):
+        columns = _stage(columns, height)
+    return columns
+
+
+def _stage(columns: list[Bits], height: int) -> list[Bits]:
+    reduced: list[Bits] = []
+    carries: Bits = []
+    for column in columns[:-1]:
+        waiting, done, carries = list(column), carries, []
+        while len(waiting) + len(done) > height:
+            three = len(waiting) + len(done) > height + 1
+            pool = waiting if len(waiting) >= 2 + three else done
+            taken = [pool.pop(0) for _ in range(2 + three)]
+            bit, carry = full_adder(taken[0], taken[1], taken[2] if three else 0)
+            done.append(bit)
+            carries.append(carry)
+        reduced.append(waiting + done)
+    last = columns[-1] + carries
+    while len(last) > height:
+        last.append(differ(last.pop(0), last.pop(0)))
+    return [*reduced, last]
+
+
+def width_of(minimum: int, maximum: int) -> int:
+    """Return the two's complement width that holds every integer from minimum to maximum.
+
+    >>> width_of(-128, 127), width_of(-1, 128)
+    (8, 9)
+    """
+    return max((-minimum - 1 if minimum < 0 else 0).bit_length(), maximum.bit_length()) + 1
+
+
+def saturate(bits: Bits, target: Int) -> Bits:
+    """Return a two's complement number of at least ``target.bits + 1`` bits clamped into ``target``."""
+    sign, upper = bits[-1], bits[target.bits - target.signed : -1]
+    outside = any_of(differ(bit, sign) for bit in upper)
+    return clamp(bits[: target.bits - target.signed], sign, outside, target)
+
+
+def clamp(bits: Bits, sign: Bit, outside: Bit, target: Int) -> Bits:
+    """Return ``target``'s bits of a number, from its low bits, its sign and whether it is out of range."""
+    high = both(invert(sign), outside)
+    kept = invert(both(sign, outside) if target.signed else sign)
+    clamped = [either(high, both(kept, bit)) for bit in bits]
+    return [*clamped, sign] if target.signed else clamped

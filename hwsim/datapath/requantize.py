@@ -1,0 +1,167 @@
+"""From an accumulator to the next layer's integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product as combinations
+
+import pyrtl
+
+from hwsim import arithmetic
+from hwsim.datapath.adders import (
+    Bit,
+    Bits,
+    add,
+    any_of,
+    bits_of,
+    both,
+    choose,
+    clamp,
+    differ,
+    either,
+    full_adder,
+    invert,
+    number,
+    width_of,
+    wire_of,
+)
+from hwsim.datapath.datapath import Register
+from hwsim.datapath.multipliers import product
+from hwsim.errors import HwsimError
+from hwsim.formats import Format, Int, IntArray, Rounding
+from hwsim.network import BIAS, MULTIPLIER, SHIFT
+
+
+@dataclass(frozen=True)
+class Requantize:
+    """An accumulator scaled by a fixed-point constant, rounded once and clamped.
+
+    ``output = clamp(round((accumulator * multiplier + bias) / 2^shift))``, combinational. The exact sum
+    is one column compression of all partial products and the bias; the shifter keeps the bits that the
+    output and its rounding can see.
+    """
+
+    accumulator: Int
+    output: Int
+    rounding: Rounding = Rounding.HALF_UP
+    multiplier: Int = MULTIPLIER
+    bias: Int = BIAS
+    shift: Int = SHIFT
+
+    def __post_init__(self) -> None:
+        check_constants(self.shift, self.output)
+        exact_width([(self.accumulator, self.multiplier)], self.bias)
+
+    @property
+    def inputs(self) -> dict[str, Format]:
+        return {
+            "accumulator": self.accumulator,
+            "multiplier": self.multiplier,
+            "bias": self.bias,
+            "shift": self.shift,
+        }
+
+    @property
+    def registers(self) -> dict[str, Register]:
+        return {}
+
+    @property
+    def outputs(self) -> dict[str, Int]:
+        return {"output": self.output}
+
+    def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        accumulator, multiplier, bias, shift = (values[name] for name in self.inputs)
+        output = arithmetic.requantize(accumulator, multiplier, bias, shift, self.rounding, self.output)
+        return {"output": output}
+
+    def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
+        ports = {name: bits_of(wire) for name, wire in wires.items()}
+        terms = product(
+            ports["accumulator"], self.accumulator.signed, ports["multiplier"], self.multiplier.signed
+        )
+        terms += number(ports["bias"], self.bias.signed)
+        total = add(terms, exact_width([(self.accumulator, self.multiplier)], self.bias))
+        return {"output": wire_of(round_and_clamp(total, ports["shift"], self.rounding, self.output))}
+
+    @staticmethod
+    def variants() -> Iterator[Requantize]:
+        """Every rounding on narrow operands that are covered whole, then the widths networks use."""
+        small = Int(4, signed=False), Int(5), Int(3, signed=False)
+        for rounding, output in combinations(Rounding, (Int(2), Int(3, signed=False))):
+            yield Requantize(Int(4), output, rounding, *small)
+        for rounding, output in combinations(Rounding, (Int(8), Int(8, signed=False), Int(16))):
+            yield Requantize(Int(32), output, rounding)
+        yield Requantize(Int(16), Int(4, signed=False))
+        yield Requantize(Int(8, signed=False), Int(2))
+        yield Requantize(
+            Int(8), Int(8), Rounding.HALF_EVEN, Int(8), Int(8, signed=False), Int(1, signed=False)
+        )
+
+
+def check_constants(shift: Int, output: Int) -> None:
+    """Refuse formats that :func:`round_and_clamp` does not have."""
+    if shift.signed or shift.bits > 6:
+        raise HwsimError(f"shift {shift} is out of range; give uint1 to uint6")
+    if output.bits < 2:
+        raise HwsimError(f"output {output} is out of range; give 2 bits or more")
+
+
+def exact_width(factors: list[tuple[Int, Int]], bias: Int) -> int:
+    """Return the width that holds every sum of products plus a bias; refuse more than 63 bits."""
+    low, high = bias.minimum, bias.maximum
+    for a, b in factors:
+        corners = [x * y for x in (a.minimum, a.maximum) for y in (b.minimum, b.maximum)]
+        low, high = low + min(corners), high + max(corners)
+    width = width_of(low, high)
+    if width > 63:
+        raise HwsimError(
+            f"the exact sum of a requantiser takes {width} bits here; narrow its operands to stay within 63"
+        )
+    return width
+
+
+def round_and_clamp(total: Bits, shift: Bits, rounding: Rounding, output: Int) -> Bits:
+    """Return ``clamp(round(total / 2^shift))`` of a two's complement sum, as bits of ``output``."""
+    sign = total[-1]
+    quotient, half, sticky, outside = shift_right(
+        total, shift, output.bits - output.signed, rounding is Rounding.HALF_EVEN
+    )
+    carry: Bit = 0
+    if rounding is Rounding.HALF_UP:
+        carry = half
+    elif rounding is Rounding.HALF_EVEN:
+        carry = both(half, either(sticky, quotient[0]))
+    rounded: Bits = []
+    for bit in quotient:
+        bit, carry = full_adder(bit, carry, 0)
+        rounded.append(bit)
+    # A carry out of a positive quotient leaves the range; out of a negative one it turns -1 into 0.
+    positive = invert(sign)
+    outside = either(outside, both(positive, carry))
+    negative = both(sign, either(outside, invert(carry)))
+    return clamp(rounded, negative, outside, output)
+
+
+def shift_right(total: Bits, shift: Bits, bits: int, sticks: bool) -> tuple[Bits, Bit, Bit, Bit]:
+    """Return the lowest ``bits`` of ``total >> shift``, the last bit dropped, whether any dropped before it was 1 (if ``sticks``),
+    and whether a bit above the kept ones differs from the sign.
+
+    A barrel shifter, the longest shift first. Each stage keeps only what the stages after it can still move into sight:
+    what it loses above that is out of sight for good.
+    """
+    sign = total[-1]
+    window: Bits = [0, *total[:-1]]
+    outside: Bit = 0
+    sticky: Bit = 0
+    for stage in reversed(range(len(shift))):
+        select, step = shift[stage], 1 << stage
+        keep = bits + step
+        if sticks:
+            sticky = either(sticky, both(select, any_of([*window, *[sign] * step][:step])))
+        differing = [differ(bit, sign) for bit in window[keep:]]
+        outside = any_of([outside, *differing[step:], both(invert(select), any_of(differing[:step]))])
+        moved = window[step:] + [sign] * step
+        window = [choose(select, one, zero) for one, zero in zip(moved, window, strict=False)][:keep]
+    window += [sign] * (1 + bits - len(window))
+    return window[1:], window[0], sticky, outside

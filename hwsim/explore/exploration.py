@@ -1,0 +1,274 @@
+"""An exploration: the design points a search proposes, evaluated one by one and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from hwsim.cost.compression import compress, float32_bytes, layer_bytes
+from hwsim.cost.hardware import circuits
+
+from hwsim import files
+from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.cost.traffic import traffic
+from hwsim.data import Split, load_split
+from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import (
+    EVALUATOR_VERSION,
+    DesignPoint,
+    Evaluation,
+    LayerResult,
+    evaluation_from_json,
+    pareto_front,
+)
+from hwsim.explore.search import SEARCHES, SearchSpace
+from hwsim.explore.store import Store, open_store
+from hwsim.models import load_model
+from hwsim.models.forward import accuracy as float_accuracy
+from hwsim.network import FloatNetwork, QuantizedNetwork
+from hwsim.quantize import Calibration, calibrate, quantize
+from hwsim.quantize.settings import Settings
+from hwsim.simulate.inference import measure_accuracy
+from hwsim.simulate.replay import replay
+from hwsim.study import Study
+
+BATCH = 8
+"""Design points proposed at a time; part of the result, like the seed."""
+
+REPLAY_IMAGES, REPLAY_SAMPLES = 4, 4
+"""Test images, and outputs of every layer over them, that each design point's circuits replay."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an exploration stands: the stage, design points done, planned, and how many of them were reused."""
+
+    stage: str
+    done: int
+    planned: int
+    reused: int
+
+    def __str__(self) -> str:
+        return f"{self.stage} ({self.reused} reused)" if self.reused else self.stage
+
+
+@dataclass(frozen=True)
+class Explored:
+    """All evaluations of a study in order, how many came from the store, and the study's bench."""
+
+    evaluations: list[Evaluation]
+    reused: int
+    bench: Bench
+
+    @property
+    def front(self) -> list[Evaluation]:
+        """The evaluations that no other dominates in the study's objectives."""
+        return pareto_front(self.evaluations, self.bench.study.objectives)
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What every evaluation of a study shares: the float network, its calibration and the test split."""
+
+    study: Study
+    network: FloatNetwork
+    calibration_split: Split
+    test: Split
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        return calibrate(self.network, self.calibration_split.images)
+
+    @cached_property
+    def float_correct(self) -> int:
+        """Correct predictions of the float network on the test split."""
+        return float_accuracy(self.network, self.test)[0]
+
+    @cached_property
+    def stamp(self) -> str:
+        """Return the digest of everything besides the design point that a result depends on."""
+        study = self.study
+        facts = [
+            EVALUATOR_VERSION,
+            self.network.digest(),
+            *(split.digest() for split in (self.calibration_split, self.test)),
+            study.hardware.model_dump(),
+            study.memory.model_dump(),
+        ]
+        return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+
+    def quantized(self, point: DesignPoint) -> QuantizedNetwork:
+        """Return the integer network of a design point."""
+        return quantize(
+            self.network, point_bits(point), self.calibration, settings=Settings.parse(point.quantizer)
+        )
+
+    def evaluate(self, index: int, point: DesignPoint) -> Evaluation:
+        """Measure one design point: accuracy in exact integers, circuits, traffic and compressed file."""
+        study = self.study
+        network = self.quantized(point)
+        accuracy = measure_accuracy(network, self.test.images, self.test.labels)
+        parts = circuits(network, study.hardware.value(point.datapath))
+        moved = {item.layer: item for item in traffic(network, study.memory.value())}
+        packed = layer_bytes(network)
+        overflows = {item.layer: item for item in accuracy.overflows}
+        replays = replay(
+            network, self.test.images[:REPLAY_IMAGES], samples=REPLAY_SAMPLES, mac=point.datapath
+        )
+        for done in replays:
+            if done.difference is not None:
+                raise HwsimError(f"circuit and arithmetic differ at {point.label()}: {done.difference}")
+        rows = []
+        for item in network.layers:
+            name = item.layer.name
+            over = overflows.get(name)
+            rows.append(
+                LayerResult(
+                    name=name,
+                    kind=item.layer.kind,
+                    bits=str(item.bits) if item.bits else "",
+                    output=str(item.output),
+                    macs=item.layer.macs,
+                    weights=0 if item.weight is None else item.weight.size,
+                    parts=parts.get(name, ()),
+                    weight_bytes=moved[name].weight_bytes if name in moved else 0,
+                    input_bytes=moved[name].input_bytes if name in moved else 0,
+                    output_bytes=moved[name].output_bytes if name in moved else 0,
+                    file_bytes=packed.get(name, 0),
+                    sums=over.sums if over else 0,
+                    overflowed=over.overflowed if over else 0,
+                )
+            )
+        return Evaluation(
+            index=index,
+            point=point,
+            correct=accuracy.correct,
+            images=accuracy.images,
+            float_correct=self.float_correct,
+            float32_bytes=float32_bytes(network),
+            file_bytes=len(compress(network)),
+            images_per_second=study.hardware.images_per_second,
+            layers=tuple(rows),
+            circuit_outputs=sum(done.sampled for done in replays),
+            circuit_cycles=sum(done.cycles for done in replays),
+        )
+
+
+def point_bits(point: DesignPoint) -> BitConfig:
+    """Return the bit configuration of a design point."""
+    return bit_config((name, LayerBits.parse(text, signed=False)) for name, text in point.bits)
+
+
+def open_bench(study: Study) -> Bench:
+    """Load a study's network and splits."""
+    network = load_model(study.model)
+    data = study.data
+    return Bench(
+        study,
+        network,
+        _split(data.calibration or network.data, "calibration", data.calibration_images),
+        _split(data.test or network.data, "test", data.test_images),
+    )
+
+
+def _split(name: str, split: str, limit: int) -> Split:
+    if not name:
+        raise HwsimError(f'the model names no data set; give one: [data] {split} = "file.npz"')
+    loaded = load_split(name, split)
+    return Split(loaded.images[:limit], loaded.labels[:limit]) if limit else loaded
+
+
+def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
+    """Return a study's choices for a network's layers; a fixed layer has one choice."""
+    space, signed = study.space, network.signed_inputs()
+    for name in space.fixed:
+        if name not in signed:
+            raise HwsimError(f'space.fixed names layer "{name}"; the network has {", ".join(signed)}')
+    patterns = [
+        (weight, bits, f"{accumulator}/{overflow}")
+        for weight, bits, accumulator, overflow in itertools.product(
+            space.weights, space.activations, space.accumulators, space.overflows
+        )
+    ]
+
+    def text(name: str, weight: str, bits: int, rest: str) -> str:
+        if name in space.fixed:
+            return str(LayerBits.parse(space.fixed[name], signed[name]))
+        activation = f"{'' if signed[name] else 'u'}int{bits}"
+        return str(LayerBits.parse(f"{weight}*{activation}/{rest}", signed[name]))
+
+    return SearchSpace(
+        layers=tuple((name, tuple(dict.fromkeys(text(name, *p) for p in patterns))) for name in signed),
+        patterns=tuple(tuple(text(name, *p) for name in signed) for p in patterns),
+        datapaths=space.datapaths,
+        quantizers=space.quantizers,
+    )
+
+
+def explore(
+    study: Study, directory: Path, *, progress: Callable[[Progress], None] = lambda _: None
+) -> Explored:
+    """Evaluate a study's budget of design points, keeping each in ``directory`` as soon as it is measured.
+
+    What ``directory`` already holds is reused. A folder that holds another study, or files that are none of
+    hwsim's, is refused.
+    """
+    claim(study, directory)
+    progress(Progress("load and calibrate", 0, 1, 0))
+    bench = open_bench(study)
+    progress(Progress("load and calibrate", 1, 1, 0))
+    space = search_space(study, bench.network)
+    planned = min(study.budget, space.size)
+    evaluations: list[Evaluation] = []
+    reused = 0
+    with open_store(directory / "evaluations.sqlite") as store:
+        for point in _proposals(study, space, evaluations):
+            stored = _stored(store, bench, point, len(evaluations))
+            if stored is None:
+                progress(Progress("evaluate design points", len(evaluations), planned, reused))
+                stored = bench.evaluate(len(evaluations), point)
+                store.put(_key(bench, point), stored.to_json())
+            else:
+                reused += 1
+            evaluations.append(stored)
+            progress(Progress("evaluate design points", len(evaluations), planned, reused))
+    return Explored(evaluations, reused, bench)
+
+
+def _proposals(study: Study, space: SearchSpace, done: list[Evaluation]) -> Iterator[DesignPoint]:
+    """Yield points batch by batch; the caller appends each one's evaluation to ``done`` before the next."""
+    search = SEARCHES[study.search]
+    while len(done) < study.budget:
+        rng = np.random.default_rng([study.seed, len(done)])
+        batch = search(space, list(done), study.objectives, rng, min(BATCH, study.budget - len(done)))
+        if not batch:
+            return
+        yield from batch
+
+
+def _key(bench: Bench, point: DesignPoint) -> str:
+    return f"{bench.stamp}-{point.key()}"
+
+
+def _stored(store: Store, bench: Bench, point: DesignPoint, index: int) -> Evaluation | None:
+    fields = store.get(_key(bench, point))
+    return None if fields is None else replace(evaluation_from_json(fields), index=index)
+
+
+def claim(study: Study, directory: Path) -> None:
+    """Write the study into its folder, or refuse a folder that is not the study's."""
+    text = study.to_toml()
+    path = directory / "study.toml"
+    if path.exists():
+        if files.read_text(path, "study file") != text:
+            raise HwsimError(f'"{directory}" holds another study; choose another folder with -o or remove it')
+        return
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise HwsimError(f'"{directory}" is not empty and holds no study; choose another folder with -o')
+    files.write(path, text)

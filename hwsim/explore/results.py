@@ -1,0 +1,95 @@
+"""An exploration's folder: everything measured as plain data, and the report drawn from it alone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hwsim import files
+from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import Evaluation, evaluation_from_json
+from hwsim.explore.exploration import Explored, point_bits
+from hwsim.report import StudyFacts, write_report
+
+RESULTS = "results.json"
+
+
+def write_results(explored: Explored, directory: Path, command: str = "") -> Path:
+    """Write the evaluations and the front's bit configurations, draw the report and return the page's path.
+
+    The data hold no clock, host or path besides ``command``, so that the same study gives the same bytes.
+    """
+    facts = _facts(explored, directory, command)
+    for evaluation in explored.front:
+        files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
+    fields = {"facts": asdict(facts), "evaluations": [e.to_json() for e in explored.evaluations]}
+    files.write(directory / RESULTS, json.dumps(fields, indent=1, allow_nan=False) + "\n")
+    return write_report(directory, explored.evaluations, facts)
+
+
+def redraw(directory: Path) -> Path:
+    """Draw the report of a folder again from its results; raises :class:`HwsimError` where they are missing or damaged."""
+    text = files.read_text(directory / RESULTS, "results file")
+    try:
+        fields = json.loads(text)
+        evaluations = [evaluation_from_json(e) for e in fields["evaluations"]]
+        facts = StudyFacts(**{name: _tuples(value) for name, value in fields["facts"].items()})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise HwsimError(
+            f'"{directory / RESULTS}" is damaged ({type(error).__name__}); run hwsim explore again, it reuses its store'
+        ) from None
+    return write_report(directory, evaluations, facts)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _bits_path(directory: Path, evaluation: Evaluation) -> Path:
+    return directory / "points" / f"{evaluation.point.key()}.toml"
+
+
+def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
+    bench = explored.bench
+    study = bench.study
+    low = f"{bench.float_correct} of {len(bench.test.labels)}"
+    return StudyFacts(
+        title=study.title,
+        model=bench.network.name,
+        objectives=study.objectives,
+        command=command,
+        stamp={
+            "hwsim": version("hwsim"),
+            **{package: version(package) for package in ("pyosys", "pyrtl", "numpy", "torch")},
+            "model sha256": bench.network.digest(),
+            "calibration": f"{len(bench.calibration_split.labels)} images, sha256 {bench.calibration_split.digest()}",
+            "test": f"{len(bench.test.labels)} images, sha256 {bench.test.digest()}",
+            "search": f"{study.search}, seed {study.seed}, budget {study.budget}",
+        },
+        rebuild={e.point.key(): _rebuild(study.model, e, directory) for e in explored.front},
+        notes=(
+            f"The float network is right on {low} test images; quantizers are calibrated on "
+            f"{len(bench.calibration_split.labels)} other images. Accuracy is measured on the test split, which also "
+            "ranked the points: the interval beside a point covers sampling, not that selection.",
+            f"Gates: a layer-pipelined design at {study.hardware.clock_mhz:g} MHz and "
+            f"{study.hardware.images_per_second:g} images a second; every layer owns as many copies of its circuits as "
+            f"that pace needs, each synthesised for {study.hardware.technology} with its synchronous reset, wires not counted.",
+            f"Traffic: an on-chip buffer of {study.memory.buffer_bytes} bytes, bursts of {study.memory.burst_bits} bits, "
+            f"loop order {study.memory.loop_order}; each layer reads its input from and writes its output to external memory.",
+            "Every point's accuracy is that of exact integer arithmetic on all test images; its circuits replayed a sample of "
+            "every layer on real operands and agreed at each compared value.",
+            "One trained network is shown; differences between quantizers at 2 and 3 bits vary with the training seed.",
+        ),
+    )
+
+
+def _rebuild(model: str, evaluation: Evaluation, directory: Path) -> str:
+    """Return the command that writes a point's integer network and runs it."""
+    bits = str(_bits_path(directory, evaluation))
+    quantize = ["hwsim", "quantize", model, "--bits", bits, "--quantizer", evaluation.point.quantizer]
+    simulate = ["hwsim", "simulate", "net.safetensors", "--mac", evaluation.point.datapath]
+    return f"{shlex.join([*quantize, '-o', 'net.safetensors'])} && {shlex.join(simulate)}"

@@ -1,0 +1,144 @@
+"""Searches: given what was evaluated, which design points come next.
+
+A search is a pure function of the space, the evaluations so far and a seeded generator, so an interrupted
+exploration continues exactly as it would have gone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a design point chooses from.
+
+    ``layers`` maps each layer to the LayerBits texts it may take; ``patterns`` are the uniform choices as
+    (text, bits per layer): one choice for all layers that are free.
+    """
+
+    layers: tuple[tuple[str, tuple[str, ...]], ...]
+    patterns: tuple[tuple[str, ...], ...]
+    datapaths: tuple[str, ...]
+    quantizers: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of design points."""
+        return (
+            math.prod(len(choices) for _, choices in self.layers) * len(self.datapaths) * len(self.quantizers)
+        )
+
+    def point(self, bits: tuple[str, ...], datapath: str, quantizer: str) -> DesignPoint:
+        names = (name for name, _ in self.layers)
+        return DesignPoint(tuple(zip(names, bits, strict=True)), datapath, quantizer)
+
+
+Search = Callable[
+    [SearchSpace, list[Evaluation], tuple[str, ...], np.random.Generator, int], list[DesignPoint]
+]
+"""(space, evaluations so far, objectives, generator, count) -> at most ``count`` points not evaluated yet.
+
+An empty list ends the exploration."""
+
+
+def uniform(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """The same bits in every free layer: all such points in a fixed, well-spread order."""
+    seen = {e.point for e in done}
+    return list(itertools.islice((p for p in _uniform_points(space) if p not in seen), count))
+
+
+def _uniform_points(space: SearchSpace) -> Iterator[DesignPoint]:
+    """All uniform points, ordered by the bit-reversal of their rank so that any beginning spreads over the space."""
+    grid = list(itertools.product(space.patterns, space.datapaths, space.quantizers))
+    width = max(1, (len(grid) - 1).bit_length())
+    order = sorted(range(len(grid)), key=lambda i: int(f"{i:0{width}b}"[::-1], 2))
+    return (space.point(*grid[i]) for i in order)
+
+
+def random(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """Independent uniform draws of every layer's bits, without repetition."""
+    return _distinct(lambda: _draw(space, rng), done, min(count, space.size - len(done)))
+
+
+def evolve(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """Uniform points first (a third of what is to come), then changes and crossings of the front's members."""
+    if len(done) < _uniform_share(space):
+        start = uniform(space, done, objectives, rng, min(count, _uniform_share(space) - len(done)))
+        if start:
+            return start
+    front = [e.point for e in pareto_front(done, objectives)]
+    return _distinct(lambda: _child(space, front, rng), done, min(count, space.size - len(done)))
+
+
+_UNIFORM_POINTS = 48
+
+
+def _uniform_share(space: SearchSpace) -> int:
+    return min(_UNIFORM_POINTS, len(space.patterns) * len(space.datapaths) * len(space.quantizers))
+
+
+def _distinct(draw: Callable[[], DesignPoint], done: list[Evaluation], count: int) -> list[DesignPoint]:
+    """Return up to ``count`` new points; gives up after many repeats in a row, when the space is nearly spent."""
+    seen = {e.point for e in done}
+    points: list[DesignPoint] = []
+    for _ in range(1000 * max(count, 0)):
+        if len(points) >= count:
+            break
+        point = draw()
+        if point not in seen:
+            seen.add(point)
+            points.append(point)
+    return points
+
+
+def _draw(space: SearchSpace, rng: np.random.Generator) -> DesignPoint:
+    bits = tuple(choices[rng.integers(len(choices))] for _, choices in space.layers)
+    return space.point(bits, _one(space.datapaths, rng), _one(space.quantizers, rng))
+
+
+def _one(choices: tuple[str, ...], rng: np.random.Generator) -> str:
+    return choices[rng.integers(len(choices))]
+
+
+def _child(space: SearchSpace, front: list[DesignPoint], rng: np.random.Generator) -> DesignPoint:
+    """Cross two members of the front layer by layer half of the time, then change one or two choices."""
+    mother, father = (front[rng.integers(len(front))] for _ in range(2))
+    take = rng.random(len(space.layers)) < (0.5 if rng.random() < 0.5 else 1.0)
+    bits = [m if t else f for (_, m), (_, f), t in zip(mother.bits, father.bits, take, strict=True)]
+    child = replace(mother)
+    for _ in range(rng.integers(1, 3)):
+        place = rng.integers(len(space.layers) + 1)
+        if place == len(space.layers):
+            child = replace(child, datapath=_one(space.datapaths, rng), quantizer=_one(space.quantizers, rng))
+        else:
+            bits[place] = _one(space.layers[place][1], rng)
+    return space.point(tuple(bits), child.datapath, child.quantizer)
+
+
+SEARCHES: dict[str, Search] = {"evolve": evolve, "uniform": uniform, "random": random}

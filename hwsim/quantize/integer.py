@@ -1,0 +1,131 @@
+"""From a float network to a network of integers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hwsim.bits import BitConfig, read_bits
+from hwsim.errors import HwsimError
+from hwsim.formats import Int, IntArray
+from hwsim.layers import INPUT, AveragePool, Layer
+from hwsim.network import FloatArray, FloatNetwork, Images, IntegerLayer, QuantizedNetwork
+from hwsim.quantize.bias_correction import correction, expected_input_sum
+from hwsim.quantize.calibrate import Calibration, calibrate
+from hwsim.quantize.fold import fold_batch_norm
+from hwsim.quantize.fuse import fuse_clamps
+from hwsim.quantize.scales import requantizer, rounded
+from hwsim.quantize.settings import Settings
+from hwsim.quantize.tensors import Assignment, assign
+from hwsim.quantize.weights import quantize_weight
+
+DEFAULT_SETTINGS = Settings()
+
+
+def quantize(
+    network: FloatNetwork,
+    bits: BitConfig | str,
+    calibration: Calibration | Images,
+    *,
+    settings: Settings = DEFAULT_SETTINGS,
+) -> QuantizedNetwork:
+    """Return the integer network: batch norm folded, ReLU fused, every tensor and weight in its format.
+
+    ``bits`` names the formats of every layer with weights, as a configuration or as the text that
+    :func:`hwsim.bits.read_bits` reads; ``calibration`` is that of this network, or images of the calibration
+    split (never of the test split). A layer keeps its name; one that ReLU or batch norm was fused into holds
+    their output. See :mod:`hwsim.quantize.tensors` for formats, scales and rescales.
+    """
+    folded = fold_batch_norm(network)
+    if not folded.layers:
+        raise HwsimError(f'network "{network.name}" has no layers; there is nothing to quantize')
+    if not isinstance(calibration, Calibration):
+        calibration = calibrate(folded, calibration)
+    if calibration.network != folded.digest():
+        raise HwsimError(
+            f'the calibration is that of another network than "{network.name}"; calibrate it anew'
+        )
+    config = _checked(bits, folded.signed_inputs())
+    assignment = assign(fuse_clamps(folded), config, calibration, settings)
+    pixels = assignment.tensors[INPUT]
+    return QuantizedNetwork(
+        name=network.name,
+        input_shape=network.input_shape,
+        input=pixels.format,
+        input_scale=pixels.scale,
+        input_table=_to_integers(network.preprocessing.values(), pixels.scale, pixels.format),
+        layers=tuple(
+            _integer_layer(layer, assignment, config, folded, calibration, settings)
+            for layer in assignment.layers
+        ),
+        data=network.data,
+        source=f"float={network.digest()} calibration_images={calibration.images} {settings}",
+    )
+
+
+def _checked(bits: BitConfig | str, signed_inputs: dict[str, bool]) -> BitConfig:
+    config = read_bits(bits, signed_inputs) if isinstance(bits, str) else bits
+    if set(config) != set(signed_inputs):
+        odd = min(set(config) ^ set(signed_inputs))
+        raise HwsimError(
+            f'the bit configuration and the network disagree on layer "{odd}"; '
+            f"give bits for exactly {', '.join(signed_inputs)}"
+        )
+    for name, signed in signed_inputs.items():
+        activation = config[name].activation
+        if signed and not activation.signed:
+            raise HwsimError(
+                f'the input of layer "{name}" can be negative, which {activation} cannot hold; '
+                f"write int{activation.bits}"
+            )
+    return config
+
+
+def _to_integers(values: FloatArray, scale: float, target: Int) -> IntArray:
+    return np.clip(np.rint(values / scale), target.minimum, target.maximum).astype(np.int64)
+
+
+def _integer_layer(
+    layer: Layer,
+    assignment: Assignment,
+    config: BitConfig,
+    folded: FloatNetwork,
+    calibration: Calibration,
+    settings: Settings,
+) -> IntegerLayer:
+    output = assignment.tensors[layer.name]
+    if layer.has_weights:
+        return _weighted_layer(layer, assignment, config, folded, calibration, settings)
+    if layer.kind not in ("add", "average_pool", "rescale"):
+        return IntegerLayer(layer, output.format, output.scale)
+    window = math.prod(layer.operator.kernel) if isinstance(layer.operator, AveragePool) else 1
+    ratios = np.array([[assignment.tensors[name].scale / (output.scale * window) for name in layer.inputs]])
+    return IntegerLayer(
+        layer, output.format, output.scale, None, None, *requantizer(layer.name, ratios, np.zeros(1))
+    )
+
+
+def _weighted_layer(
+    layer: Layer,
+    assignment: Assignment,
+    config: BitConfig,
+    folded: FloatNetwork,
+    calibration: Calibration,
+    settings: Settings,
+) -> IntegerLayer:
+    output, source = assignment.tensors[layer.name], assignment.tensors[layer.inputs[0]]
+    weight = folded.parameters[f"{layer.name}.weight"]
+    offset = folded.parameters.get(f"{layer.name}.bias", np.zeros(len(weight)))
+    bits = config[layer.name]
+    integers = quantize_weight(weight, bits.weight, settings)
+    ratio = source.scale * integers.scale
+    if settings.bias_correction:
+        factor, shift = correction(weight, integers.values * integers.scale[:, None, None, None])
+        ratio = ratio * factor
+        expected = expected_input_sum(layer, calibration.channel_means[source.float_name])
+        offset = offset + rounded(shift * expected)
+    # A channel of zeros needs no factor: 1 keeps the shift, and with it the bias, in range.
+    ratio = np.where((integers.values == 0).all(axis=(1, 2, 3)), output.scale, ratio)
+    constants = requantizer(layer.name, (ratio / output.scale)[:, None], offset / output.scale)
+    return IntegerLayer(layer, output.format, output.scale, bits, integers.values, *constants)

@@ -1,0 +1,100 @@
+"""How a network is quantized besides its bits: methods, granularity and corrections, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+
+from hwsim.errors import HwsimError, unknown
+from hwsim.formats import Format
+from hwsim.network import FloatArray
+from hwsim.quantize import aciq, kl, min_max
+from hwsim.quantize.statistics import Statistics
+
+Quantizer = Callable[[Statistics, Format], FloatArray]
+"""From statistics and a target format to the clipping threshold, of the statistics' shape."""
+
+QUANTIZERS: dict[str, Quantizer] = {
+    "min_max": min_max.threshold,
+    "aciq_laplace": aciq.laplace_threshold,
+    "aciq_gauss": aciq.gauss_threshold,
+    "kl": kl.threshold,
+}
+
+GRANULARITIES = ("channel", "tensor")
+_BOOLEANS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Methods for weights and activations (names of :data:`QUANTIZERS`) and what goes with them.
+
+    ``granularity`` says whether each output channel of a weight has its own scale or the whole weight one;
+    ``tolerance`` is that of kl; ``elementwise`` is the width of tensors that no layer with weights reads.
+
+    >>> str(Settings.parse("activations=kl tolerance=2"))
+    'weights=min_max activations=kl tolerance=2.0 granularity=channel bias_correction=false elementwise=8'
+    """
+
+    weights: str = "min_max"
+    activations: str = "aciq_laplace"
+    tolerance: float = 1.3
+    granularity: str = "channel"
+    bias_correction: bool = False
+    elementwise: int = 8
+
+    def __post_init__(self) -> None:
+        for name in (self.weights, self.activations):
+            if name not in QUANTIZERS:
+                raise unknown("quantizer", name, QUANTIZERS)
+        if self.weights == "kl":
+            raise HwsimError(
+                "kl needs the histogram of an activation; choose min_max or aciq_laplace for weights"
+            )
+        if self.granularity not in GRANULARITIES:
+            raise unknown("granularity", self.granularity, GRANULARITIES)
+        if not self.tolerance >= 1:
+            raise HwsimError(
+                f"the tolerance of kl is a factor of at least 1, not {self.tolerance}; 1 is the classic method"
+            )
+        if not 2 <= self.elementwise <= 16:
+            raise HwsimError(f"elementwise tensors have 2 to 16 bits, not {self.elementwise}")
+
+    def __str__(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return " ".join(
+            f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in values.items()
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Settings:
+        """Return the settings a text names; what it leaves out has its default."""
+        readers: dict[str, Callable[[str], object]] = {
+            "weights": str,
+            "activations": str,
+            "tolerance": float,
+            "granularity": str,
+            "bias_correction": _BOOLEANS.__getitem__,
+            "elementwise": int,
+        }
+        given: dict[str, object] = {}
+        for word in text.split():
+            name, equals, value = word.partition("=")
+            if name not in readers or not equals or name in given:
+                raise HwsimError(
+                    f'settings "{word}" are not understood; write each once as name=value: {cls()}'
+                )
+            try:
+                given[name] = readers[name](value)
+            except (KeyError, ValueError):
+                raise HwsimError(f'settings: {name} cannot be "{value}"; write it as in {cls()}') from None
+        return cls(**given)  # type: ignore[arg-type]
+
+    @property
+    def activation_quantizer(self) -> Quantizer:
+        """The activations' method with its tolerance."""
+        if self.activations == "kl":
+            return partial(kl.threshold, tolerance=self.tolerance)
+        return QUANTIZERS[self.activations]

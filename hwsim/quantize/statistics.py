@@ -1,0 +1,56 @@
+"""What a clipping method may know of a tensor: a few numbers and a histogram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsim.formats import IntArray
+from hwsim.network import FloatArray
+
+BINS = 2048
+"""Bins of the histogram of magnitudes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Statistics of one tensor (arrays of shape []) or of each channel of a weight ([channels]).
+
+    ``deviation`` is the mean absolute deviation from ``mean``, the b of a Laplace distribution; ``std`` the
+    standard deviation, the sigma of a normal one. ``histogram`` counts |x| in :data:`BINS` equal bins from
+    0 to :attr:`peak`; weights have none. ``before_relu`` describes the input of a ReLU (or of a clip from 0)
+    where the tensor is its output.
+    """
+
+    count: int
+    minimum: FloatArray
+    maximum: FloatArray
+    mean: FloatArray
+    deviation: FloatArray
+    std: FloatArray
+    histogram: IntArray | None = None
+    before_relu: Statistics | None = None
+
+    @property
+    def peak(self) -> FloatArray:
+        """max |x|."""
+        return np.maximum(np.abs(self.minimum), np.abs(self.maximum))
+
+
+def row_statistics(rows: FloatArray) -> Statistics:
+    """Return the statistics of each row of [channels, values].
+
+    >>> row_statistics(np.array([[-1.0, 3.0]])).deviation
+    array([2.])
+    """
+    mean = rows.mean(axis=1)
+    centred = rows - mean[:, None]
+    return Statistics(
+        count=rows.shape[1],
+        minimum=rows.min(axis=1),
+        maximum=rows.max(axis=1),
+        mean=mean,
+        deviation=np.abs(centred).mean(axis=1),
+        std=np.sqrt(np.square(centred).mean(axis=1)),
+    )

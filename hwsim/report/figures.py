@@ -1,0 +1,99 @@
+"""The front as still pictures for papers and slides: SVG and PNG, byte for byte the same at every drawing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from hwsim.explore.evaluation import METRICS, Metric
+from hwsim.report.tradeoffs import Row, curve, knee
+from hwsim.report.wording import caption, number, unit
+
+INK, SOFT, LINE, BLUE, ORANGE = "#1d2430", "#5c6573", "#dfe3e8", "#0072b2", "#d55e00"
+_STYLE = {
+    "svg.hashsalt": "hwsim",
+    "svg.fonttype": "path",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def drawings(listed: Sequence[Row], objectives: tuple[str, ...], title: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (file name, content) of the first accuracy objective, or the first, against every other objective."""
+    y = next((name for name in objectives if name == "accuracy_loss"), objectives[0])
+    for x in objectives:
+        if x != y:
+            with matplotlib.rc_context(_STYLE):
+                drawn = _draw(listed, x, y, title)
+                yield f"front_{x}.svg", _file(drawn, "svg", {"Date": None})
+                yield f"front_{x}.png", _file(drawn, "png", {"Software": None})
+
+
+def _file(drawn: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format=kind, dpi=160, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
+    drawn = Figure(figsize=(7.2, 4.6), layout="constrained")
+    FigureCanvasAgg(drawn)
+    axes = drawn.add_subplot()
+    for on_front, style in (
+        (False, {"s": 22, "color": SOFT, "alpha": 0.3, "linewidths": 0, "label": "beaten by another point"}),
+        (True, {"s": 46, "color": BLUE, "edgecolors": "white", "linewidths": 0.9, "label": "Pareto front", "zorder": 3}),
+    ):
+        chosen = [r for r in listed if r.on_front == on_front]
+        if chosen:
+            axes.scatter([r.values[x] for r in chosen], [r.values[y] for r in chosen], **style)
+    _draw_curve(axes, listed, x, y)
+    for metric, axis in ((METRICS[x], axes.xaxis), (METRICS[y], axes.yaxis)):
+        axis.set_label_text(_axis_title(metric))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axis.set_tick_params(length=0)
+    axes.grid(color=LINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_title(_plain(title), loc="left", fontsize=12, fontweight="bold", parse_math=False)
+    if listed:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    else:
+        axes.text(0.5, 0.5, "no point was evaluated", transform=axes.transAxes, ha="center", color=SOFT)
+    return drawn
+
+
+def _draw_curve(axes: Any, listed: Sequence[Row], x: str, y: str) -> None:
+    """Join the points that no other beats in these two metrics, and mark the knee."""
+    points = [listed[i] for i in curve(listed, x, y)]
+    if len(points) > 1:
+        where = "post" if METRICS[x].better == "lower" else "pre"
+        axes.step([r.values[x] for r in points], [r.values[y] for r in points], where=where, color=BLUE, lw=1.3, alpha=0.7)
+    bend = knee(listed, x, y)
+    if bend is not None:
+        row = listed[bend]
+        place = (row.values[x], row.values[y])
+        axes.scatter(*place, s=110, marker="D", facecolors="none", edgecolors=ORANGE, linewidths=1.8, zorder=4)
+        axes.annotate(
+            f"knee: {row.name}", place, xytext=(10, 10), textcoords="offset points", color=ORANGE, fontweight="bold"
+        )
+
+
+def _axis_title(metric: Metric) -> str:
+    return f"{caption(metric)} ({unit(metric)}), {metric.better} is better"
+
+
+def _plain(text: str) -> str:
+    """Return text in characters that the figures' font surely has."""
+    return "".join(c if c.isprintable() else "?" for c in text.encode("latin-1", "replace").decode("latin-1"))[:90]

@@ -1,0 +1,341 @@
+"""The report as one HTML file that needs no network: drawn from a template, with its data and scripts inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import accumulate, combinations
+from typing import TYPE_CHECKING, Any
+
+import plotly.offline
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hwsim.explore.evaluation import METRICS, LayerResult, Metric, Part, traffic_bytes
+from hwsim.report import wording
+from hwsim.report.tradeoffs import Choice, Row, choices, curve, front_order, gain, knee, price, reference
+from hwsim.report.wording import caption, number, quantity, visible
+
+if TYPE_CHECKING:
+    from hwsim.report import StudyFacts
+
+PARTS = ("mac", "requantize", "add", "max_pool", "average_pool")
+OTHER = "other"
+TRAFFIC = ("weights", "inputs", "outputs")
+
+
+def page(listed: Sequence[Row], study: StudyFacts) -> str:
+    """Return the report of a study's rows as HTML."""
+    scripts = [_script(plotly.offline.get_plotlyjs()), _script(_packaged("page.js"))]
+    front = front_order(listed, study.objectives)
+    base = reference(listed) if listed else None
+    points = [r.evaluation.point for r in listed]
+    return _environment().get_template("page.html").render(
+        study=study,
+        listed=listed,
+        front=front,
+        sections=_sections(front),
+        base=base,
+        choices=choices(listed, study.objectives) if listed else [],
+        price=price(study.objectives),
+        metrics=list(METRICS.values()),
+        objectives=[METRICS[name] for name in study.objectives],
+        datapaths=_shown(p.datapath for p in points),
+        quantizers=_shown(p.quantizer for p in points),
+        circuits=_circuits(front),
+        parts=[part for part in (*PARTS, OTHER) if part in {p for r in front for p in _gates_by_part(r)}],
+        data=_json(_data(listed, study.objectives)),
+        style=Markup(_packaged("page.css")),  # noqa: S704
+        scripts=scripts,
+        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("hwsim.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "caption": caption,
+        "quantity": lambda metric, row: quantity(metric, row.values[metric.name]),
+        "figure": lambda metric, row: wording.figure(metric, row.values[metric.name]),
+        "short_bits": lambda row: wording.short_bits(row.evaluation.point),
+        "unit": wording.unit,
+    }
+    environment.globals |= {"gain": _gain_words, "sentence": _sentence, "strip": _strip, "traffic": traffic_bytes}
+    return environment
+
+
+def _packaged(name: str) -> str:
+    return (resources.files("hwsim.report") / name).read_text(encoding="utf-8")
+
+
+def _script(text: str) -> Markup:
+    """Return a script of ours or a package's as it stands; one that would end its own element is refused."""
+    if "</script" in text.lower() or "<!--" in text or "\r" in text:
+        raise ValueError("a script that holds </script, <!-- or a carriage return cannot stand in a page")
+    return Markup(text)  # noqa: S704
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
+
+
+def _json(data: dict[str, Any]) -> Markup:
+    """Return data as JSON in ASCII that no HTML parser reads anything into."""
+    return Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES))  # noqa: S704
+
+
+def _shown(texts: Iterable[str]) -> dict[str, str]:
+    """Return how each datapath or quantizer is called in the table; nothing where all points share one."""
+    distinct = dict.fromkeys(texts)
+    return wording.differing(distinct) if len(distinct) > 1 else {}
+
+
+# What the plot draws
+
+
+def _data(listed: Sequence[Row], objectives: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the plot needs; a curve is [indices, index of the knee or -1] for each pair of metrics."""
+    names = list(METRICS)
+    first = list(dict.fromkeys([*objectives, *names]))
+    curves = {}
+    for x, y in combinations(names, 2):
+        bend = knee(listed, x, y)
+        curves[f"{names.index(x)} {names.index(y)}"] = [curve(listed, x, y), -1 if bend is None else bend]
+    return {
+        "metrics": [_metric(metric) for metric in METRICS.values()],
+        "axes": [names.index(name) for name in (first[1], first[0], first[2])],
+        "points": [_point(row, objectives) for row in listed],
+        "datapaths": [visible(text) for text in dict.fromkeys(r.evaluation.point.datapath for r in listed)],
+        "quantizers": [visible(text) for text in dict.fromkeys(r.evaluation.point.quantizer for r in listed)],
+        "curves": curves,
+    }
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "title": f"{caption(metric)} ({wording.unit(metric)})",
+        "better": metric.better,
+    }
+
+
+def _point(row: Row, objectives: tuple[str, ...]) -> dict[str, Any]:
+    point = row.evaluation.point
+    return {
+        "key": row.key,
+        "name": row.name,
+        "front": int(row.on_front),
+        "values": [float(f"{value:.8g}") for value in row.values.values()],
+        "interval": [round(bound, 4) for bound in row.evaluation.interval],
+        "float": round(100 * row.evaluation.float_correct / row.evaluation.images, 4),
+        "text": visible_lines(_hover(row, objectives)),
+        "datapath": visible(point.datapath),
+        "quantizer": visible(point.quantizer),
+    }
+
+
+def visible_lines(lines: Iterable[str]) -> str:
+    """Return lines as one text whose only control characters are the line ends."""
+    return "\n".join(map(visible, lines))
+
+
+def _hover(row: Row, objectives: tuple[str, ...]) -> list[str]:
+    low, high = row.evaluation.interval
+    bits = wording.bit_columns(row.evaluation.point)
+    return [
+        f"{row.name}  {'on the Pareto front' if row.on_front else f'beaten by {row.beaten_by}'}",
+        *(f"{what:<13} {text}" for what, text in bits),
+        *(f"{caption(METRICS[n]).lower():<18} {quantity(METRICS[n], row.values[n])}" for n in objectives),
+        f"{'accuracy':<18} {row.values['accuracy']:.2f}% [{low:.1f}, {high:.1f}]",
+        f"{row.evaluation.point.datapath}",
+    ]
+
+
+# What a section shows
+
+
+@dataclass(frozen=True)
+class Segments:
+    """A stacked bar: the total, its CSS custom properties and its parts in words."""
+
+    total: float
+    style: str
+    words: str
+
+
+def _segments(named: Sequence[tuple[str, float]], scale: float) -> Segments:
+    """Return a bar of (name, size) in a fixed order; the properties are the running sums in percent of ``scale``."""
+    stops = accumulate(size for _, size in named)
+    style = ";".join(
+        f"--{'abcdef'[i]}:{round(100 * stop / scale, 1):g}"
+        for i, (stop, (_, size)) in enumerate(zip(stops, named, strict=True))
+        if size
+    )
+    words = ", ".join(f"{name.replace('_', ' ')} {number(size)}" for name, size in named if size)
+    return Segments(sum(size for _, size in named), style, words)
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A layer as a section shows it; ``widths`` are (bits, text) of weight, activation and accumulator."""
+
+    result: LayerResult
+    widths: tuple[tuple[int, str], ...]
+    gates: Segments
+    traffic: Segments
+
+
+@dataclass(frozen=True)
+class Section:
+    """A front point as its section shows it."""
+
+    row: Row
+    layers: tuple[LayerRow, ...]
+    gates: tuple[tuple[str, float], ...]
+    traffic: tuple[tuple[str, float], ...]
+    overflowed: int
+    sums: int
+    unproved: tuple[tuple[str, str], ...]
+    proved: int
+
+
+def _sections(front: Sequence[Row]) -> list[Section]:
+    """Return the sections; all bars of one kind share one scale, that of the largest layer on the front."""
+    layers = [layer for row in front for layer in row.evaluation.layers]
+    gates = max((sum(size for _, size in _layer_gates(layer)) for layer in layers), default=0)
+    moved = max((sum(size for _, size in _layer_traffic(layer)) for layer in layers), default=0)
+    return [_section(row, gates or 1, moved or 1) for row in front]
+
+
+def _section(row: Row, gates: float, moved: float) -> Section:
+    layers = row.evaluation.layers
+    circuits = {(layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts}
+    return Section(
+        row,
+        tuple(
+            LayerRow(
+                layer,
+                _widths(layer),
+                _segments(_layer_gates(layer), gates),
+                _segments(_layer_traffic(layer), moved),
+            )
+            for layer in layers
+        ),
+        tuple(_gates_by_part(row).items()),
+        tuple((name, sum(dict(_layer_traffic(layer))[name] for layer in layers)) for name in TRAFFIC),
+        sum(layer.overflowed for layer in layers),
+        sum(layer.sums for layer in layers),
+        tuple((layer, circuit) for (layer, _, circuit), proved in circuits.items() if not proved),
+        len({circuit for (_, _, circuit), proved in circuits.items() if proved}),
+    )
+
+
+def _widths(layer: LayerResult) -> tuple[tuple[int, str], ...]:
+    bits = wording.layer_bits(layer.bits)
+    if bits is None:
+        return ()
+    tail = "" if bits.overflow == "wrap" else " sat"
+    return (
+        (bits.weight.bits, str(bits.weight)),
+        (bits.activation.bits, str(bits.activation)),
+        (bits.accumulator.bits, f"{bits.accumulator}{tail}"),
+    )
+
+
+def _layer_gates(layer: LayerResult) -> list[tuple[str, float]]:
+    sizes = dict.fromkeys((*PARTS, OTHER), 0.0)
+    for part in layer.parts:
+        sizes[part.part if part.part in PARTS else OTHER] += part.count * part.nand2_equivalents
+    return list(sizes.items())
+
+
+def _layer_traffic(layer: LayerResult) -> list[tuple[str, float]]:
+    return list(zip(TRAFFIC, (layer.weight_bytes, layer.input_bytes, layer.output_bytes), strict=True))
+
+
+def _gates_by_part(row: Row) -> dict[str, float]:
+    """Return the gates of each part that a point has."""
+    sizes: dict[str, float] = {}
+    for layer in row.evaluation.layers:
+        for name, size in _layer_gates(layer):
+            sizes[name] = sizes.get(name, 0.0) + size
+    return {name: size for name, size in sizes.items() if size}
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A circuit that designs of the front use: one part, how many of the designs use it."""
+
+    part: Part
+    designs: int
+
+
+def _circuits(front: Sequence[Row]) -> list[Circuit]:
+    """Return the distinct circuits of the front in order of part and name."""
+    users: dict[tuple[str, str], tuple[Part, set[str]]] = {}
+    for row in front:
+        for layer in row.evaluation.layers:
+            for part in layer.parts:
+                users.setdefault((part.part, part.circuit), (part, set()))[1].add(row.key)
+    return [Circuit(part, len(keys)) for _, (part, keys) in sorted(users.items(), key=lambda item: item[0])]
+
+
+# Words and small drawings
+
+_COMPARATIVES = {
+    "gates": ("fewer gates", "more gates"),
+    "bandwidth": ("less memory traffic", "more memory traffic"),
+    "compression_ratio": ("smaller file", "larger file"),
+    "file_bytes": ("smaller file", "larger file"),
+    "flip_flops": ("fewer flip-flops", "more flip-flops"),
+    "area": ("less area", "more area"),
+}
+
+
+def _gain_words(metric: Metric, row: Row, base: Row) -> str:
+    """Return ``2.3× fewer gates``; "" for accuracies, for equal values and where a ratio is not defined."""
+    ratio = gain(row, base, metric.name)
+    if ratio is None or metric.name not in _COMPARATIVES or f"{ratio:.2f}" == "1.00":
+        return ""
+    better, worse = _COMPARATIVES[metric.name]
+    return f"{ratio:.1f}× {better}" if ratio > 1 else f"{1 / ratio:.1f}× {worse}"
+
+
+def _sentence(choice: Choice, base: Row, objectives: Sequence[Metric]) -> str:
+    """Return what a choice wins over the reference, in words."""
+    gains = [words for words in (_gain_words(metric, choice.row, base) for metric in objectives) if words]
+    if choice.row.key == base.key:
+        return "is the reference itself: nothing cheaper was found at this loss"
+    listed = " and ".join(filter(None, (", ".join(gains[:-1]), *gains[-1:]))) or "costs the same"
+    return f"has {listed} than {base.name}" if gains else f"costs the same as {base.name}"
+
+
+def _strip(row: Row) -> dict[str, float]:
+    """Return where a drawing of 0 to 100 wide puts a point's accuracy, its interval and the float accuracy.
+
+    The left end is ten points below the float network's accuracy, or further down where the interval is.
+    """
+    e = row.evaluation
+    low, high = e.interval
+    floating = 100 * e.float_correct / e.images
+    left = float(max(0, math.floor(min(low - 1, floating - 10))))
+    place = {"low": low, "high": high, "accuracy": row.values["accuracy"], "float": floating}
+    return {name: round(100 * (value - left) / (100 - left), 2) for name, value in place.items()} | {"left": left}

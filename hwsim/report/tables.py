@@ -1,0 +1,76 @@
+"""The tables as files and in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+import rich.table
+from rich.text import Text
+
+from hwsim.explore.evaluation import METRICS, Evaluation, Metric
+from hwsim.report.tradeoffs import Row, front_order, rows
+from hwsim.report.wording import caption, figure, short_bits, unit, visible
+
+
+def column(metric: Metric) -> str:
+    """Return a metric's column name with its unit last; the unit of a ratio and one already named are left out.
+
+    >>> column(METRICS["gates"]), column(METRICS["bandwidth"]), column(METRICS["file_bytes"])
+    ('gates_nand2', 'bandwidth_mb_per_s', 'file_bytes')
+    """
+    words = metric.unit.lower().replace("/", "_per_").replace("%", "percent")
+    suffix = re.sub(r"[^a-z0-9_]", "_", words)
+    return metric.name if suffix == "x" or metric.name.endswith(suffix) else f"{metric.name}_{suffix}"
+
+
+def cell(text: str) -> str:
+    """Return a text as a CSV cell that a spreadsheet shows and does not compute.
+
+    >>> cell("=1+1"), cell("conv1")
+    ("'=1+1", 'conv1')
+    """
+    shown = visible(text)
+    return f"'{shown}" if shown.lstrip()[:1] in tuple("=+-@＝＋－＠") else shown  # noqa: RUF001
+
+
+def evaluations_csv(listed: Sequence[Row]) -> str:
+    """Return rows as CSV (RFC 4180, but lines end in LF): one line a point, one column a metric."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    facts = "index key front label datapath quantizer bits correct images float_correct".split()
+    writer.writerow([*facts, "accuracy_low_percent", "accuracy_high_percent", *map(column, METRICS.values())])
+    for row in listed:
+        e = row.evaluation
+        names = (e.point.label(), e.point.datapath, e.point.quantizer)
+        bits = "; ".join(f"{name} {bits}" for name, bits in e.point.bits)
+        writer.writerow(
+            [e.index, row.key, int(row.on_front), *map(cell, (*names, bits)), e.correct, e.images, e.float_correct]
+            + [repr(float(value)) for value in (*e.interval, *row.values.values())]
+        )
+    return buffer.getvalue()
+
+
+def terminal_table(evaluations: list[Evaluation], objectives: tuple[str, ...]) -> rich.table.Table:
+    """Return the front as a table for the terminal, the best in the first objective first."""
+    front = front_order(rows(evaluations, objectives), objectives)
+    table = rich.table.Table(
+        title=f"Pareto front: {len(front)} of {len(evaluations)} design points", title_justify="left"
+    )
+    table.add_column("point")
+    for name in objectives:
+        metric = METRICS[name]
+        table.add_column(f"{caption(metric).lower()}\n{unit(metric)}", justify="right")
+    for head in ("bits", "datapath", "quantizer"):
+        table.add_column(head, overflow="fold")
+    for row in front:
+        point = row.evaluation.point
+        names = (short_bits(point), point.datapath, point.quantizer)
+        table.add_row(
+            row.name,
+            *(figure(METRICS[name], row.values[name]) for name in objectives),
+            *(Text(visible(name)) for name in names),
+        )
+    return table

@@ -1,0 +1,141 @@
+"""What a list of evaluations says: the front, the curve of any two metrics with its knee, the best trade-offs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwsim.explore.evaluation import METRICS, Evaluation, dominates, pareto_front
+from hwsim.report.wording import layer_bits
+
+ACCEPTED_LOSSES = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Accuracy losses in percentage points for which the report names the cheapest design."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An evaluation as the report shows it: its metrics' values, and the front's first point that beats it, if any.
+
+    A point of the front has no ``beaten_by``; of points with equal costs the first stays on the front.
+    """
+
+    evaluation: Evaluation
+    name: str
+    key: str
+    values: dict[str, float]
+    on_front: bool
+    beaten_by: str
+
+    def cost(self, metric: str) -> float:
+        """Return a metric's value with lower always better."""
+        value = self.values[metric]
+        return value if METRICS[metric].better == "lower" else -value
+
+
+def rows(evaluations: Sequence[Evaluation], objectives: tuple[str, ...]) -> list[Row]:
+    """Return the evaluations in their order, judged against the front of the objectives."""
+    front = pareto_front(list(evaluations), objectives)
+    on_front = {id(e) for e in front}
+    front_costs = [(f"P{e.index}", _costs(e, objectives)) for e in front]
+    return [
+        Row(
+            evaluation=e,
+            name=f"P{e.index}",
+            key=e.point.key(),
+            values={name: metric.of(e) for name, metric in METRICS.items()},
+            on_front=id(e) in on_front,
+            beaten_by="" if id(e) in on_front else _beater(_costs(e, objectives), front_costs),
+        )
+        for e in evaluations
+    ]
+
+
+def _costs(evaluation: Evaluation, objectives: tuple[str, ...]) -> tuple[float, ...]:
+    return tuple(METRICS[name].cost(evaluation) for name in objectives)
+
+
+def _beater(costs: tuple[float, ...], front: list[tuple[str, tuple[float, ...]]]) -> str:
+    return next(name for name, other in front if dominates(other, costs) or other == costs)
+
+
+def front_order(listed: Sequence[Row], objectives: tuple[str, ...]) -> list[Row]:
+    """Return the points of the front, the best in the first objective first."""
+    return sorted((r for r in listed if r.on_front), key=lambda r: tuple(r.cost(name) for name in objectives))
+
+
+def curve(listed: Sequence[Row], x: str, y: str) -> list[int]:
+    """Return the indices of the points that no other beats in metrics ``x`` and ``y``, by ascending value of x."""
+    best: list[int] = []
+    for index in sorted(range(len(listed)), key=lambda i: (listed[i].cost(x), listed[i].cost(y), i)):
+        if not best or listed[index].cost(y) < listed[best[-1]].cost(y):
+            best.append(index)
+    return sorted(best, key=lambda i: listed[i].values[x])
+
+
+def knee(listed: Sequence[Row], x: str, y: str) -> int | None:
+    """Return the index of the point of the two metrics' curve that lies farthest below its chord.
+
+    Both costs are scaled to 0..1 over the curve; the chord joins its two ends. None where no point lies
+    below the chord. Source: I. Das, "On characterizing the knee of the Pareto curve based on
+    normal-boundary intersection", Structural Optimization 18, 1999.
+    """
+    points = curve(listed, x, y)
+    if len(points) < 3:
+        return None
+    (x_low, x_high), (y_low, y_high) = (
+        (min(costs), max(costs)) for costs in ([listed[i].cost(name) for i in points] for name in (x, y))
+    )
+
+    def height(index: int) -> float:
+        row = listed[index]
+        return (row.cost(x) - x_low) / (x_high - x_low) + (row.cost(y) - y_low) / (y_high - y_low)
+
+    lowest = min(points, key=height)
+    return lowest if height(lowest) < 1 - 1e-9 else None
+
+
+def reference(listed: Sequence[Row]) -> Row:
+    """Return the point with the most weight and activation bits, of these the most accurate, then the first."""
+    return max(listed, key=lambda r: (_operand_bits(r.evaluation), r.evaluation.correct))
+
+
+def _operand_bits(evaluation: Evaluation) -> int:
+    parsed = (layer_bits(text) for _, text in evaluation.point.bits)
+    return sum(bits.weight.bits + bits.activation.bits for bits in parsed if bits is not None)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The cheapest point of the front, by ``price``, whose accuracy loss is at most ``accepted`` points."""
+
+    accepted: float
+    row: Row
+    overlaps: bool
+    """Whether its accuracy's 95% interval overlaps that of the reference."""
+
+
+def price(objectives: tuple[str, ...]) -> str:
+    """Return the objective that choices are cheapest in: the first that is no accuracy, "" where there is none."""
+    return next((name for name in objectives if name not in ("accuracy_loss", "accuracy")), "")
+
+
+def choices(listed: Sequence[Row], objectives: tuple[str, ...]) -> list[Choice]:
+    """Return the cheapest point for each accepted loss, each point once, at its smallest accepted loss."""
+    found: dict[str, Choice] = {}
+    cost = price(objectives)
+    base = reference(listed)
+    for accepted in ACCEPTED_LOSSES if cost else ():
+        fitting = [r for r in listed if r.on_front and r.values["accuracy_loss"] <= accepted]
+        if fitting:
+            row = min(fitting, key=lambda r: (r.cost(cost), r.values["accuracy_loss"]))
+            overlaps = row.evaluation.interval[1] >= base.evaluation.interval[0]
+            found.setdefault(row.key, Choice(accepted, row, overlaps))
+    return list(found.values())
+
+
+def gain(row: Row, base: Row, metric: str) -> float | None:
+    """Return how many times better a point is than another in a metric, below 1 if worse; None if not defined."""
+    value, other = row.values[metric], base.values[metric]
+    if value <= 0 or other <= 0:
+        return None
+    return other / value if METRICS[metric].better == "lower" else value / other

@@ -1,0 +1,190 @@
+"""The study file: what an exploration chooses from, measures and spends, as typed TOML.
+
+Every default is written out into the result folder's own ``study.toml``, so that the folder alone says what
+was done.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hwsim import files
+from hwsim.bits import parse_overflow
+from hwsim.cost.hardware import Hardware
+from hwsim.cost.traffic import Memory
+from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import METRICS
+from hwsim.explore.search import SEARCHES
+from hwsim.formats import parse_format, parse_int
+from hwsim.quantize.settings import Settings
+
+_Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Space(_Table):
+    """What each layer with weights may choose, and the layers whose bits are given."""
+
+    weights: _Names = ("int2", "int3", "int4", "int6", "int8", "pow2x4")
+    activations: Annotated[tuple[int, ...], Field(min_length=1)] = (2, 3, 4, 6, 8)
+    accumulators: _Names = ("int16", "int32")
+    overflows: _Names = ("wrap", "saturate")
+    datapaths: _Names = ("mac",)
+    quantizers: _Names = (str(Settings()),)
+    fixed: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _known(self) -> Space:
+        for choices in (
+            self.weights,
+            self.activations,
+            self.accumulators,
+            self.overflows,
+            self.datapaths,
+            self.quantizers,
+        ):
+            doubled = {str(c) for c in choices if choices.count(c) > 1}  # type: ignore[arg-type]
+            if doubled:
+                raise ValueError(f"{min(doubled)} is listed twice")
+        for weight in self.weights:
+            parse_format(weight)
+        for bits in self.activations:
+            if not 2 <= bits <= 8:
+                raise ValueError(f"activation width {bits} is out of range; activations have 2 to 8 bits")
+        for accumulator in self.accumulators:
+            parse_int(accumulator)
+        for overflow in self.overflows:
+            parse_overflow(overflow)
+        for quantizer in self.quantizers:
+            Settings.parse(quantizer)
+        return self
+
+
+class Data(_Table):
+    """Which splits calibrate and test; 0 images means the whole split."""
+
+    calibration: str = ""
+    calibration_images: Annotated[int, Field(ge=0)] = 0
+    test: str = ""
+    test_images: Annotated[int, Field(ge=0)] = 0
+
+
+class HardwareTable(_Table):
+    """Clock, throughput and technology of the layer-pipelined design."""
+
+    clock_mhz: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 500.0
+    images_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10_000.0
+    technology: str = "open45"
+
+    def value(self, mac: str) -> Hardware:
+        return Hardware(**self.model_dump(), mac=mac)
+
+
+class MemoryTable(_Table):
+    """On-chip buffer, burst width and loop order of the memory traffic."""
+
+    buffer_bytes: Annotated[int, Field(gt=0)] = 4096
+    burst_bits: Annotated[int, Field(gt=0)] = 64
+    loop_order: str = "weights_outer"
+
+    def value(self) -> Memory:
+        return Memory(**self.model_dump())
+
+
+class Study(_Table):
+    """An exploration: model, data, space, objectives, search, budget and seed."""
+
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    model: Annotated[str, Field(min_length=1)]
+    objectives: _Names = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
+    search: str = "evolve"
+    budget: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    data: Data = Data()
+    space: Space = Space()
+    hardware: HardwareTable = HardwareTable()
+    memory: MemoryTable = MemoryTable()
+
+    @model_validator(mode="after")
+    def _known(self) -> Study:
+        for name in self.objectives:
+            _choose("objective", name, METRICS)
+        if len(set(self.objectives)) != len(self.objectives):
+            raise ValueError("an objective is listed twice")
+        _choose("search", self.search, SEARCHES)
+        self.memory.value()
+        self.hardware.value("mac")
+        return self
+
+    def to_toml(self) -> str:
+        """Return the file form with every default written out; reading it back gives an equal study."""
+        return _toml(self.model_dump())
+
+
+def _choose(kind: str, name: str, known: dict[str, Any]) -> None:
+    if name not in known and ":" not in name:
+        raise ValueError(f'unknown {kind} "{name}"; known: {", ".join(known)}{_hint(name, known)}')
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f' (did you mean "{close[0]}"?)' if close else ""
+
+
+def read_study(path: Path) -> Study:
+    """Return the study of a TOML file.
+
+    Raises :class:`HwsimError` naming the file, the key and the rule where the file is no TOML, misses or
+    misspells a key, or holds a value that is out of range or contradicts another.
+    """
+    text = files.read_text(path, "study file")
+    try:
+        return Study.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise HwsimError(f'the study file "{path}" is no TOML: {error}') from None
+    except ValidationError as error:
+        raise HwsimError(f'the study file "{path}" is refused: {_first(error)}') from None
+
+
+def _first(error: ValidationError) -> str:
+    """Return pydantic's first complaint as one clause with the key's path."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        table: Any = Study
+        for part in problem["loc"][:-1]:
+            table = table.model_fields[str(part)].annotation
+        return f'unknown key "{where}"; known: {", ".join(table.model_fields)}{_hint(str(problem["loc"][-1]), table.model_fields)}'
+    if problem["type"] == "missing":
+        return f'the key "{where}" is missing; add it'
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where or 'study'}: {message[0].lower()}{message[1:]}" + (
+        "" if problem["type"] == "value_error" else f", not {problem['input']!r}"
+    )
+
+
+def _toml(table: dict[str, Any], path: str = "") -> str:
+    """Return nested tables of strings, numbers and lists as TOML; JSON strings are TOML strings."""
+    lines = [f"[{path}]"] if path else []
+    nested = []
+    for key, value in table.items():
+        name = key if key.isidentifier() else json.dumps(key)
+        if isinstance(value, dict):
+            nested.append(_toml(value, f"{path}.{name}" if path else name))
+        else:
+            lines.append(f"{name} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n" + "".join("\n" + text for text in nested)

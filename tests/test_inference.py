@@ -1,0 +1,147 @@
+"""Integer inference against a plain-Python interpreter that walks every window and every product."""
+
+from math import floor
+
+import networks
+import numpy as np
+import pytest
+
+from hwsim.errors import HwsimError
+from hwsim.formats import Int, Overflow
+from hwsim.layers import INPUT
+from hwsim.simulate.inference import measure_accuracy, run, wilson
+
+
+def clamp(value, form):
+    return min(max(value, form.minimum), form.maximum)
+
+
+def requantized(item, exact, channel):
+    channel = min(channel, len(item.shift) - 1)
+    half_up = floor((exact + int(item.bias[channel])) / 2 ** int(item.shift[channel]) + 0.5)
+    return clamp(half_up, item.output)
+
+
+def accumulated(pairs, bits):
+    total, overflowed, form = 0, False, bits.accumulator
+    for a, w in pairs:
+        exact = total + a * w
+        total = clamp(exact, form)
+        if bits.overflow is Overflow.WRAP:
+            total = (exact - form.minimum) % (1 << form.bits) + form.minimum
+        overflowed |= total != exact
+    return total, overflowed
+
+
+def taps(operator, y, x, shape):
+    """Yield (row, column, kernel row, kernel column) of a window's places inside the plane."""
+    for i in range(operator.kernel[0]):
+        for j in range(operator.kernel[1]):
+            r = y * operator.stride[0] + i - operator.padding[0]
+            c = x * operator.stride[1] + j - operator.padding[1]
+            if 0 <= r < shape[1] and 0 <= c < shape[2]:
+                yield r, c, i, j
+
+
+def interpret(network, image):
+    """Every tensor of one image, and which sums overflowed, in Python integers."""
+    first = [
+        [[int(network.input_table[c, p[c]]) for p in row] for row in image] for c in range(image.shape[2])
+    ]
+    tensors, overflows = {INPUT: np.array(first)}, {}
+    for item in network.layers:
+        layer, operator = item.layer, item.layer.operator
+        xs = [tensors[name] for name in layer.inputs]
+        x, shape = xs[0], layer.input_shapes[0]
+        out = np.zeros(layer.output_shape, np.int64)
+        over = np.zeros(layer.output_shape, bool)
+        for c, r, k in np.ndindex(*layer.output_shape):
+            match layer.kind:
+                case "convolution" | "linear":
+                    conv = layer.as_convolution
+                    width = shape[0] // conv.groups
+                    start = c // (conv.out_channels // conv.groups) * width
+                    pairs = [
+                        (int(x[start + d, i, j]), int(item.weight[c, d, ki, kj]))
+                        for d in range(width)
+                        for i, j, ki, kj in taps(conv, r, k, shape)
+                    ]
+                    total, over[c, r, k] = accumulated(pairs, item.bits)
+                    out[c, r, k] = requantized(item, total * int(item.multiplier[c]), c)
+                case "max_pool":
+                    out[c, r, k] = max(int(x[c, i, j]) for i, j, _, _ in taps(operator, r, k, shape))
+                case "average_pool":
+                    total = sum(int(x[c, i, j]) for i, j, _, _ in taps(operator, r, k, shape))
+                    out[c, r, k] = requantized(item, total * int(item.multiplier[0]), 0)
+                case "add":
+                    total = sum(int(t[c, r, k]) * int(m) for t, m in zip(xs, item.multiplier, strict=True))
+                    out[c, r, k] = requantized(item, total, 0)
+                case "rescale":
+                    out[c, r, k] = requantized(item, int(x[c, r, k]) * int(item.multiplier[0]), 0)
+                case "concatenate":
+                    out[c, r, k] = [v for t in xs for v in t[:, r, k]][c]
+                case "flatten":
+                    out[c, r, k] = x.ravel()[c]
+                case "slice":
+                    a, s = operator.starts, operator.steps
+                    out[c, r, k] = x[a[0] + s[0] * c, a[1] + s[1] * r, a[2] + s[2] * k]
+                case "pad_channels":
+                    inside = 0 <= c - operator.before < shape[0]
+                    out[c, r, k] = x[c - operator.before, r, k] if inside else 0
+        tensors[layer.name], overflows[layer.name] = out, over
+    return tensors, overflows
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize("accumulator", [Int(11), Int(14), Int(32)], ids=str)
+def test_every_tensor_of_every_kind_of_layer_equals_the_interpreter(accumulator, overflow):
+    network = networks.every_kind(1, accumulator, overflow)
+    images = networks.images(3)
+    expected = [interpret(network, image) for image in images]
+    seen = {}
+
+    def visit(item, inputs, output, overflowed):
+        name = item.layer.name
+        seen[name] = item.layer.kind
+        np.testing.assert_array_equal(
+            output, np.stack([tensors[name] for tensors, _ in expected]), strict=True
+        )
+        if overflowed is not None:
+            np.testing.assert_array_equal(overflowed, np.stack([o[name] for _, o in expected]), strict=True)
+
+    outputs = run(network, images, visit)
+    assert len(set(seen.values())) == 10
+    np.testing.assert_array_equal(outputs, np.stack([t["scores"].ravel() for t, _ in expected]), strict=True)
+
+
+def test_accuracy_and_overflows_are_counted_over_the_whole_split():
+    network, images = networks.every_kind(2, Int(12)), networks.images(7)
+    expected = [interpret(network, image) for image in images]
+    predictions = [int(tensors["scores"].argmax()) for tensors, _ in expected]
+    labels = np.array([p if i % 3 else (p + 1) % 5 for i, p in enumerate(predictions)])
+    result = measure_accuracy(network, images, labels)
+    assert (result.correct, result.images) == (4, 7)
+    for counted in result.overflows:
+        by_channel = sum(o[counted.layer].sum(axis=(1, 2)) for _, o in expected)
+        assert counted.by_channel == tuple(by_channel.tolist())
+        assert counted.overflowed == by_channel.sum()
+        assert counted.sums == sum(o[counted.layer].size for _, o in expected)
+    assert sum(counted.overflowed > 0 for counted in result.overflows) >= 2
+
+
+def test_the_wilson_interval_is_that_of_the_textbook():
+    # 81 of 263: 25.5% to 36.6% (Newcombe, Statistics in Medicine 17:857, 1998, table I, method 3).
+    low, high = wilson(81, 263)
+    assert (round(low, 2), round(high, 2)) == (25.53, 36.62)
+    assert wilson(0, 20)[0] == pytest.approx(0, abs=1e-12) and wilson(20, 20)[1] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 6), (1, 6, 5, 2), (1, 2, 6, 6)])
+def test_images_of_another_shape_are_refused(shape):
+    with pytest.raises(HwsimError, match="images are"):
+        run(networks.every_kind(), np.zeros(shape, np.uint8))
+
+
+def test_an_empty_split_is_refused():
+    with pytest.raises(HwsimError, match="no image"):
+        measure_accuracy(networks.every_kind(), networks.images(0), np.zeros(0, np.int64))

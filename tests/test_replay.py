@@ -1,0 +1,54 @@
+"""Circuits against arithmetic on a network's own operands."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import networks
+from hwsim.formats import Int, Overflow, Rounding
+from hwsim.simulate import replay as replay_module
+from hwsim.simulate.replay import replay
+
+COMPUTING = ["conv", "depthwise", "grouped", "rescaled", "sum", "pool", "mean", "scores"]
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("overflow", Overflow)
+def test_the_circuits_of_every_kind_of_layer_agree_with_the_arithmetic(overflow, rounding):
+    network = replace(networks.every_kind(3, Int(12), overflow), rounding=rounding)
+    replays = replay(network, networks.images(4), samples=12)
+    assert [r.layer for r in replays] == COMPUTING
+    assert [r.difference for r in replays] == [None] * len(COMPUTING)
+    products = {item.layer.name: item.layer.products for item in network.layers if item.layer.has_weights}
+    for row in replays:
+        assert row.sampled == 12 and row.outputs >= row.sampled
+        if row.layer in products:
+            assert row.cycles == 12 * (products[row.layer] + 1)
+
+
+def test_the_sample_favours_sums_that_overflowed():
+    output = np.zeros((4, 3, 5, 5), np.int64)
+    overflowed = np.zeros(output.shape, bool)
+    overflowed[1, 2, 3, 4] = overflowed[2, 0, 0, 0] = True
+    places = replay_module._sample(output, overflowed, 8, np.random.default_rng(0)).tolist()
+    assert {(1, 2, 3, 4), (2, 0, 0, 0)} <= set(map(tuple, places)) and len(places) == 8
+
+
+@pytest.mark.parametrize(
+    ("layer", "part"), [("conv", "requantize"), ("sum", "add"), ("mean", "requantize"), ("pool", "max_pool")]
+)
+def test_a_value_that_differs_is_found_and_named(monkeypatch, layer, part):
+    network = networks.every_kind(3)
+    honest = replay_module._streams
+
+    def off_by_one(item, part_name, inputs, output, places, values):
+        streams, expected, terms = honest(item, part_name, inputs, output, places, values)
+        wrong = expected.copy()
+        wrong[2] += item.layer.name == layer and part_name == part
+        return streams, wrong, terms
+
+    monkeypatch.setattr(replay_module, "_streams", off_by_one)
+    differences = [r.difference for r in replay(network, networks.images(4), samples=6) if r.difference]
+    assert [(d.layer, d.part, d.arithmetic - d.circuit) for d in differences] == [(layer, part, 1)]
+    assert f"layer {layer}, {part} at" in str(differences[0])

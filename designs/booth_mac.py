@@ -15,7 +15,7 @@ from hwsim.datapath import Register
 from hwsim.datapath.adders import Term, add, bits_of, both, differ, either, invert, number, wire_of
 from hwsim.datapath.mac import Mac, fitted, sum_width
 from hwsim.formats import Int, Overflow
-from hwsim.simulate.check import check_all
+from hwsim.simulate.check import check_datapath
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class BoothMac:
 
 
 if __name__ == "__main__":
-    for checked in check_all(f"{__file__}:BoothMac"):
+    for checked in check_datapath(f"{__file__}:BoothMac"):
         print(checked)
         if checked.counterexample is not None:
             raise SystemExit(1)

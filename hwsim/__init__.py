@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hwsim.errors import HwsimError
-    from hwsim.explore.results import redraw_report
     from hwsim.models import load_model
     from hwsim.network import load, save
+    from hwsim.results import redraw_report
     from hwsim.simulate.check import check_datapath
     from hwsim.steps import cost_datapath, explore_study, make_datapath, quantize_model, simulate_network
     from hwsim.study import read_study
@@ -28,7 +28,7 @@ _HOMES = {
     "cost_datapath": "hwsim.steps",
     "read_study": "hwsim.study",
     "explore_study": "hwsim.steps",
-    "redraw_report": "hwsim.explore.results",
+    "redraw_report": "hwsim.results",
 }
 
 __all__ = [

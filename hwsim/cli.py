@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -56,13 +56,22 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or 'no file'}; free or choose another place")
+    except MemoryError:
+        _fail("the memory does not suffice; take fewer images or a smaller network")
+    except Exception as error:
+        if "HWSIM_TRACEBACK" in os.environ:
+            raise
+        _fail(
+            f"a fault of hwsim's own, {type(error).__name__}: {error}; HWSIM_TRACEBACK=1 shows where",
+            status=3,
+        )
 
 
-def _fail(sentence: str) -> None:
-    """Print one line, control characters made visible, and leave with status 2."""
+def _fail(sentence: str, status: int = 2) -> NoReturn:
+    """Print one line, control characters made visible, and leave."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence.replace("\n", " "))
     print(f"hwsim: {line}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def _print_json(value: Any) -> None:
@@ -313,8 +322,8 @@ def explore_(
 ) -> None:
     """Find a study's Pareto front and report it."""
     from hwsim.explore.exploration import explore
-    from hwsim.explore.results import write_results
     from hwsim.report import terminal_table
+    from hwsim.results import write_results
     from hwsim.study import read_study
 
     command = shlex.join(["hwsim", "explore", str(study), "-o", str(output)])
@@ -343,6 +352,6 @@ def report_(
     directory: Annotated[Path, typer.Argument(help="A folder written by hwsim explore.")],
 ) -> None:
     """Redraw a report without computing again."""
-    from hwsim.explore.results import redraw_report
+    from hwsim.results import redraw_report
 
     print(f"report: {redraw_report(directory)}")

@@ -61,7 +61,9 @@ class Split:
 
     def shuffled(self) -> Split:
         """Return the images in an order of no meaning, always the same: any beginning is a sample."""
-        order = np.random.RandomState(0).permutation(len(self))  # numpy keeps this generator's stream as it is
+        order = np.random.RandomState(0).permutation(
+            len(self)
+        )  # numpy keeps this generator's stream as it is
         return self.part(order)
 
     def digest(self) -> str:
@@ -108,9 +110,8 @@ def data_folder() -> Path:
     named = os.environ.get("HWSIM_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
-        raise HwsimError(
-            f'there is no data folder "{folder if named else ""}"; set HWSIM_DATA to the folder that holds the data files'
-        )
+        found = f'HWSIM_DATA is "{named}", which is no folder' if named else "there is no data folder"
+        raise HwsimError(f"{found}; set HWSIM_DATA to the folder that holds the data files")
     return folder
 
 

@@ -201,7 +201,7 @@ def cost_datapath(
 def explore_study(study: str | Path | Study, directory: str | Path, **options: Any) -> Explored:
     """Evaluate a study (a file or a :class:`Study`) into ``directory`` and write its report there."""
     from hwsim.explore.exploration import explore
-    from hwsim.explore.results import write_results
+    from hwsim.results import write_results
     from hwsim.study import read_study
 
     if isinstance(study, str | Path):

@@ -57,7 +57,7 @@ class Space(_Table):
             self.datapaths,
             self.quantizers,
         ):
-            doubled = {str(c) for c in choices if choices.count(c) > 1}  # type: ignore[arg-type]
+            doubled = {str(c) for c in choices if choices.count(c) > 1}
             if doubled:
                 raise ValueError(f"{min(doubled)} is listed twice")
         for weight in self.weights:

@@ -24,7 +24,9 @@ def test_the_digits_splits_are_disjoint_and_together_all_of_scikit_learns_images
     assert [len(split) for split in splits] == [900, 200, 697]
     assert not any(_rows(a) & _rows(b) for a, b in itertools.combinations(splits, 2))
     pixels, labels = load_digits(return_X_y=True)
-    theirs = sorted((row.astype(np.uint8).tobytes(), label) for row, label in zip(pixels, labels, strict=True))
+    theirs = sorted(
+        (row.astype(np.uint8).tobytes(), label) for row, label in zip(pixels, labels, strict=True)
+    )
     ours = sorted(
         (image.tobytes(), label) for s in splits for image, label in zip(s.images, s.labels, strict=True)
     )
@@ -70,7 +72,9 @@ def _write(path, x, y):
 
 def _huge(path):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 40, 9, 9)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 40, 9, 9)}
+    )
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", header.getvalue())
         archive.writestr("y.npy", header.getvalue())
@@ -111,7 +115,9 @@ def test_an_unusable_file_is_refused_with_its_name(case, tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(HwsimError, match=r'unknown data set "mnist"; known: digits, cifar10, fashion_mnist; or give'):
+    with pytest.raises(
+        HwsimError, match=r'unknown data set "mnist"; known: digits, cifar10, fashion_mnist; or give'
+    ):
         load_split("mnist", "test")
     with pytest.raises(HwsimError, match=r'unknown split "valid"; known: train, calibration, test'):
         load_split("digits", "valid")
@@ -119,7 +125,7 @@ def test_unknown_names_list_the_known_ones():
 
 def test_a_missing_data_folder_is_named_with_its_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("HWSIM_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(HwsimError, match=r'no data folder ".*nowhere"; set HWSIM_DATA'):
+    with pytest.raises(HwsimError, match=r'HWSIM_DATA is ".*nowhere", which is no folder; set HWSIM_DATA'):
         load_split("cifar10", "test")
     monkeypatch.setenv("HWSIM_DATA", str(tmp_path))
     with pytest.raises(HwsimError, match=r"there is no file .*cifar10_test\.npz"):

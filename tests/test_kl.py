@@ -50,7 +50,7 @@ def _tensor(values: np.ndarray) -> Statistics:
     return Statistics(values.size, **single, histogram=np.bincount(bins, minlength=BINS))
 
 
-HEAVY = np.random.default_rng(7).standard_t(4, 100_000)
+HEAVY = np.random.default_rng(3).standard_t(4, 400_000)
 
 
 @pytest.mark.parametrize("target", [Int(8), Int(4), Int(2), Int(8, signed=False)])
@@ -67,17 +67,19 @@ def test_threshold_grows_with_the_tolerance_from_the_minimiser_to_min_max(target
     assert thresholds[-2:] == [float(statistics.peak)] * 2
 
 
-def test_tolerance_lowers_the_error_of_a_heavy_tailed_tensor() -> None:
-    """Hu, Zeng, Wu (2023): the classic minimiser clips too much; T = 1.3 repairs it."""
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_tolerance_lowers_the_error_of_a_heavy_tailed_tensor(seed: int) -> None:
+    """Hu, Zeng, Wu (2023): the classic minimiser clips too much; a tolerance of 1.3 repairs some of it."""
+    values = np.random.default_rng(seed).standard_t(4, 400_000)
+    statistics = _tensor(values)
 
     def error(t: float) -> float:
         scale = t / 127
-        return float(np.square(np.clip(np.rint(HEAVY / scale), -127, 127) * scale - HEAVY).mean())
+        return float(np.square(np.clip(np.rint(values / scale), -127, 127) * scale - values).mean())
 
-    statistics = _tensor(HEAVY)
     classic, tolerant = (float(threshold(statistics, Int(8), t)) for t in (1.0, 1.3))
     assert classic < tolerant < float(statistics.peak)
-    assert error(tolerant) < error(classic)
+    assert error(tolerant) < 0.9 * error(classic)
 
 
 @settings(max_examples=20)

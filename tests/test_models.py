@@ -63,7 +63,9 @@ def test_convolution_is_the_sum_over_its_windows(groups, padding):
     windows = _windows(X, (3, 2), (2, 1), padding)
     for out in range(8):
         first = out // (8 // groups) * (4 // groups)
-        theirs = np.einsum("nchwij,cij->nhw", windows[:, first : first + 4 // groups], weight[out]) + bias[out]
+        theirs = (
+            np.einsum("nchwij,cij->nhw", windows[:, first : first + 4 // groups], weight[out]) + bias[out]
+        )
         np.testing.assert_allclose(ours[:, out], theirs, atol=1e-12)
 
 
@@ -145,9 +147,22 @@ def test_the_embedded_network_has_every_kind_of_layer_that_matters():
     assert sum(a.size for name, a in network.parameters.items() if "running" not in name) == 8042
     assert sum(layer.macs for layer in network.layers) == 130816
     kinds = {layer.kind for layer in network.layers}
-    assert {"convolution", "batch_norm", "relu", "add", "max_pool", "average_pool", "flatten", "linear"} == kinds
+    assert {
+        "convolution",
+        "batch_norm",
+        "relu",
+        "add",
+        "max_pool",
+        "average_pool",
+        "flatten",
+        "linear",
+    } == kinds
     convolutions = [layer.operator for layer in network.layers if layer.kind == "convolution"]
-    assert {(c.kernel, c.groups > 1) for c in convolutions} == {((3, 3), False), ((3, 3), True), ((1, 1), False)}
+    assert {(c.kernel, c.groups > 1) for c in convolutions} == {
+        ((3, 3), False),
+        ((3, 3), True),
+        ((1, 1), False),
+    }
     assert set(network.signed_inputs().values()) == {False, True}
 
 
@@ -259,7 +274,9 @@ def test_a_file_without_a_network_is_refused(code, name, message, tmp_path):
 
 
 def test_unknown_models_and_needless_preprocessing_are_refused():
-    with pytest.raises(HwsimError, match=r'unknown model "lenet"; known: digits, resnet20-cifar10; or give an ONNX'):
+    with pytest.raises(
+        HwsimError, match=r'unknown model "lenet"; known: digits, resnet20-cifar10; or give an ONNX'
+    ):
         load_model("lenet")
     with pytest.raises(HwsimError, match=r'no file "absent.py"'):
         load_model("absent.py:net")
@@ -272,7 +289,9 @@ def test_every_model_says_in_one_line_what_it_is():
 
 
 def test_the_catalogue_is_imported_without_torch():
-    code = "import sys, hwsim.models, hwsim.data; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    code = (
+        "import sys, hwsim.models, hwsim.data; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -38,18 +38,10 @@ def test_every_cell_is_a_whole_number_of_placement_sites(name: str, site_um2: fl
 
 @pytest.mark.parametrize(("target", "cell"), CELLS)
 def test_a_cell_function_is_pythons_reading_of_it(target: Technology, cell: Cell) -> None:
-    python = cell.function.replace("!", "1 ^ ").replace("1 ^ (", "1 ^ (")
     for bits in itertools.product((0, 1), repeat=len(cell.inputs)):
         pins = dict(zip(cell.inputs, bits, strict=True))
-        # a negation binds before every other operator: give each its own parentheses
-        expected = eval(_parenthesize(cell.function), {}, pins)
-        assert cell.output(pins, int.__and__, lambda bit: bit ^ 1) == expected, python
-
-
-def _parenthesize(function: str) -> str:
-    for pin in "ABCDS":
-        function = function.replace(f"!{pin}", f"(1 ^ {pin})")
-    return f"1 ^ ({function[1:]})" if function.startswith("!") else function
+        expected = eval(cell.function.replace("!", "~"), {}, pins) & 1
+        assert cell.output(pins, int.__and__, lambda bit: bit ^ 1) == expected
 
 
 @pytest.mark.parametrize(
@@ -81,7 +73,7 @@ def test_every_delay_and_slew_in_liberty_is_positive_and_slews_grow_with_the_inp
 
 
 def test_gates_are_the_full_binary_basis() -> None:
-    """Wegener 1987, section 1.3: B2 has 16 functions, 10 of them depend on both inputs; negation is free."""
+    """Wegener, "The Complexity of Boolean Functions" (1987): ten of the 16 functions depend on both inputs."""
     target = TECHNOLOGIES["gates"]
     tables = set()
     for cell in target.cells:
@@ -124,12 +116,11 @@ def test_a_users_technology_is_one_toml_file(tmp_path: Path) -> None:
         ("area = 0.5, ", "", "area"),
         ("area = 0.5", "size = 0.5", 'unknown key of technology "mine" "size"'),
         ('nand2 = "NAND2"', 'nand2 = "NAND3"', "must name a cell"),
-        ('nand2 = "NAND2"', "nand2 = 2", "must name a cell"),
+        ('nand2 = "NAND2"', "nand2 = 2", "must be text"),
         ("INV =", '"inv;" =', "no cell name"),
         ('function = "!A"', 'function = "!B"', "the mapper needs both"),
         ('function = "!A"', "function = 3", "must be text"),
         ("[cells]", "cells = 3\n[x]", "a table"),
-        ("area = 0.5, ", "", "area"),
         ('INV = { area = 0.5, function = "!A" }', "INV = 3", "a table"),
         ("[flip_flop]", "[[flip_flop]]", "a table"),
         ('name = "DFF"', "name = 1", "must be text"),

@@ -88,7 +88,7 @@ class Hardware:
 def circuits(network: QuantizedNetwork, hardware: Hardware) -> dict[str, tuple[Part, ...]]:
     """Return the circuits of every layer that runs any, in network order.
 
-    A circuit starts one operation a cycle. One whose critical path is longer than the clock period takes as
+    A circuit does one operation a cycle (:func:`operations`). One whose critical path is longer than the clock period takes as
     many cycles for each operation as the path needs (a multi-cycle path, the registers enabled in its last
     cycle; that enable is not counted) and so more copies: the throughput holds at the stated clock. Without
     timing in the technology every operation takes one cycle. ``count`` is
@@ -118,14 +118,14 @@ def distinct_datapaths(networks: Iterable[QuantizedNetwork], hardware: Hardware)
 def operations(layer: Layer, part: str) -> int:
     """Return how often one image uses a part of a layer.
 
-    A mac works once for each product, a pool once for each element of each window (padding counted in both),
-    an add or a requantizer once for each output.
+    A mac works once for each product of an output and a pool once for each element of its window (padding
+    counted in both), and once more to reset its register; an add or a requantizer works once for an output.
     """
     if part == "mac":
-        return layer.macs
+        return layer.outputs * (layer.products + 1)
     if part in ("max_pool", "average_pool"):
         assert isinstance(layer.operator, MaxPool | AveragePool)
-        return layer.outputs * math.prod(layer.operator.kernel)
+        return layer.outputs * (math.prod(layer.operator.kernel) + 1)
     return layer.outputs
 
 

@@ -186,7 +186,7 @@ def _liberty_cell(cell: Cell, table: str) -> str:
         rows = (", ".join(f"{at(slew, load):.4f}" for load in (0.5, 5, 50)) for slew in (1, 20, 200))
         return table.format(", ".join(f'"{row}"' for row in rows))
 
-    delay = values(lambda slew, load: cell.delay + cell.resistance * load + 0.05 * slew - 1)
+    delay = values(lambda slew, load: cell.delay * (0.95 + slew / 400) + cell.resistance * load)
     slew = values(lambda slew, load: cell.delay + 2 * cell.resistance * load + 0.1 * slew)
     arcs = f"cell_rise {delay} cell_fall {delay} rise_transition {slew} fall_transition {slew}"
     pins = [f"pin ({pin}) {{ direction : input; capacitance : {cell.capacitance}; }}" for pin in cell.inputs]

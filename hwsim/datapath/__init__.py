@@ -13,7 +13,7 @@ from typing import Any
 from hwsim import layers
 from hwsim.bits import LayerBits
 from hwsim.datapath.add import Add
-from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
+from hwsim.datapath.datapath import Datapath, Register, describe, elaborate, reason
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
@@ -68,11 +68,6 @@ def _run_file(path: Path) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         raise HwsimError(f'the datapath file "{path}" does not run: {reason(error)}') from error
     return vars(module)
-
-
-def reason(error: BaseException) -> str:
-    """Return an exception of a user's code in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def parts(

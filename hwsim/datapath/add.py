@@ -72,7 +72,7 @@ class Add:
         terms = number(ports["bias"], self.bias.signed)
         for name, operand in (("first", self.first), ("second", self.second)):
             multiplier = ports[f"{name}_multiplier"]
-            terms += product(ports[name], operand.signed, multiplier, self.multiplier.signed)
+            terms += product(ports[name], operand.signed, multiplier, self.multiplier.signed, self._width)
         total = add(terms, self._width)
         return {"output": wire_of(round_and_clamp(total, ports["shift"], self.rounding, self.output))}
 

@@ -32,6 +32,9 @@ class Datapath(Protocol):
     frozen dataclass, so that it is equal, hashable and printable by its parameters.
     """
 
+    def __hash__(self) -> int:
+        """Equal datapaths have equal hashes."""
+
     @property
     def inputs(self) -> Mapping[str, Format]:
         """Input ports."""
@@ -70,43 +73,69 @@ def elaborate(datapath: Datapath, *, cut_registers: bool = False) -> pyrtl.Block
     name. With ``cut_registers`` the block is combinational, one step of the same logic: a register's value
     is an Input of its name and its next value an Output ``next_<name>``. The global working block stays as
     it was.
+
+    Raises :class:`HwsimError` where ``connect`` fails, makes state of its own, or returns other wires than
+    the outputs and registers with exactly their widths.
     """
     block = pyrtl.Block()
-    with pyrtl.set_working_block(block, no_sanity_check=True):
-        wires: dict[str, pyrtl.WireVector] = {
-            name: pyrtl.Input(form.bits, name) for name, form in datapath.inputs.items()
-        }
-        for name, register in datapath.registers.items():
-            bits = register.format.bits
-            if cut_registers:
-                wires[name] = pyrtl.Input(bits, name)
-            else:
-                reset = int(register.format.encode(register.reset))  # type: ignore[arg-type]
-                wires[name] = pyrtl.Register(bits, f"{name}_register", reset_value=reset)
-        results = _connect(datapath, wires)
-        for name, register in datapath.registers.items():
-            if cut_registers:
-                pyrtl.Output(register.format.bits, f"next_{name}").__ilshift__(results[name])
-            else:
-                wires[name].next <<= results[name]
-                pyrtl.Output(register.format.bits, name).__ilshift__(wires[name])
-        for name, form in datapath.outputs.items():
-            pyrtl.Output(form.bits, name).__ilshift__(results[name])
-        block.sanity_check()
+    try:
+        with pyrtl.set_working_block(block, no_sanity_check=True):
+            _build(block, datapath, cut_registers)
+            block.sanity_check()
+    except HwsimError:
+        raise
+    except Exception as error:
+        raise HwsimError(f"{describe(datapath)} cannot be elaborated: {reason(error)}") from error
     return block
 
 
-def _connect(datapath: Datapath, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
-    """Return what a datapath connects, refusing a wire that is missing, unknown or of another width."""
+def reason(error: BaseException) -> str:
+    """Return an exception of a user's code in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _build(block: pyrtl.Block, datapath: Datapath, cut_registers: bool) -> None:
+    wires: dict[str, pyrtl.WireVector] = {
+        name: pyrtl.Input(form.bits, name) for name, form in datapath.inputs.items()
+    }
+    for name, register in datapath.registers.items():
+        bits = register.format.bits
+        if cut_registers:
+            wires[name] = pyrtl.Input(bits, name)
+        else:
+            reset = int(register.format.encode(register.reset)) & ((1 << bits) - 1)  # type: ignore[arg-type]
+            wires[name] = pyrtl.Register(bits, f"{name}_register", reset_value=reset)
     results = datapath.connect(wires)
-    expected = {name: register.format for name, register in datapath.registers.items()} | dict(
-        datapath.outputs
-    )
+    _check_connected(block, datapath, wires, results)
+    for name, register in datapath.registers.items():
+        if cut_registers:
+            pyrtl.Output(register.format.bits, f"next_{name}").__ilshift__(results[name])
+        else:
+            wires[name].next <<= results[name]
+            pyrtl.Output(register.format.bits, name).__ilshift__(wires[name])
+    for name, form in datapath.outputs.items():
+        pyrtl.Output(form.bits, name).__ilshift__(results[name])
+
+
+def _check_connected(
+    block: pyrtl.Block,
+    datapath: Datapath,
+    wires: Mapping[str, pyrtl.WireVector],
+    results: Mapping[str, pyrtl.WireVector],
+) -> None:
+    state = {name: register.format.bits for name, register in datapath.registers.items()}
+    wanted = state | {name: form.bits for name, form in datapath.outputs.items()}
     found = {name: len(wire) for name, wire in results.items()}
-    wanted = {name: form.bits for name, form in expected.items()}
     if found != wanted:
         raise HwsimError(
             f"{describe(datapath)} connects wires of {found} bits, but its registers and outputs are {wanted}; "
             "return one wire of exactly that width for each"
         )
-    return results
+    ports = block.wirevector_subset((pyrtl.Input, pyrtl.Output, pyrtl.Register))
+    own = {wire.name for wire in ports} - {wire.name for wire in wires.values()}
+    own |= {net.op_param[1].name for net in block.logic_subset("m@")}
+    if own:
+        raise HwsimError(
+            f"{describe(datapath)} makes a port, register or memory of its own, {sorted(own)}; "
+            "name it in inputs, registers or outputs instead, a memory is not possible"
+        )

@@ -7,24 +7,27 @@ from collections.abc import Callable, Mapping
 from hwsim.datapath.adders import Bits, Term, add, both, number
 
 
-def product(a: Bits, a_signed: bool, b: Bits, b_signed: bool) -> list[Term]:
-    """Return the partial products of two numbers: one AND gate each, negative where one sign bit is in it."""
+def product(a: Bits, a_signed: bool, b: Bits, b_signed: bool, width: int) -> list[Term]:
+    """Return the partial products of two numbers modulo 2^width: one AND gate each, negative where one
+    sign bit is in it."""
     return [
         Term(both(x.bit, y.bit), x.position + y.position, x.negative != y.negative)
         for y in number(b, b_signed)
         for x in number(a, a_signed)
+        if x.position + y.position < width
     ]
 
 
 def fused(weight: Bits, activation: Bits, signed: bool, accumulator: Bits, width: int) -> Bits:
     """accumulator + weight * activation modulo 2^width: one Dadda reduction, one ripple adder."""
-    return add([*product(activation, signed, weight, True), *number(accumulator, True)], width)
+    terms = product(activation, signed, weight, True, width)
+    return add([*terms, *number(accumulator, True)], width)
 
 
 def baugh_wooley(weight: Bits, activation: Bits, signed: bool, accumulator: Bits, width: int) -> Bits:
     """The same, but the product is added up by itself first; a second ripple adder accumulates it."""
     bits = min(len(weight) + len(activation), width)
-    multiplied = add(product(activation, signed, weight, True), bits)
+    multiplied = add(product(activation, signed, weight, True, bits), bits)
     return add([*number(multiplied, True), *number(accumulator, True)], width)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyrtl
 
 from hwsim import arithmetic
-from hwsim.datapath.adders import Bit, add, bits_of, both, choose, either, invert, number, wire_of
+from hwsim.datapath.adders import Bit, add, bits_of, choose, differ, number, wire_of
 from hwsim.datapath.datapath import Register
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, Overflow
@@ -43,7 +43,7 @@ class MaxPool:
             # A set sign bit makes a number smaller: at that place the two change sides.
             if self.activation.signed and k == self.activation.bits - 1:
                 a, m = m, a
-            larger = either(both(a, invert(m)), both(either(a, invert(m)), larger))
+            larger = choose(differ(a, m), a, larger)
         return {"maximum": wire_of([choose(larger, a, m) for a, m in zip(activation, maximum, strict=True)])}
 
     @staticmethod

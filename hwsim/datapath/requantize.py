@@ -77,11 +77,10 @@ class Requantize:
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
         ports = {name: bits_of(wire) for name, wire in wires.items()}
-        terms = product(
-            ports["accumulator"], self.accumulator.signed, ports["multiplier"], self.multiplier.signed
-        )
-        terms += number(ports["bias"], self.bias.signed)
-        total = add(terms, exact_width([(self.accumulator, self.multiplier)], self.bias))
+        a, b = self.accumulator.signed, self.multiplier.signed
+        width = exact_width([(self.accumulator, self.multiplier)], self.bias)
+        terms = product(ports["accumulator"], a, ports["multiplier"], b, width)
+        total = add(terms + number(ports["bias"], self.bias.signed), width)
         return {"output": wire_of(round_and_clamp(total, ports["shift"], self.rounding, self.output))}
 
     @staticmethod
@@ -123,45 +122,41 @@ def exact_width(factors: list[tuple[Int, Int]], bias: Int) -> int:
 
 def round_and_clamp(total: Bits, shift: Bits, rounding: Rounding, output: Int) -> Bits:
     """Return ``clamp(round(total / 2^shift))`` of a two's complement sum, as bits of ``output``."""
-    sign = total[-1]
-    quotient, half, sticky, outside = shift_right(
-        total, shift, output.bits - output.signed, rounding is Rounding.HALF_EVEN
-    )
-    carry: Bit = 0
-    if rounding is Rounding.HALF_UP:
-        carry = half
-    elif rounding is Rounding.HALF_EVEN:
-        carry = both(half, either(sticky, quotient[0]))
+    *window, sign = total
+    bits = output.bits - output.signed
+    if rounding is Rounding.FLOOR:
+        quotient, _, outside = shift_right(window, sign, shift, bits, sticks=False)
+        return clamp(quotient, sign, outside, output)
+    ties = rounding is Rounding.HALF_EVEN
+    (carry, *quotient), sticky, outside = shift_right([0, *window], sign, shift, 1 + bits, sticks=ties)
+    if ties:
+        carry = both(carry, either(sticky, quotient[0]))
     rounded: Bits = []
     for bit in quotient:
         bit, carry = full_adder(bit, carry, 0)
         rounded.append(bit)
     # A carry out of a positive quotient leaves the range; out of a negative one it turns -1 into 0.
-    positive = invert(sign)
-    outside = either(outside, both(positive, carry))
+    outside = either(outside, both(invert(sign), carry))
     negative = both(sign, either(outside, invert(carry)))
     return clamp(rounded, negative, outside, output)
 
 
-def shift_right(total: Bits, shift: Bits, bits: int, sticks: bool) -> tuple[Bits, Bit, Bit, Bit]:
-    """Return the lowest ``bits`` of ``total >> shift``, the last bit dropped, whether any dropped before it was 1 (if ``sticks``),
-    and whether a bit above the kept ones differs from the sign.
+def shift_right(window: Bits, sign: Bit, shift: Bits, reach: int, sticks: bool) -> tuple[Bits, Bit, Bit]:
+    """Return the lowest ``reach`` bits of ``window >> shift``, whether a 1 was shifted out, and whether a
+    bit above them differs from the sign; ``sticks`` asks for the second.
 
-    A barrel shifter, the longest shift first. Each stage keeps only what the stages after it can still move into sight:
-    what it loses above that is out of sight for good.
+    A barrel shifter, the longest shift first. Each stage keeps only what the stages after it can still move
+    into reach: what it loses above that stays out of reach. Above the window every bit is the sign.
     """
-    sign = total[-1]
-    window: Bits = [0, *total[:-1]]
     outside: Bit = 0
     sticky: Bit = 0
     for stage in reversed(range(len(shift))):
         select, step = shift[stage], 1 << stage
-        keep = bits + step
+        filled = [*window, *[sign] * step]
         if sticks:
-            sticky = either(sticky, both(select, any_of([*window, *[sign] * step][:step])))
+            sticky = either(sticky, both(select, any_of(filled[:step])))
+        keep = min(reach - 1 + step, len(window))
         differing = [differ(bit, sign) for bit in window[keep:]]
         outside = any_of([outside, *differing[step:], both(invert(select), any_of(differing[:step]))])
-        moved = window[step:] + [sign] * step
-        window = [choose(select, one, zero) for one, zero in zip(moved, window, strict=False)][:keep]
-    window += [sign] * (1 + bits - len(window))
-    return window[1:], window[0], sticky, outside
+        window = [choose(select, filled[k + step], filled[k]) for k in range(keep)]
+    return window + [sign] * (reach - len(window)), sticky, outside

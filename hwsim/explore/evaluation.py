@@ -132,7 +132,9 @@ def _flip_flops(evaluation: Evaluation) -> float:
 
 
 def _area(evaluation: Evaluation) -> float:
-    return sum(part.count * (part.area_um2 or 0.0) for layer in evaluation.layers for part in layer.parts) / 1e6
+    return (
+        sum(part.count * (part.area_um2 or 0.0) for layer in evaluation.layers for part in layer.parts) / 1e6
+    )
 
 
 def _critical_path(evaluation: Evaluation) -> float:

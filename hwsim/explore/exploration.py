@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from hwsim.cost.compression import compress, float32_bytes, layer_bytes
-from hwsim.cost.hardware import circuits
 
 from hwsim import files
 from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.cost.compression import compress, float32_bytes, layer_bytes
+from hwsim.cost.hardware import circuits
 from hwsim.cost.traffic import traffic
 from hwsim.data import Split, load_split
 from hwsim.errors import HwsimError
@@ -100,6 +100,7 @@ class Bench:
             *(split.digest() for split in (self.calibration_split, self.test)),
             study.hardware.model_dump(),
             study.memory.model_dump(),
+            *(files.read(Path(path), "datapath file").hex() for path, _, name in _places(study.space.datapaths) if path),
         ]
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
@@ -158,6 +159,11 @@ class Bench:
             circuit_outputs=sum(done.sampled for done in replays),
             circuit_cycles=sum(done.cycles for done in replays),
         )
+
+
+def _places(datapaths: tuple[str, ...]) -> list[tuple[str, str, str]]:
+    """Return (path, colon, name) of each datapath; the path of one that is built in is empty."""
+    return [name.rpartition(":") for name in datapaths]
 
 
 def point_bits(point: DesignPoint) -> BitConfig:

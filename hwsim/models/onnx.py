@@ -140,7 +140,8 @@ class _Node:
         self.operator: str = proto.op_type
         self.inputs: list[str] = list(proto.input)
         self.output: str = proto.output[0]
-        self.name: str = proto.name or self.output
+        name: str | bytes = proto.name or self.output  # bytes where it is no UTF-8
+        self.name = name.decode(errors="replace") if isinstance(name, bytes) else name
         self.attributes = {item.name: onnx.helper.get_attribute_value(item) for item in proto.attribute}
         self.opset = opset
         self._constants = constants
@@ -279,7 +280,7 @@ def _convert(model: Any) -> Builder:
         elif proto.op_type != "Constant":
             _translate(state, _Node(proto, constants, opset), output)
     made = state.tensors.get(output)
-    if made is None or made.layer != state.build.last or made.padding != _NO_PADDING:
+    if made is None or made.layer == INPUT or made.padding != _NO_PADDING:
         raise HwsimError(f'its output "{output}" is no computed tensor; export a classifier')
     return state.build
 

@@ -46,8 +46,9 @@ def resnet20(path: Path | None = None) -> FloatNetwork:
 
 
 def _read(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    content = files.read(path, "weights file")
     try:
-        stored = safetensors.numpy.load(files.read(path, "weights file"))
+        stored = safetensors.numpy.load(content)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise HwsimError(
             f'"{path}" is no safetensors file ({type(error).__name__}); give the trained weights'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -32,7 +33,7 @@ class Calibration:
 
 
 def calibrate(
-    network: FloatNetwork, images: Images, *, batch: int = 64, progress: Progress | None = None
+    network: FloatNetwork, images: Images, *, batch: int = 16, progress: Progress | None = None
 ) -> Calibration:
     """Return the statistics of the network, batch norm folded, over uint8 images [n, h, w, channels].
 
@@ -93,15 +94,15 @@ class _Range:
     channel_sums: FloatArray = field(default_factory=lambda: np.zeros(1))
 
     def add(self, name: str, values: FloatArray) -> None:
-        self.minimum = min(self.minimum, float(values.min()))
-        self.maximum = max(self.maximum, float(values.max()))
-        self.count += values.size
-        self.per_channel += values.size // values.shape[1]
-        self.channel_sums = self.channel_sums + values.sum(axis=(0, 2, 3))
-        if not np.isfinite(self.channel_sums).all():
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise HwsimError(
                 f'tensor "{name}" is not finite on the calibration images; check the weights before it'
             )
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self.count += values.size
+        self.per_channel += values.size // values.shape[1]
+        self.channel_sums = self.channel_sums + values.sum(axis=(0, 2, 3))
 
     @property
     def mean(self) -> float:

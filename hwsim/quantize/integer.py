@@ -40,14 +40,14 @@ def quantize(
     folded = fold_batch_norm(network)
     if not folded.layers:
         raise HwsimError(f'network "{network.name}" has no layers; there is nothing to quantize')
+    config, fused = _checked(bits, folded.signed_inputs()), fuse_clamps(folded)
     if not isinstance(calibration, Calibration):
         calibration = calibrate(folded, calibration)
     if calibration.network != folded.digest():
         raise HwsimError(
             f'the calibration is that of another network than "{network.name}"; calibrate it anew'
         )
-    config = _checked(bits, folded.signed_inputs())
-    assignment = assign(fuse_clamps(folded), config, calibration, settings)
+    assignment = assign(fused, config, calibration, settings)
     pixels = assignment.tensors[INPUT]
     return QuantizedNetwork(
         name=network.name,

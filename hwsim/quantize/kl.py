@@ -36,7 +36,7 @@ def threshold(statistics: Statistics, target: Format, tolerance: float = 1.3) ->
         )
     levels = 1 << (target.bits - target.signed)
     bins = statistics.histogram.size
-    if levels >= bins:
+    if levels >= bins or not statistics.histogram.any():
         return statistics.peak
     curve = _curve(statistics, levels)
     limit = math.inf if math.isinf(tolerance) else tolerance * float(curve.min())

@@ -23,12 +23,19 @@ def rounded(values: FloatArray) -> FloatArray:
     True
     """
     significand, exponent = np.frexp(values)
-    result: FloatArray = np.ldexp(np.rint(np.ldexp(significand, SIGNIFICAND_BITS)), exponent - SIGNIFICAND_BITS)
+    result: FloatArray = np.ldexp(
+        np.rint(np.ldexp(significand, SIGNIFICAND_BITS)), exponent - SIGNIFICAND_BITS
+    )
     return result
 
 
 def scale_of(threshold: FloatArray | float, target: Format) -> FloatArray:
     """Return the scale that maps a threshold to the format's largest value; 1 where the threshold is 0."""
+    wrong = np.asarray(threshold)[~(np.isfinite(threshold) & (np.asarray(threshold) >= 0))]
+    if wrong.size:
+        raise HwsimError(
+            f"a quantizer gave the threshold {wrong.flat[0]}; a threshold is finite and not negative"
+        )
     scale = rounded(np.asarray(threshold) / target.maximum)
     return np.where(scale > 0, scale, 1.0)
 
@@ -50,7 +57,7 @@ def requantizer(layer: str, ratios: FloatArray, offsets: FloatArray) -> Requanti
 
     The largest multiplier of a channel is in [2^15, 2^16), unless the shift would pass 47 or the offset
     would not fit the bias: then the shift is as large as they allow. A 32-bit sum is then off by at most
-    2^-17 output steps, or 2^-16 of the offset. A ratio or an offset beyond what a shift of 0 can hold is
+    2^-17 output steps, or 2^-16 of the offset; the offset itself is rounded to 2^-shift. A ratio or an offset beyond what a shift of 0 can hold is
     refused.
     """
     _, exponent = np.frexp(ratios.max(axis=1))

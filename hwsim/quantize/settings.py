@@ -93,6 +93,11 @@ class Settings:
         return cls(**given)  # type: ignore[arg-type]
 
     @property
+    def weight_quantizer(self) -> Quantizer:
+        """The weights' method."""
+        return QUANTIZERS[self.weights]
+
+    @property
     def activation_quantizer(self) -> Quantizer:
         """The activations' method with its tolerance."""
         if self.activations == "kl":

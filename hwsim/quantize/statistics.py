@@ -19,7 +19,8 @@ class Statistics:
 
     ``deviation`` is the mean absolute deviation from ``mean``, the b of a Laplace distribution; ``std`` the
     standard deviation, the sigma of a normal one. ``histogram`` counts |x| in :data:`BINS` equal bins from
-    0 to :attr:`peak`; weights have none. ``before_relu`` describes the input of a ReLU (or of a clip from 0)
+    0 to :attr:`peak`, zeros left out: every threshold keeps them exactly, and the spike that a ReLU makes of
+    them would outweigh all else. Weights have none. ``before_relu`` describes the input of a ReLU (or of a clip from 0)
     where the tensor is its output.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 from hwsim.formats import Format, IntArray, PowerOfTwo
 from hwsim.network import FloatArray
 from hwsim.quantize.scales import scale_of
-from hwsim.quantize.settings import QUANTIZERS, Settings
+from hwsim.quantize.settings import Settings
 from hwsim.quantize.statistics import row_statistics
 
 
@@ -28,7 +28,7 @@ def quantize_weight(weight: FloatArray, target: Format, settings: Settings) -> I
     """
     channels = len(weight)
     rows = weight.reshape(channels, -1) if settings.granularity == "channel" else weight.reshape(1, -1)
-    threshold = QUANTIZERS[settings.weights](row_statistics(rows), target)
+    threshold = settings.weight_quantizer(row_statistics(rows), target)
     scale = np.broadcast_to(scale_of(threshold, target), channels)
     return IntegerWeight(round_to(weight / scale[:, None, None, None], target), scale)
 

@@ -40,14 +40,17 @@ def page(listed: Sequence[Row], study: StudyFacts) -> str:
         study=study,
         listed=listed,
         front=front,
-        sections=_sections(front),
+        sections=[_section(row) for row in front],
+        scales=_scales(front),
         base=base,
         choices=choices(listed, study.objectives) if listed else [],
         price=price(study.objectives),
         metrics=list(METRICS.values()),
         objectives=[METRICS[name] for name in study.objectives],
+        others=[metric for name, metric in METRICS.items() if name not in study.objectives],
         datapaths=_shown(p.datapath for p in points),
         quantizers=_shown(p.quantizer for p in points),
+        beaters={row.name: row.key for row in front},
         circuits=_circuits(front),
         parts=[part for part in (*PARTS, OTHER) if part in {p for r in front for p in _gates_by_part(r)}],
         data=_json(_data(listed, study.objectives)),
@@ -115,16 +118,21 @@ def _data(listed: Sequence[Row], objectives: tuple[str, ...]) -> dict[str, Any]:
     """Return what the plot needs; a curve is [indices, index of the knee or -1] for each pair of metrics."""
     names = list(METRICS)
     first = list(dict.fromkeys([*objectives, *names]))
+    datapaths = list(dict.fromkeys(r.evaluation.point.datapath for r in listed))
+    quantizers = list(dict.fromkeys(r.evaluation.point.quantizer for r in listed))
     curves = {}
     for x, y in combinations(names, 2):
         bend = knee(listed, x, y)
         curves[f"{names.index(x)} {names.index(y)}"] = [curve(listed, x, y), -1 if bend is None else bend]
     return {
         "metrics": [_metric(metric) for metric in METRICS.values()],
+        "objectives": [names.index(name) for name in objectives],
+        "parts": [*PARTS, OTHER],
+        "traffic": TRAFFIC,
         "axes": [names.index(name) for name in (first[1], first[0], first[2])],
-        "points": [_point(row, objectives) for row in listed],
-        "datapaths": [visible(text) for text in dict.fromkeys(r.evaluation.point.datapath for r in listed)],
-        "quantizers": [visible(text) for text in dict.fromkeys(r.evaluation.point.quantizer for r in listed)],
+        "points": [_point(row, datapaths, quantizers) for row in listed],
+        "datapaths": list(map(visible, datapaths)),
+        "quantizers": list(map(visible, quantizers)),
         "curves": curves,
     }
 
@@ -132,12 +140,13 @@ def _data(listed: Sequence[Row], objectives: tuple[str, ...]) -> dict[str, Any]:
 def _metric(metric: Metric) -> dict[str, Any]:
     return {
         "name": metric.name,
-        "title": f"{caption(metric)} ({wording.unit(metric)})",
+        "caption": caption(metric),
+        "unit": wording.unit(metric),
         "better": metric.better,
     }
 
 
-def _point(row: Row, objectives: tuple[str, ...]) -> dict[str, Any]:
+def _point(row: Row, datapaths: list[str], quantizers: list[str]) -> dict[str, Any]:
     point = row.evaluation.point
     return {
         "key": row.key,
@@ -145,52 +154,27 @@ def _point(row: Row, objectives: tuple[str, ...]) -> dict[str, Any]:
         "front": int(row.on_front),
         "values": [float(f"{value:.8g}") for value in row.values.values()],
         "interval": [round(bound, 4) for bound in row.evaluation.interval],
-        "float": round(100 * row.evaluation.float_correct / row.evaluation.images, 4),
-        "text": visible_lines(_hover(row, objectives)),
-        "datapath": visible(point.datapath),
-        "quantizer": visible(point.quantizer),
+        "datapath": datapaths.index(point.datapath),
+        "quantizer": quantizers.index(point.quantizer),
     }
-
-
-def visible_lines(lines: Iterable[str]) -> str:
-    """Return lines as one text whose only control characters are the line ends."""
-    return "\n".join(map(visible, lines))
-
-
-def _hover(row: Row, objectives: tuple[str, ...]) -> list[str]:
-    low, high = row.evaluation.interval
-    bits = wording.bit_columns(row.evaluation.point)
-    return [
-        f"{row.name}  {'on the Pareto front' if row.on_front else f'beaten by {row.beaten_by}'}",
-        *(f"{what:<13} {text}" for what, text in bits),
-        *(f"{caption(METRICS[n]).lower():<18} {quantity(METRICS[n], row.values[n])}" for n in objectives),
-        f"{'accuracy':<18} {row.values['accuracy']:.2f}% [{low:.1f}, {high:.1f}]",
-        f"{row.evaluation.point.datapath}",
-    ]
 
 
 # What a section shows
 
 
 @dataclass(frozen=True)
-class Segments:
-    """A stacked bar: the total, its CSS custom properties and its parts in words."""
+class Bar:
+    """A stacked bar: its total and, as an HTML attribute, the running sums as CSS custom properties a to f."""
 
     total: float
-    style: str
-    words: str
+    style: Markup
 
 
-def _segments(named: Sequence[tuple[str, float]], scale: float) -> Segments:
-    """Return a bar of (name, size) in a fixed order; the properties are the running sums in percent of ``scale``."""
-    stops = accumulate(size for _, size in named)
-    style = ";".join(
-        f"--{'abcdef'[i]}:{round(100 * stop / scale, 1):g}"
-        for i, (stop, (_, size)) in enumerate(zip(stops, named, strict=True))
-        if size
-    )
-    words = ", ".join(f"{name.replace('_', ' ')} {number(size)}" for name, size in named if size)
-    return Segments(sum(size for _, size in named), style, words)
+def _bar(named: Sequence[tuple[str, float]]) -> Bar:
+    """Return the bar of (name, size) in their fixed order; what has no size is left out."""
+    stops = zip("abcdef", accumulate(size for _, size in named), named, strict=False)
+    style = ";".join(f"--{letter}:{stop:.0f}" for letter, stop, (_, size) in stops if size)
+    return Bar(sum(size for _, size in named), Markup(f" style={style}") if style else Markup())  # noqa: S704
 
 
 @dataclass(frozen=True)
@@ -199,8 +183,8 @@ class LayerRow:
 
     result: LayerResult
     widths: tuple[tuple[int, str], ...]
-    gates: Segments
-    traffic: Segments
+    gates: Bar
+    traffic: Bar
 
 
 @dataclass(frozen=True)
@@ -217,26 +201,20 @@ class Section:
     proved: int
 
 
-def _sections(front: Sequence[Row]) -> list[Section]:
-    """Return the sections; all bars of one kind share one scale, that of the largest layer on the front."""
+def _scales(front: Sequence[Row]) -> tuple[str, str]:
+    """Return the gates and the traffic of the front's largest layer: the full length of all bars."""
     layers = [layer for row in front for layer in row.evaluation.layers]
-    gates = max((sum(size for _, size in _layer_gates(layer)) for layer in layers), default=0)
-    moved = max((sum(size for _, size in _layer_traffic(layer)) for layer in layers), default=0)
-    return [_section(row, gates or 1, moved or 1) for row in front]
+    sizes = [[_bar(kind(layer)).total for layer in layers] for kind in (_layer_gates, _layer_traffic)]
+    return f"{max([1, *sizes[0]]):.0f}", f"{max([1, *sizes[1]]):.0f}"
 
 
-def _section(row: Row, gates: float, moved: float) -> Section:
+def _section(row: Row) -> Section:
     layers = row.evaluation.layers
     circuits = {(layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts}
     return Section(
         row,
         tuple(
-            LayerRow(
-                layer,
-                _widths(layer),
-                _segments(_layer_gates(layer), gates),
-                _segments(_layer_traffic(layer), moved),
-            )
+            LayerRow(layer, _widths(layer), _bar(_layer_gates(layer)), _bar(_layer_traffic(layer)))
             for layer in layers
         ),
         tuple(_gates_by_part(row).items()),

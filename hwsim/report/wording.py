@@ -64,7 +64,8 @@ def quantity(metric: Metric, value: float) -> str:
 
 def caption(metric: Metric) -> str:
     """Return a metric's name as people write it: ``Accuracy loss``."""
-    return metric.name.replace("_", " ").capitalize()
+    written = {"flip_flops": "Flip-flops", "file_bytes": "File size"}
+    return written.get(metric.name, metric.name.replace("_", " ").capitalize())
 
 
 def layer_bits(text: str) -> LayerBits | None:

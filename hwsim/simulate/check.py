@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
 
 import numpy as np
 
-from hwsim.datapath import load, reason
-from hwsim.datapath.datapath import Datapath, describe, elaborate
+from hwsim.datapath import load
+from hwsim.datapath.datapath import Datapath, describe, elaborate, reason
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, IntArray, PowerOfTwo
 from hwsim.simulate.circuit import evaluate, run
@@ -43,6 +44,10 @@ class Check:
     exhaustive: bool
     counterexample: Counterexample | None
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as plain JSON values."""
+        return asdict(self)
+
     def __str__(self) -> str:
         if self.counterexample is not None:
             return f"{self.datapath}: differs at {self.counterexample}"
@@ -50,7 +55,7 @@ class Check:
         return f"{self.datapath}: circuit == arithmetic at {self.points} points, {covered}"
 
 
-def check_all(text: str, *, seed: int = 0, samples: int = 1 << 14) -> Iterator[Check]:
+def check_datapath(text: str, *, seed: int = 0, samples: int = 1 << 14) -> Iterator[Check]:
     """Check a datapath by name or ``file.py:NAME``; a class in each of its ``variants()``."""
     found = load(text)
     if not isinstance(found, type):
@@ -99,13 +104,7 @@ def _state(datapath: Datapath) -> dict[str, Format]:
 def _check_step(datapath: Datapath, codes: Mapping[str, IntArray]) -> Counterexample | None:
     formats = {**datapath.inputs, **_state(datapath)}
     values = {name: formats[name].decode(codes[name]) for name in formats}
-    try:
-        block = elaborate(datapath, cut_registers=True)
-    except HwsimError:
-        raise
-    except Exception as error:
-        raise HwsimError(f"{describe(datapath)} cannot be elaborated: {reason(error)}") from error
-    wires = evaluate(block, codes)
+    wires = evaluate(elaborate(datapath, cut_registers=True), codes)
     circuit = {name: form.decode(wires[name]) for name, form in datapath.outputs.items()}
     circuit |= {name: form.decode(wires[f"next_{name}"]) for name, form in _state(datapath).items()}
     return _compare(circuit, _arithmetic(datapath, values), values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 import pyrtl
@@ -28,8 +28,7 @@ def run(
         raise HwsimError(f"a run needs one row of values for each of {list(datapath.inputs)}, not {given}")
     rows = {name: form.encode(inputs[name]).tolist() for name, form in datapath.inputs.items()}
     cycles = len(next(iter(rows.values()), []))
-    simulation = pyrtl.FastSimulation(tracer=None, block=elaborate(datapath))
-    reset = dict(simulation.regs)
+    simulation, reset = _compiled(datapath)
     registers = {name: f"{name}_register" for name in datapath.registers}
     seen: dict[str, list[int]] = {name: [] for name in (*datapath.outputs, *registers)}
     period = reset_every or cycles
@@ -43,6 +42,13 @@ def run(
             seen[name].append(simulation.regs[register])
     formats = {**datapath.outputs, **{name: r.format for name, r in datapath.registers.items()}}
     return {name: formats[name].decode(np.array(codes, np.int64)) for name, codes in seen.items()}
+
+
+@lru_cache(maxsize=512)
+def _compiled(datapath: Datapath) -> tuple[pyrtl.FastSimulation, dict[str, int]]:
+    """Return a circuit ready to run and its registers after reset: compiling costs more than most runs."""
+    simulation = pyrtl.FastSimulation(tracer=None, block=elaborate(datapath))
+    return simulation, dict(simulation.regs)
 
 
 Lanes = list[int]
@@ -64,10 +70,6 @@ def evaluate(block: pyrtl.Block, inputs: Mapping[str, IntArray]) -> dict[str, In
         else:
             lanes[wire] = _pack(inputs[wire.name], len(wire))
     for net in block:
-        if net.op not in _OPERATIONS and net.op not in "sx":
-            raise HwsimError(
-                f'the netlist holds "{net.op}", a memory or register; a datapath keeps its state in registers of its own'
-            )
         lanes[net.dests[0]] = _net(net, [lanes[arg] for arg in net.args], ones)[: len(net.dests[0])]
     return {wire.name: _unpack(lanes[wire], count) for wire in block.wirevector_subset(pyrtl.Output)}
 

@@ -31,7 +31,7 @@ def write_results(explored: Explored, directory: Path, command: str = "") -> Pat
     return write_report(directory, explored.evaluations, facts)
 
 
-def redraw(directory: Path) -> Path:
+def redraw_report(directory: Path) -> Path:
     """Draw the report of a folder again from its results; raises :class:`HwsimError` where they are missing or damaged."""
     text = files.read_text(directory / RESULTS, "results file")
     try:

@@ -1,0 +1,1 @@
+"""Design-space exploration: space, search, evaluation and the store it resumes from."""

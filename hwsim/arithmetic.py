@@ -100,6 +100,10 @@ def dot(activations: IntArray, weights: IntArray, accumulator: Int, overflow: Ov
     return Sums(values, overflowed)
 
 
+_TERMS_AT_A_TIME = 1 << 18
+"""Products kept at once while walking: few enough for the cache, enough to hide the cost of a call."""
+
+
 def _walk(
     activations: IntArray,
     weights: IntArray,
@@ -108,15 +112,32 @@ def _walk(
     overflow: Overflow,
 ) -> Sums:
     """Accumulate the sums at ``places`` (indices into [..., m, n]) term by term."""
-    *groups, m, n = places
-    running = np.zeros(m.size, np.int64)
-    overflowed = np.zeros(m.size, np.bool_)
-    if not m.size:
-        return Sums(running, overflowed)
-    columns = np.ascontiguousarray(np.moveaxis(activations, -1, 0))
-    rows = np.ascontiguousarray(np.moveaxis(weights, -2, 0))
-    for column, row in zip(columns, rows, strict=True):
-        exact = running + column[(*groups, m)] * row[(*groups, n)]
-        running = fit(exact, accumulator, overflow)
-        overflowed |= running != exact
+    count = places[0].size
+    values, overflowed = np.zeros(count, np.int64), np.zeros(count, np.bool_)
+    columns = np.ascontiguousarray(np.swapaxes(weights, -1, -2))
+    step = max(1, _TERMS_AT_A_TIME // max(1, activations.shape[-1]))
+    add_up = _wrapping if overflow is Overflow.WRAP else _saturating
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        *groups, m, n = (index[part] for index in places)
+        products = np.ascontiguousarray((activations[(*groups, m)] * columns[(*groups, n)]).T)
+        values[part], overflowed[part] = add_up(products, accumulator)
+    return Sums(values, overflowed)
+
+
+def _wrapping(products: IntArray, accumulator: Int) -> Sums:
+    """Add up products [k, sums] with wrap: every wrapped prefix is the exact one, fitted."""
+    prefixes = fit(np.cumsum(products, axis=0), accumulator, Overflow.WRAP)
+    products[1:] += prefixes[:-1]
+    return Sums(prefixes[-1], (products != prefixes).any(axis=0))
+
+
+def _saturating(products: IntArray, accumulator: Int) -> Sums:
+    """Add up products [k, sums] with saturation, where every step depends on the one before."""
+    running = np.zeros(products.shape[1], np.int64)
+    overflowed = np.zeros(products.shape[1], np.bool_)
+    for product in products:
+        product += running
+        running = np.minimum(np.maximum(product, accumulator.minimum), accumulator.maximum)
+        overflowed |= running != product
     return Sums(running, overflowed)

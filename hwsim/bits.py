@@ -110,7 +110,7 @@ class BitConfig(Mapping[str, LayerBits]):
 
     def to_toml(self) -> str:
         """Return the file form: one line per layer under ``[layers]``."""
-        lines = [f'{_quoted(name)} = "{bits}"' for name, bits in self.items_]
+        lines = [f'{quoted(name)} = "{bits}"' for name, bits in self.items_]
         return "\n".join(["[layers]", *lines, ""])
 
 
@@ -143,7 +143,7 @@ def read_bits(text: str, layers: Mapping[str, bool]) -> BitConfig:
         bits = given.get(name, default)
         if not isinstance(bits, str):
             raise HwsimError(
-                f'the bit configuration gives layer "{name}" no bits; add a line {_quoted(name)} = "w8a8/int32"'
+                f'the bit configuration gives layer "{name}" no bits; add a line {quoted(name)} = "w8a8/int32"'
             )
         chosen.append((name, LayerBits.parse(bits, signed)))
     return bit_config(chosen)
@@ -154,9 +154,13 @@ def bit_config(items: Iterable[tuple[str, LayerBits]]) -> BitConfig:
     return BitConfig(tuple(items))
 
 
-def _quoted(name: str) -> str:
-    """Return a TOML key for any layer name."""
+def quoted(text: str) -> str:
+    """Return a text as a TOML string or key.
+
+    >>> print(quoted('conv "1"'))
+    "conv \\"1\\""
+    """
     escaped = "".join(
-        f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else "\\" + c if c in '"\\' else c for c in name
+        f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else "\\" + c if c in '"\\' else c for c in text
     )
     return f'"{escaped}"'

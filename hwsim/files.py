@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from hwsim.errors import HwsimError
@@ -14,23 +16,50 @@ def write(path: Path, content: bytes | str) -> None:
 
     Raises :class:`HwsimError` where the place cannot be written or the disk is full; nothing is left behind.
     """
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes | str]) -> None:
+    """Write files that belong together, each as :func:`write` does: none is renamed before all are on the disk."""
+    with contextlib.ExitStack() as undo:
+        staged = {path: _stage(path, content, undo) for path, content in contents.items()}
+        for path, temporary in staged.items():
+            try:
+                temporary.replace(path)
+            except OSError as error:
+                raise _refused(path, error) from None
+        undo.pop_all()
+
+
+def _stage(path: Path, content: bytes | str, undo: contextlib.ExitStack) -> Path:
+    """Write a file beside ``path``, on the disk when this returns; ``undo`` removes it and the folders made for it."""
     data = content.encode() if isinstance(content, str) else content
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():
+        for folder in reversed((path.parent, *path.parent.parents)):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                undo.callback(_remove_folder, folder)
+        if not path.name or (path.exists() and not path.is_file()):
             raise HwsimError(f'cannot write "{path}": it is no regular file; choose another path')
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        undo.callback(Path(name).unlink, missing_ok=True)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        Path(name).chmod(0o666 & ~_umask())
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise HwsimError(f'cannot write "{path}": {error.strerror}; free or choose another place') from None
+        raise _refused(path, error) from None
+    return Path(name)
+
+
+def _remove_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # another program may have put something there
+        folder.rmdir()
+
+
+def _refused(path: Path, error: OSError) -> HwsimError:
+    return HwsimError(f'cannot write "{path}": {error.strerror}; free or choose another place')
 
 
 def _umask() -> int:
@@ -43,10 +72,9 @@ def read(path: Path, what: str) -> bytes:
     """Return a file's bytes; ``what`` names the thing in the error, "study file" say."""
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise HwsimError(
-            f'cannot read the {what} "{path}": {error.strerror}; give the path of a {what}'
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        why = error.strerror if isinstance(error, OSError) else error
+        raise HwsimError(f'cannot read the {what} "{path}": {why}; give the path of a {what}') from None
 
 
 def read_text(path: Path, what: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
@@ -116,6 +116,7 @@ def test_threshold_is_the_magnitude_of_the_mean_and_the_constant_deviation() -> 
     )
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 100), st.floats(-10, 10), st.floats(0, 10), st.integers(2, 8), st.booleans())
 def test_thresholds_never_exceed_the_largest_magnitude(
     peak: float, mean: float, deviation: float, bits: int, signed: bool
@@ -124,6 +125,7 @@ def test_thresholds_never_exceed_the_largest_magnitude(
         assert 0 <= laplace_threshold(statistics, Int(bits, signed)) <= peak
 
 
+@settings(deadline=None)
 @given(st.integers(-20, 20), st.integers(2, 8))
 def test_thresholds_scale_with_the_values(exponent: int, bits: int) -> None:
     rows = np.random.default_rng(bits).laplace(0.1, 1.0, (3, 500))

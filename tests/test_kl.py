@@ -34,6 +34,7 @@ def _direct(histogram: IntArray, kept: int, levels: int) -> float:
     return float((p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum())
 
 
+@settings(deadline=None)
 @given(HISTOGRAMS, st.sampled_from([2, 4, 8]))
 def test_divergences_equal_the_sweep_bin_by_bin(histogram: IntArray, levels: int) -> None:
     direct = [_direct(histogram, kept, levels) for kept in range(levels, histogram.size + 1)]
@@ -82,7 +83,7 @@ def test_tolerance_lowers_the_error_of_a_heavy_tailed_tensor(seed: int) -> None:
     assert error(tolerant) < 0.9 * error(classic)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(-30, 30), st.floats(1, 10))
 def test_threshold_scales_with_the_values(exponent: int, tolerance: float) -> None:
     values = np.random.default_rng(3).laplace(0, 1, 5000)

@@ -404,6 +404,7 @@ def test_a_clip_that_integers_about_zero_cannot_hold_is_refused(operator: Clip) 
 # --- scales, weights and requantiser constants
 
 
+@settings(deadline=None)
 @given(st.floats(1e-30, 1e30))
 def test_scales_have_the_significand_of_a_float32(value: float) -> None:
     assert float(rounded(np.array(value))) == float(np.float32(value))
@@ -413,6 +414,7 @@ def test_a_threshold_of_zero_has_scale_one() -> None:
     np.testing.assert_array_equal(scale_of(np.array([0.0, 127.0]), Int(8)), [1.0, 1.0], strict=True)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-200, 200), min_size=1),
     st.sampled_from([Int(2), Int(8), PowerOfTwo(2), PowerOfTwo(4)]),
@@ -441,6 +443,7 @@ def test_the_largest_weight_becomes_the_largest_level(target: Int | PowerOfTwo, 
     assert len(set(integers.scale)) == (5 if granularity == "channel" else 1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(1e-9, 6e4), min_size=1, max_size=4),
     st.floats(-1e4, 1e4),
@@ -540,7 +543,7 @@ def test_a_quantizers_impossible_threshold_is_refused(threshold: float) -> None:
 # --- bias correction
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(2, 8), st.integers(0, 10**6), st.integers(2, 40))
 def test_corrected_weights_have_the_mean_and_spread_of_the_float_ones(
     bits: int, seed: int, count: int

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import os
 import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
-from hwsim.explore.evaluation import DesignPoint, Evaluation, LayerResult, Part
-from hwsim.report import StudyFacts, write_report
+import pytest
+import rich.console
+
+from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation, LayerResult, Part, pareto_front
+from hwsim.report import StudyFacts, terminal_table, write_report
+from hwsim.report.tables import column
+from hwsim.report.tradeoffs import Row, choices, curve, knee, reference, rows
+from hwsim.report.wording import number, runs, short_bits, visible
 
 OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
 LAYERS = (
@@ -30,7 +51,9 @@ def parts(kind: str, weight: int, activation: int, accumulator: int, channels: i
         gates = (6.0 * weight * activation) * (0.55 if shift else 1) + 11.25 * accumulator
         mac = Part("mac", name, channels, gates, accumulator, gates * 1.33, 400 + 35.0 * (weight + activation), True)
         return (mac, requantize)
-    circuit = Part(kind, f"{kind}(uint{activation})", channels, 14.0 * activation, activation, 20.0 * activation, 310.0, True)
+    circuit = Part(
+        kind, f"{kind}(uint{activation})", channels, 14.0 * activation, activation, 20.0 * activation, 310.0, True
+    )
     return (circuit, requantize) if kind != "max_pool" else (circuit,)
 
 
@@ -50,7 +73,11 @@ def evaluation(index: int, layers: tuple[tuple[str, str, int, int, int], ...], s
         short = max(0, weight + activation + max(products - 1, 0).bit_length() - 3 - accumulator)
         sums = products * channels * positions * 360 if weighted else 0
         weights = products * channels if weighted else 0
-        damage += (2.6 ** (4.2 - weight) + 1.8 ** (3.5 - activation)) * 0.11 * draw.uniform(0.5, 1.5) + short if weighted else 0
+        damage += (
+            (2.6 ** (4.2 - weight) + 1.8 ** (3.5 - activation)) * 0.11 * draw.uniform(0.5, 1.5) + short
+            if weighted
+            else 0
+        )
         results.append(
             LayerResult(
                 name, kind, text if weighted else "", f"uint{activation}", weights * positions, weights,
@@ -61,7 +88,9 @@ def evaluation(index: int, layers: tuple[tuple[str, str, int, int, int], ...], s
         )  # fmt: skip
         if weighted:
             bits.append((name, text))
-    quantizer = f"weights=min_max activations={draw.choice(('aciq', 'kl', 'min_max'))} granularity=channel bias_correction=true"
+    quantizer = (
+        f"weights=min_max activations={draw.choice(('aciq', 'kl', 'min_max'))} granularity=channel bias_correction=true"
+    )
     return Evaluation(
         index=index,
         point=DesignPoint(tuple(bits), "shift_mac" if shift else "mac", quantizer),
@@ -76,7 +105,14 @@ def evaluation(index: int, layers: tuple[tuple[str, str, int, int, int], ...], s
 
 
 def evaluations(count: int, layers: tuple[tuple[str, str, int, int, int], ...] = LAYERS) -> list[Evaluation]:
-    return [evaluation(index, layers) for index in range(count)]
+    """The first ``count`` made-up evaluations of distinct design points."""
+    found: dict[str, Evaluation] = {}
+    for index in itertools.count():
+        if len(found) == count:
+            break
+        made = evaluation(index, layers)
+        found.setdefault(made.point.key(), dataclasses.replace(made, index=len(found)))
+    return list(found.values())
 
 
 def facts(listed: list[Evaluation]) -> StudyFacts:
@@ -85,10 +121,543 @@ def facts(listed: list[Evaluation]) -> StudyFacts:
         model="digits",
         objectives=OBJECTIVES,
         command="hwsim explore designs/digits.toml -o reports/digits",
-        stamp={"hwsim": "0.1.0", "Yosys": "0.60", "search seed": "0", "model digest": "1f2e3d4c5b6a7988", "test images": "360", "calibration images": "300"},
-        rebuild={e.point.key(): f"hwsim quantize digits --bits reports/digits/points/{e.point.key()}.toml -o {e.point.key()}.safetensors" for e in listed},
+        stamp={
+            "hwsim": "0.1.0",
+            "Yosys": "0.60",
+            "search seed": "0",
+            "model digest": "1f2e3d4c5b6a7988",
+            "test images": "360",
+            "calibration images": "300",
+        },
+        rebuild={
+            e.point.key(): f"hwsim quantize digits --bits reports/digits/points/{e.point.key()}.toml -o {e.point.key()}.safetensors"
+            for e in listed
+        },
         notes=(
             "Bandwidth is counted at 1,000 images per second with 32 KiB on chip.",
             "The accuracies of the test split also ranked the points, so the best of them are flattered by chance.",
         ),
     )
+
+
+HOSTILE = tuple(
+    dict.fromkeys(
+        """</script><script>document.title="pwned"</script>
+<script>document.title='pwned'</script>
+<img src=x onerror="document.title='pwned'">
+<svg onload=document.title='pwned'>
+"><img src=x onerror=alert(1)>
+'><svg/onload=alert(1)>
+" onmouseover="document.title='pwned'
+' autofocus onfocus='document.title="pwned"
+` onerror=`alert(1)
+</style><script>alert(1)</script>
+</title><script>alert(1)</script>
+</textarea><script>alert(1)</script>
+</noscript><img src=x onerror=alert(1)>
+</details></main><h1>taken over</h1>
+<!--
+<!--<script>
+-->
+]]>
+<![CDATA[
+<a href="javascript:document.title='pwned'">x</a>
+<a href="https://example.org/">x</a>
+<b>bold</b><br><i>x</i><sub>y</sub>
+<a href="https://example.org/" target="_blank">hover</a>
+&lt;script&gt;alert(1)&lt;/script&gt;
+&#60;script&#62;
+&amp;&quot;&apos;
+&nbsp;&NotAnEntity;
+javascript:alert(1)
+data:text/html,<script>alert(1)</script>
+//example.org/x.js
+https://example.org/?a=1&b=2
+{{ 7 * 7 }}
+{% for x in y %}
+{{ ''.__class__.__mro__ }}
+${alert(1)}
+#{7*7}
+<%= 7*7 %>
+%{text}%{customdata}<extra></extra>
+$\\frac{1}{0}$
+$unclosed
+[bold red]x[/bold red]
+[link=https://example.org]x[/link]
+=cmd|' /C calc'!A0
+=HYPERLINK("https://example.org")
++1+1
+-2+3
+@SUM(A1:A9)
+;a,b;"c"
+"quoted" 'single' `tick`
+../../../etc/passwd
+C:\\Windows\\x
+__proto__
+constructor
+url(https://example.org/x.png)
+expression(alert(1))
+;}*{display:none
+--a:100
+null
+point-0000000000000000
+NaN""".split("\n")
+        + [
+            "line\u2028separator\u2029",
+            "esc\x1b[31mred\x1b]8;;https://example.org\x07",
+            "nul\x00bell\x07del\x7f\x9b31m",
+        ]
+        + ["\u202egnp.exe", "\ud800 lone", "new\nline\r\ttab", "\t=1+1", " =1+1", "𝔘𝔫𝔦 é 漢字 \u0301", "x" * 300, ""]
+    )
+)
+
+
+def renamed(listed: list[Evaluation], name: Callable[[], str]) -> list[Evaluation]:
+    """The evaluations with every name that comes from a file replaced by a call of ``name``."""
+    replace = dataclasses.replace
+    names: dict[str, str] = {}
+
+    def of(text: str) -> str:
+        return names.setdefault(text, name())
+
+    return [
+        replace(
+            e,
+            point=replace(
+                e.point,
+                bits=tuple((of(layer), bits) for layer, bits in e.point.bits),
+                datapath=of(e.point.datapath),
+                quantizer=of(e.point.quantizer),
+            ),
+            layers=tuple(
+                replace(layer, name=of(layer.name), kind=of(layer.kind), output=of(layer.output),
+                        parts=tuple(replace(part, circuit=of(part.circuit)) for part in layer.parts))
+                for layer in e.layers
+            ),
+        )
+        for e in listed
+    ]  # fmt: skip
+
+
+def study_of(listed: list[Evaluation], name: Callable[[], str], size: int = 8) -> StudyFacts:
+    return dataclasses.replace(
+        facts(listed),
+        title=name(),
+        model=name(),
+        command=name(),
+        notes=tuple(name() for _ in range(size)),
+        stamp={f"{name()}{i}": name() for i in range(size)},
+        rebuild={e.point.key(): name() for e in listed},
+    )
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, its scripts, data and visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: dict[str, list[str]] = {"script": [], "style": [], "data": []}
+        self.text: list[str] = []
+        self._in = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._in = (
+            "data" if dict(attrs).get("type") == "application/json" else tag if tag in ("script", "style") else ""
+        )
+        if self._in:
+            self.inside[self._in].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._in:
+            self.inside[self._in][-1] += data
+        else:
+            self.text.append(data)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return json.loads(self.inside["data"][0])
+
+    def of(self, tag: str, **attributes: str) -> list[dict[str, str | None]]:
+        return [a for t, a in self.elements if t == tag and all(a.get(k) == v for k, v in attributes.items())]
+
+
+def written(directory: Path, listed: list[Evaluation], study: StudyFacts | None = None) -> Page:
+    return Page(write_report(directory, listed, study or facts(listed)).read_text(encoding="utf-8"))
+
+
+def lines_of(path: Path) -> io.StringIO:
+    content = path.read_bytes()
+    assert b"\r" not in content and content.endswith(b"\n")
+    return io.StringIO(content.decode(), newline="")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("report")
+    write_report(directory, evaluations(60), facts(evaluations(60)))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / "index.html").read_text(encoding="utf-8"))
+
+
+def test_policy_allows_exactly_the_scripts_of_the_page_and_no_other_source(page: Page) -> None:
+    (policy,) = [a["content"] for a in page.of("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in page.inside["script"]]
+    directives = dict(directive.strip().split(" ", 1) for directive in str(policy).split(";"))
+    assert directives["script-src"].split() == [f"'sha256-{digest}'" for digest in hashes]
+    assert directives.pop("script-src") and directives == {
+        "default-src": "'none'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    tags = [tag for tag, _ in page.elements]
+    assert tags.index("meta") < tags.index("script") and page.elements[tags.index("meta") + 1][1]["content"] == policy
+
+
+def test_page_loads_nothing_from_outside(page: Page) -> None:
+    for _, attributes in page.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "href", "action", "data", "srcset", "poster"):
+                assert str(value).startswith("#") or value == "data:,"
+    assert not re.search(r"url\(|@import", "".join(page.inside["style"]))
+    assert not re.search(
+        r"fetch\(|XMLHttpRequest|import\(|innerHTML|insertAdjacentHTML|eval\(", page.inside["script"][1]
+    )
+
+
+def test_links_of_the_page_lead_somewhere(page: Page) -> None:
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {str(a["href"])[1:] for a in page.of("a")} <= set(ids)
+
+
+def test_every_front_point_has_a_section_and_every_point_a_row(page: Page) -> None:
+    listed = evaluations(60)
+    front = {e.point.key() for e in pareto_front(listed, OBJECTIVES)}
+    assert {str(a["id"]) for a in page.of("details", **{"class": "point"})} == {f"point-{key}" for key in front}
+    assert {str(a["id"]) for a in page.of("tr") if "id" in a} == {f"row-{e.point.key()}" for e in listed}
+    text = "".join(page.text)
+    for key in front:
+        assert facts(listed).rebuild[key] in text
+
+
+def test_section_holds_the_figures_of_its_layers(tmp_path: Path) -> None:
+    (layer, *_) = (point := evaluation(0, LAYERS)).layers
+    section = written(tmp_path, [point])
+    cells = section.of("td", **{"class": "g"})
+    assert cells[0]["style"] == "--a:11904;--b:14362"
+    assert sum(p.count * p.nand2_equivalents for p in layer.parts) == 14362
+    text = " ".join("".join(section.text).split())
+    assert "98.33% accuracy: 354 of 360 test images, 95% Wilson interval 96.41 to 99.23%" in text
+    assert "circuits of this design are proved equivalent" in text and "Not proved" not in text
+
+
+def test_circuit_without_a_proof_is_named(tmp_path: Path) -> None:
+    point = evaluation(0, LAYERS)
+    part = dataclasses.replace(point.layers[0].parts[0], equivalent=False)
+    layer = dataclasses.replace(point.layers[0], parts=(part, *point.layers[0].parts[1:]))
+    section = written(tmp_path, [dataclasses.replace(point, layers=(layer, *point.layers[1:]))])
+    text = " ".join("".join(section.text).split())
+    assert f"Not proved equivalent: {part.circuit} in stem." in text and "All 0" not in text
+
+
+def test_hostile_names_change_no_element_of_the_page(tmp_path: Path) -> None:
+    listed = evaluations(12)
+    cycle, plain = (f"{name}{i}" for i, name in enumerate(itertools.cycle(HOSTILE))), itertools.count()
+    hostile = renamed(listed, lambda: next(cycle))
+    benign = renamed(listed, lambda: f"name{next(plain)}")
+    attacked = written(tmp_path / "a", hostile, study_of(hostile, lambda: next(cycle), len(HOSTILE)))
+    calm = written(tmp_path / "b", benign, study_of(benign, lambda: f"name{next(plain)}", len(HOSTILE)))
+    assert len(HOSTILE) >= 60
+    assert [(tag, list(a)) for tag, a in attacked.elements] == [(tag, list(a)) for tag, a in calm.elements]
+    assert attacked.inside["script"] == calm.inside["script"] and attacked.inside["style"] == calm.inside["style"]
+    assert len(attacked.data["points"]) == len(listed)
+    shown = "".join(attacked.text)
+    for name in HOSTILE:
+        assert visible(name) in shown
+
+
+def test_files_hold_no_character_that_acts(tmp_path: Path) -> None:
+    names = itertools.cycle(HOSTILE)
+    hostile = renamed(evaluations(12), lambda: next(names))
+    study = study_of(hostile, lambda: next(names), len(HOSTILE))
+    write_report(tmp_path, hostile, study)
+    for name in ("index.html", "evaluations.csv", "front.csv"):
+        text = (tmp_path / name).read_text(encoding="utf-8").partition('<script type="application/json"')[0]
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", text)
+    source = (tmp_path / "index.html").read_text(encoding="utf-8")
+    data = source.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+    assert data.isascii() and not set("<>&") & set(data) and json.loads(data)
+
+
+def test_data_that_could_end_its_element_is_escaped(tmp_path: Path) -> None:
+    listed = [
+        dataclasses.replace(e, point=dataclasses.replace(e.point, datapath=f"</script><!--&{e.index}\u2028"))
+        for e in evaluations(2)
+    ]
+    source = write_report(tmp_path, listed, facts(listed)).read_text(encoding="utf-8")
+    assert "\\u003c/script\\u003e\\u003c!--\\u0026" in source
+    assert Page(source).data["datapaths"] == ["</script><!--&0\ufffd", "</script><!--&1\ufffd"]
+
+
+def test_redrawing_gives_the_same_bytes_under_another_hash_seed(folder: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_report as t;"
+        "t.write_report(Path(sys.argv[2]), t.evaluations(60), t.facts(t.evaluations(60)))"
+    )
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    arguments = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "again")]
+    subprocess.run(arguments, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert [str(n) for n in names] == sorted(
+        ["evaluations.csv", "front.csv", "index.html"]
+        + [f"figures/front_{metric}.{kind}" for metric in OBJECTIVES[1:] for kind in ("png", "svg")]
+    )
+    for name in names:
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_csv_holds_every_metric_in_full_precision(folder: Path) -> None:
+    lines = csv.DictReader(lines_of(folder / "evaluations.csv"), strict=True)
+    for line, e in zip(lines, evaluations(60), strict=True):
+        assert line["key"] == e.point.key() and line["quantizer"] == e.point.quantizer
+        assert [line["bits"], line["label"]] == ["; ".join(map(" ".join, e.point.bits)), e.point.label()]
+        for metric in METRICS.values():
+            assert float(line[column(metric)]) == metric.of(e)
+        assert (float(line["accuracy_low_percent"]), float(line["accuracy_high_percent"])) == e.interval
+
+
+def test_front_csv_holds_the_points_that_none_dominates(folder: Path) -> None:
+    costs = {e.point.key(): [METRICS[name].cost(e) for name in OBJECTIVES] for e in evaluations(60)}
+    front = [
+        key for key, cost in costs.items()
+        if not any(o != cost and all(a <= b for a, b in zip(o, cost, strict=True)) for o in costs.values())
+    ]  # fmt: skip
+    kept, every = (csv.DictReader(lines_of(folder / name), strict=True) for name in ("front.csv", "evaluations.csv"))
+    keys = [row["key"] for row in kept]
+    assert {tuple(costs[key]) for key in keys} == {tuple(costs[key]) for key in front}
+    assert len(keys) == len({tuple(costs[key]) for key in front})
+    assert [row["key"] for row in every if row["front"] == "1"] == keys
+
+
+def test_spreadsheet_computes_no_cell(tmp_path: Path) -> None:
+    names = itertools.cycle(HOSTILE)
+    hostile = renamed(evaluations(40), lambda: next(names))
+    write_report(tmp_path, hostile, facts(hostile))
+    parsed = list(csv.reader(lines_of(tmp_path / "evaluations.csv"), strict=True))
+    assert len(parsed) == 41 and {len(line) for line in parsed} == {len(parsed[0])}
+    for cell in itertools.chain.from_iterable(parsed):
+        assert cell.lstrip()[:1] not in ("=", "+", "-", "@") or float(cell) <= 0
+
+
+def test_curve_of_two_metrics_is_their_front() -> None:
+    listed = evaluations(80)
+    shown = rows(listed, OBJECTIVES)
+    for x, y in itertools.combinations(METRICS, 2):
+        expected = {e.index for e in pareto_front(listed, (x, y))}
+        found = curve(shown, x, y)
+        assert set(found) == expected == set(curve(shown, y, x))
+        assert [shown[i].values[x] for i in found] == sorted(shown[i].values[x] for i in found)
+
+
+def drawn(*points: tuple[float, float]) -> list[Row]:
+    e = evaluation(0, LAYERS)
+    return [
+        Row(e, f"P{i}", str(i), {"gates": x, "accuracy_loss": y, "compression_ratio": -x}, True)
+        for i, (x, y) in enumerate(points)
+    ]
+
+
+def test_knee_lies_farthest_below_the_chord() -> None:
+    bent = drawn((0, 10), (100, 9), (200, 2), (900, 1), (1000, 0))
+    assert knee(bent, "gates", "accuracy_loss") == knee(bent, "accuracy_loss", "gates") == 2
+    assert knee(drawn((0, 10), (500, 5), (1000, 0)), "gates", "accuracy_loss") is None
+    assert knee(drawn((0, 10), (900, 9), (1000, 0)), "gates", "accuracy_loss") is None
+    assert knee(drawn((0, 10), (1000, 0)), "gates", "accuracy_loss") is None
+
+
+def test_every_beaten_point_names_a_point_of_the_front_that_beats_it() -> None:
+    shown = {row.name: row for row in rows(evaluations(60), OBJECTIVES)}
+    for row in shown.values():
+        assert row.on_front == (row.beaten_by == "")
+        if row.beaten_by:
+            winner = shown[row.beaten_by]
+            assert winner.on_front and all(winner.cost(name) <= row.cost(name) for name in OBJECTIVES)
+
+
+def test_choices_are_the_cheapest_within_each_accepted_loss() -> None:
+    shown = rows(evaluations(60), OBJECTIVES)
+    assert choices(shown, OBJECTIVES)
+    for choice in choices(shown, OBJECTIVES):
+        cheaper = [r for r in shown if r.values["gates"] < choice.row.values["gates"]]
+        assert choice.row.values["accuracy_loss"] <= choice.accepted
+        assert all(r.values["accuracy_loss"] > choice.accepted for r in cheaper)
+    assert {bits for _, bits in reference(shown).evaluation.point.bits} == {"int8*uint8/int32"}
+
+
+def test_points_of_equal_cost_appear_once_on_the_front(tmp_path: Path) -> None:
+    first = evaluation(0, LAYERS)
+    second = dataclasses.replace(first, index=1, point=dataclasses.replace(first.point, quantizer="another"))
+    both = rows([first, second], OBJECTIVES)
+    assert [(row.on_front, row.beaten_by) for row in both] == [(True, ""), (False, "P0")]
+    assert len(written(tmp_path, [first, second]).of("details", **{"class": "point"})) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_evaluations_give_a_whole_report(tmp_path: Path, count: int) -> None:
+    small = written(tmp_path, evaluations(count))
+    assert len([a for a in small.of("tr") if "id" in a]) == count
+    assert len((tmp_path / "evaluations.csv").read_text().splitlines()) == count + 1
+    assert (tmp_path / "figures" / "front_gates.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_objective_is_enough(tmp_path: Path) -> None:
+    listed = evaluations(5)
+    assert written(tmp_path, listed, dataclasses.replace(facts(listed), objectives=("gates",))).data["objectives"] == [
+        1
+    ]
+
+
+def test_500_points_of_22_layers_stay_below_6_megabytes(tmp_path: Path) -> None:
+    deep = tuple((f"block{i}.{name}", *rest) for i in range(3) for name, *rest in LAYERS)[:22]
+    listed = evaluations(500, deep)  # type: ignore[arg-type]
+    assert write_report(tmp_path, listed, facts(listed)).stat().st_size < 6_000_000
+
+
+def test_terminal_table_shows_the_front_and_names_do_not_act() -> None:
+    names = itertools.cycle(HOSTILE)
+    hostile = renamed(evaluations(30), lambda: next(names))
+    buffer = io.StringIO()
+    rich.console.Console(file=buffer, width=400, force_terminal=True, color_system="truecolor").print(
+        terminal_table(hostile, OBJECTIVES)
+    )
+    said = re.sub("\x1b\\[[0-9;]*m", "", buffer.getvalue())
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", said)
+    front = pareto_front(hostile, OBJECTIVES)
+    assert f"{len(front)} of 30" in said
+    for e in front:
+        assert re.search(rf"P{e.index} .*{e.correct / e.images:.0f}?", said)
+        assert short_bits(e.point) in said
+    marked = [
+        dataclasses.replace(e, point=dataclasses.replace(e.point, datapath="[bold red]x")) for e in evaluations(2)
+    ]
+    table = terminal_table(marked, OBJECTIVES)
+    assert "[bold red]x" in [str(text) for text in table.columns[-2].cells]
+
+
+def test_words_for_bits_and_numbers() -> None:
+    assert runs(["8", "4", "4", "3"]) == "8 4×2 3"
+    bits = (("a", "int8*uint8/int32"), ("b", "pow2x4*int4/int16/saturate"))
+    assert short_bits(DesignPoint(bits, "", "")) == "w 8 p4 · a 8 4s · acc 32 16sat"
+    assert short_bits(DesignPoint((("a", "what"), ("b", "what")), "", "")) == "what×2"
+    assert [number(v) for v in (0, 12, 999.4, 1000.4, 0.012345, -2.5, 1e-9, 99.96)] == [
+        "0", "12", "999", "1,000", "0.0123", "-2.50", "1e-09", "100.0",
+    ]  # fmt: skip
+    assert visible("a\x1b\x9b\u202e\ud800é") == "a␛\ufffd\ufffd\ufffdé"
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+VISITOR = """
+const said = {};
+const tell = (what, value) => { said[what] = value; };
+addEventListener("securitypolicyviolation", (event) => tell("violation", event.blockedURI));
+addEventListener("error", (event) => tell("error", event.message));
+const rows = () => Array.from(document.querySelectorAll("#designs tbody tr")).filter((row) => !row.hidden);
+const click = (selector) => document.querySelector(selector).click();
+const change = (id, value, kind) => {
+  const input = document.getElementById(id);
+  if (input.type === "checkbox") input.checked = value; else input.value = value;
+  input.dispatchEvent(new Event(kind || "change"));
+};
+try {
+  tell("marks", document.querySelectorAll("#plot .points path.point").length);
+  click("#designs th[data-sort=gates] button");
+  tell("sorted", rows().map((row) => row.id));
+  change("front-only", true, "input");
+  tell("front", rows().map((row) => row.id).sort());
+  change("front-only", false, "input");
+  change("minimum", "97", "input");
+  tell("accurate", rows().length);
+  change("minimum", "", "input");
+  for (const x of document.getElementById("axis-x").options) {
+    change("axis-x", x.value);
+    change("axis-y", "4");
+    change("log-x", x.index % 2 === 0);
+    change("intervals", true);
+  }
+  for (const colour of document.getElementById("axis-colour").options) change("axis-colour", colour.value);
+  tell("bars", document.querySelectorAll("#plot .errorbar").length);
+  change("axis-x", "1");
+  Plotly.Fx.hover("plot", [{ curveNumber: 2, pointNumber: 0 }]);
+  tell("hover", document.querySelector("#plot .hoverlayer").textContent);
+  const links = Array.from(document.querySelectorAll("#plot a"));
+  tell("links", links.length);
+  const point = document.querySelector("details.point:last-of-type");
+  location.hash = point.id;
+  setTimeout(() => {
+    tell("open", point.open);
+    tell("copies", document.querySelectorAll(".command button").length);
+    tell("title", document.title);
+    tell("wide", document.documentElement.scrollWidth <= innerWidth);
+    document.body.dataset.said = JSON.stringify(said);
+  }, 300);
+} catch (error) {
+  document.body.dataset.said = JSON.stringify({ error: String(error) });
+}
+"""
+
+
+def visit(path: Path, profile: Path, *, width: int = 1200) -> tuple[dict[str, Any], Page, str]:
+    """What a visitor's script saw in a browser, the page's elements after it, and the browser's complaints."""
+    source = path.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(VISITOR.encode()).digest()).decode()
+    source = source.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    path.write_text(source.replace("</body>", f"<script>{VISITOR}</script></body>"), encoding="utf-8")
+    options = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=8000 --dump-dom"
+    ).split()
+    done = subprocess.run(
+        [str(CHROMIUM), *options, f"--window-size={width},900", f"--user-data-dir={profile}", path.as_uri()],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    seen = Page(done.stdout.decode())
+    console = [line for line in done.stderr.decode(errors="replace").splitlines() if ":CONSOLE" in line]
+    (said,) = [a["data-said"] for a in seen.of("body")]
+    return json.loads(str(said)), seen, "\n".join(console)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: the page is not looked at in a browser")
+def test_page_works_in_a_browser_and_runs_no_name(tmp_path: Path) -> None:
+    names = (f"{name}{i}" for i, name in enumerate(itertools.cycle(HOSTILE)))
+    listed = renamed(evaluations(40), lambda: next(names))
+    study = dataclasses.replace(study_of(listed, lambda: next(names), len(HOSTILE)), title="the title")
+    said, seen, console = visit(write_report(tmp_path, listed, study), tmp_path / "profile")
+    front = pareto_front(listed, OBJECTIVES)
+    gates = sorted(listed, key=lambda e: (METRICS["gates"].of(e), e.index))
+    assert "error" not in said and "violation" not in said and not console, (said, console)
+    assert said["title"] == "the title"
+    assert said["marks"] >= len(listed)
+    assert said["sorted"] == [f"row-{e.point.key()}" for e in gates]
+    assert said["front"] == sorted(f"row-{e.point.key()}" for e in front)
+    assert said["accurate"] == sum(METRICS["accuracy"].of(e) >= 97 for e in listed)
+    assert said["bars"] >= len(front) and said["links"] == 0 and said["open"]
+    assert said["copies"] == len(front) + 1
+    assert said["wide"]
+    assert visible(front[0].point.datapath).replace(" ", "") in said["hover"].replace("\xa0", "")

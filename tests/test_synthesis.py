@@ -422,13 +422,13 @@ def test_several_at_once_share_one_cache_and_agree() -> None:
     assert costs[:2] * 4 == costs
 
 
-def test_a_memory_inside_a_datapath_is_refused() -> None:
+def test_a_register_that_the_datapath_does_not_declare_is_refused() -> None:
     def remember(a: pyrtl.WireVector) -> tuple[pyrtl.WireVector, ...]:
         register = pyrtl.Register(1)
         register.next <<= a
         return (register ^ a,)
 
-    with pytest.raises(HwsimError, match='a PyRTL "r" net; use combinational logic and declared registers'):
+    with pytest.raises(HwsimError, match="makes a port, register or memory of its own"):
         synthesize(Logic("hidden", (1,), (1,), remember))
 
 

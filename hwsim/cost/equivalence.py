@@ -15,7 +15,7 @@ from functools import reduce
 import pyrtl
 
 from hwsim.cost import yosys
-from hwsim.cost.netlist import Mapped, memory, ordered, ports
+from hwsim.cost.netlist import Mapped, ordered, ports
 from hwsim.cost.technology import Technology
 from hwsim.errors import HwsimError
 
@@ -156,7 +156,7 @@ def _blast(graph: Graph, net: pyrtl.LogicNet, args: list[Word]) -> Word:
             gate = {"&": graph.conjoin, "|": graph.either, "^": graph.differ, "n": graph.conjoin}[net.op]
             return [gate(a, b) ^ (net.op == "n") for a, b in zip(*args, strict=True)]
         case _:
-            raise memory(net)
+            raise AssertionError(net)  # elaborate has refused memories and registers of connect's own
 
 
 def mapped_graph(netlist: Mapped, technology: Technology) -> Graph:

@@ -112,14 +112,7 @@ def _expression(net: pyrtl.LogicNet, args: list[str]) -> str:
         return f"{args[0]} ? {args[2]} : {args[1]}"
     if net.op == "c":
         return "{" + ", ".join(args) + "}"
-    raise memory(net)
-
-
-def memory(net: pyrtl.LogicNet) -> HwsimError:
-    """Return the error for a net that synthesis between registers cannot hold."""
-    return HwsimError(
-        f'a datapath\'s connect made a PyRTL "{net.op}" net; use combinational logic and declared registers only'
-    )
+    raise AssertionError(net)  # elaborate has refused memories and registers of connect's own
 
 
 @dataclass(frozen=True)

@@ -158,8 +158,8 @@ class Technology:
 
     @property
     def digest(self) -> str:
-        """A hash of every fact of the technology."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()
+        """A hash of every fact of the technology and of the library written from them."""
+        return hashlib.sha256(f"{self!r}\n{self.liberty()}".encode()).hexdigest()
 
     def liberty(self) -> str:
         """Return the combinational cells as Liberty text, for the mapper only.

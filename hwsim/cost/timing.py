@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
 
 from hwsim.cost.netlist import Mapped
@@ -42,16 +42,16 @@ def logic_depth(netlist: Mapped) -> int:
     return max((depth[net] for nets in netlist.outputs.values() for net in nets), default=0)
 
 
-def _loads(netlist: Mapped, technology: Technology, registers: Collection[str]) -> Counter[int]:
+def _loads(netlist: Mapped, technology: Technology, registers: Collection[str]) -> dict[int, float]:
     """Capacitance in fF on every net."""
-    load: Counter[int] = Counter()
+    load: defaultdict[int, float] = defaultdict(float)
     for instance in netlist.instances:
         for net in instance.pins.values():
-            load[net] += technology.cell[instance.cell].capacitance  # type: ignore[assignment]
+            load[net] += technology.cell[instance.cell].capacitance
     for name, nets in netlist.outputs.items():
         if _is_next(name, registers):
             for net in nets:
-                load[net] += technology.flip_flop.capacitance  # type: ignore[assignment]
+                load[net] += technology.flip_flop.capacitance
     return load
 
 

@@ -83,7 +83,8 @@ def _run(command: list[str], folder: Path, timeout_s: float) -> str:
     try:
         said = process.communicate(timeout=timeout_s)[0].decode(errors="replace")
     except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
             raise OutOfTimeError from None

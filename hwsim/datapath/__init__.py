@@ -48,7 +48,7 @@ def load(text: str) -> type[Any] | Datapath:
         raise HwsimError(f'"{path}" defines no "{name}"; give the name of a datapath in that file')
     found = names[name]
     members = {*dir(found), *getattr(found, "__dataclass_fields__", ())}
-    if not is_dataclass(found) or not members.issuperset(_MEMBERS):
+    if not is_dataclass(found) or not found.__hash__ or not members.issuperset(_MEMBERS):
         raise HwsimError(
             f'"{name}" in "{path}" is no datapath; write a frozen dataclass with {", ".join(_MEMBERS)}'
         )

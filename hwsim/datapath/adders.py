@@ -33,6 +33,11 @@ def bits_of(wire: pyrtl.WireVector) -> Bits:
     return [wire[k] for k in range(len(wire))]
 
 
+def extend(bits: Bits, width: int) -> Bits:
+    """Return a two's complement number in ``width`` bits, at least as many as it has."""
+    return bits + [bits[-1]] * (width - len(bits))
+
+
 def wire_of(bits: Bits) -> pyrtl.WireVector:
     """Return the bits side by side as one wire."""
     return pyrtl.concat_list([pyrtl.Const(bit, 1) if isinstance(bit, int) else bit for bit in bits])
@@ -101,6 +106,26 @@ def ripple(a: Sequence[Bit], b: Sequence[Bit], carry: Bit = 0) -> Bits:
         bit, carry = full_adder(x, y, carry)
         total.append(bit)
     return [*total, differ(differ(a[-1], b[-1]), carry)]
+
+
+def accumulate(total: Sequence[Bit], addend: Sequence[Bit], carry: Bit = 0) -> Bits:
+    """Return total + addend + carry modulo 2^n for an n-bit total and a two's complement addend of at most n bits.
+
+    Above the addend its sign and the carry make -1, 0 or 1: those bits are counted up or down.
+    """
+    if len(addend) == len(total):
+        return ripple(total, addend, carry)
+    *low, top = total
+    moved: Bits = []
+    for bit, other in zip(low, addend, strict=False):
+        bit, carry = full_adder(bit, other, carry)
+        moved.append(bit)
+    sign = addend[-1]
+    moves = differ(carry, sign)
+    for bit in low[len(addend) :]:
+        moved.append(differ(bit, moves))
+        moves = both(moves, differ(bit, sign))
+    return [*moved, differ(top, moves)]
 
 
 def number(bits: Sequence[Bit], signed: bool, position: int = 0) -> list[Term]:

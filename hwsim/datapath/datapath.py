@@ -106,7 +106,7 @@ def _build(block: pyrtl.Block, datapath: Datapath, cut_registers: bool) -> None:
             reset = int(register.format.encode(register.reset)) & ((1 << bits) - 1)  # type: ignore[arg-type]
             wires[name] = pyrtl.Register(bits, f"{name}_register", reset_value=reset)
     results = datapath.connect(wires)
-    _check_connected(block, datapath, wires, results)
+    _check_widths(datapath, results)
     for name, register in datapath.registers.items():
         if cut_registers:
             pyrtl.Output(register.format.bits, f"next_{name}").__ilshift__(results[name])
@@ -115,14 +115,10 @@ def _build(block: pyrtl.Block, datapath: Datapath, cut_registers: bool) -> None:
             pyrtl.Output(register.format.bits, name).__ilshift__(wires[name])
     for name, form in datapath.outputs.items():
         pyrtl.Output(form.bits, name).__ilshift__(results[name])
+    _check_state(block, datapath, {wire.name for wire in wires.values()})
 
 
-def _check_connected(
-    block: pyrtl.Block,
-    datapath: Datapath,
-    wires: Mapping[str, pyrtl.WireVector],
-    results: Mapping[str, pyrtl.WireVector],
-) -> None:
+def _check_widths(datapath: Datapath, results: Mapping[str, pyrtl.WireVector]) -> None:
     state = {name: register.format.bits for name, register in datapath.registers.items()}
     wanted = state | {name: form.bits for name, form in datapath.outputs.items()}
     found = {name: len(wire) for name, wire in results.items()}
@@ -131,11 +127,13 @@ def _check_connected(
             f"{describe(datapath)} connects wires of {found} bits, but its registers and outputs are {wanted}; "
             "return one wire of exactly that width for each"
         )
-    ports = block.wirevector_subset((pyrtl.Input, pyrtl.Output, pyrtl.Register))
-    own = {wire.name for wire in ports} - {wire.name for wire in wires.values()}
+
+
+def _check_state(block: pyrtl.Block, datapath: Datapath, names: set[str]) -> None:
+    own = {wire.name for wire in block.wirevector_subset((pyrtl.Input, pyrtl.Register))} - names
     own |= {net.op_param[1].name for net in block.logic_subset("m@")}
     if own:
         raise HwsimError(
-            f"{describe(datapath)} makes a port, register or memory of its own, {sorted(own)}; "
-            "name it in inputs, registers or outputs instead, a memory is not possible"
+            f"{describe(datapath)} makes an input, register or memory of its own, {sorted(own)}; "
+            "name it in inputs or registers, a memory is not possible"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from hwsim.datapath.adders import Bits, Term, add, both, number
+from hwsim.datapath.adders import Bits, Term, accumulate, add, both, extend, number
 
 
 def product(a: Bits, a_signed: bool, b: Bits, b_signed: bool, width: int) -> list[Term]:
@@ -28,7 +28,7 @@ def baugh_wooley(weight: Bits, activation: Bits, signed: bool, accumulator: Bits
     """The same, but the product is added up by itself first; a second ripple adder accumulates it."""
     bits = min(len(weight) + len(activation), width)
     multiplied = add(product(activation, signed, weight, True, bits), bits)
-    return add([*number(multiplied, True), *number(accumulator, True)], width)
+    return accumulate(extend(accumulator, width), multiplied)
 
 
 MULTIPLIERS: Mapping[str, Callable[[Bits, Bits, bool, Bits, int], Bits]] = {

@@ -9,18 +9,7 @@ from itertools import product
 import pyrtl
 
 from hwsim import arithmetic
-from hwsim.datapath.adders import (
-    Bits,
-    Term,
-    add,
-    any_of,
-    bits_of,
-    both,
-    choose,
-    differ,
-    number,
-    wire_of,
-)
+from hwsim.datapath.adders import Bits, accumulate, any_of, bits_of, both, choose, differ, extend, wire_of
 from hwsim.datapath.datapath import Register
 from hwsim.datapath.mac import check_operands, fitted, sum_width
 from hwsim.formats import Format, Int, IntArray, Overflow, PowerOfTwo
@@ -68,8 +57,7 @@ class ShiftMac:
         addend = [differ(bit, sign) for bit in shifted]
         if not self.activation.signed:
             addend.append(sign)
-        terms = [*number(addend, True), Term(sign, 0), *number(bits_of(wires["accumulator"]), True)]
-        total = add(terms, width)
+        total = accumulate(extend(bits_of(wires["accumulator"]), width), addend[:width], sign)
         return {"accumulator": wire_of(fitted(total, self.accumulator, self.overflow))}
 
     @staticmethod

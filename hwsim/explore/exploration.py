@@ -29,6 +29,7 @@ from hwsim.explore.evaluation import (
 )
 from hwsim.explore.search import SEARCHES, SearchSpace
 from hwsim.explore.store import Store, open_store
+from hwsim.formats import parse_int
 from hwsim.models import load_model
 from hwsim.models.forward import accuracy as float_accuracy
 from hwsim.network import FloatNetwork, QuantizedNetwork
@@ -100,7 +101,11 @@ class Bench:
             *(split.digest() for split in (self.calibration_split, self.test)),
             study.hardware.model_dump(),
             study.memory.model_dump(),
-            *(files.read(Path(path), "datapath file").hex() for path, _, name in _places(study.space.datapaths) if path),
+            *(
+                files.read(Path(path), "datapath file").hex()
+                for path, _, name in _places(study.space.datapaths)
+                if path
+            ),
         ]
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
@@ -198,8 +203,11 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
             raise HwsimError(f'space.fixed names layer "{name}"; the network has {", ".join(signed)}')
     patterns = [
         (weight, bits, f"{accumulator}/{overflow}")
-        for weight, bits, accumulator, overflow in itertools.product(
-            space.weights, space.activations, space.accumulators, space.overflows
+        for accumulator, weight, bits, overflow in itertools.product(
+            sorted(space.accumulators, key=lambda text: -parse_int(text).bits),
+            sorted(space.weights, key=_fewest_bits_last),
+            sorted(space.activations, reverse=True),
+            space.overflows,
         )
     ]
 
@@ -215,6 +223,11 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
         datapaths=space.datapaths,
         quantizers=space.quantizers,
     )
+
+
+def _fewest_bits_last(weight: str) -> tuple[int, bool]:
+    form = parse_format(weight)
+    return (-form.bits, isinstance(form, PowerOfTwo))
 
 
 def explore(

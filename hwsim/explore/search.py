@@ -20,8 +20,8 @@ from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front
 class SearchSpace:
     """What a design point chooses from.
 
-    ``layers`` maps each layer to the LayerBits texts it may take; ``patterns`` are the uniform choices as
-    (text, bits per layer): one choice for all layers that are free.
+    ``layers`` maps each layer to the LayerBits texts it may take; ``patterns`` are the uniform choices, each
+    with the bits of every layer, the widest first.
     """
 
     layers: tuple[tuple[str, tuple[str, ...]], ...]
@@ -56,7 +56,7 @@ def uniform(
     rng: np.random.Generator,
     count: int,
 ) -> list[DesignPoint]:
-    """The same bits in every free layer: all such points in a fixed, well-spread order."""
+    """The same bits in every free layer: the widest first, then well spread over all of them."""
     seen = {e.point for e in done}
     return list(itertools.islice((p for p in _uniform_points(space) if p not in seen), count))
 
@@ -87,7 +87,7 @@ def evolve(
     rng: np.random.Generator,
     count: int,
 ) -> list[DesignPoint]:
-    """Uniform points first (a third of what is to come), then changes and crossings of the front's members."""
+    """Up to 48 uniform points, then the front's members changed in a layer or two and crossed layer by layer."""
     if len(done) < _uniform_share(space):
         start = uniform(space, done, objectives, rng, min(count, _uniform_share(space) - len(done)))
         if start:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from hwsim.bits import BitConfig, read_bits
+from hwsim.bits import BitConfig, LayerBits, read_bits
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, IntArray
 from hwsim.layers import INPUT, AveragePool, Layer
@@ -17,7 +18,7 @@ from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.fuse import fuse_clamps
 from hwsim.quantize.scales import requantizer, rounded
 from hwsim.quantize.settings import Settings
-from hwsim.quantize.tensors import Assignment, assign
+from hwsim.quantize.tensors import Tensor, assign
 from hwsim.quantize.weights import quantize_weight
 
 DEFAULT_SETTINGS = Settings()
@@ -56,7 +57,9 @@ def quantize(
         input_scale=pixels.scale,
         input_table=_to_integers(network.preprocessing.values(), pixels.scale, pixels.format),
         layers=tuple(
-            _integer_layer(layer, assignment, config, folded, calibration, settings)
+            _weighted_layer(layer, assignment.tensors, config[layer.name], folded, calibration, settings)
+            if layer.has_weights
+            else _plain_layer(layer, assignment.tensors)
             for layer in assignment.layers
         ),
         data=network.data,
@@ -86,38 +89,27 @@ def _to_integers(values: FloatArray, scale: float, target: Int) -> IntArray:
     return np.clip(np.rint(values / scale), target.minimum, target.maximum).astype(np.int64)
 
 
-def _integer_layer(
-    layer: Layer,
-    assignment: Assignment,
-    config: BitConfig,
-    folded: FloatNetwork,
-    calibration: Calibration,
-    settings: Settings,
-) -> IntegerLayer:
-    output = assignment.tensors[layer.name]
-    if layer.has_weights:
-        return _weighted_layer(layer, assignment, config, folded, calibration, settings)
+def _plain_layer(layer: Layer, tensors: Mapping[str, Tensor]) -> IntegerLayer:
+    output = tensors[layer.name]
     if layer.kind not in ("add", "average_pool", "rescale"):
         return IntegerLayer(layer, output.format, output.scale)
     window = math.prod(layer.operator.kernel) if isinstance(layer.operator, AveragePool) else 1
-    ratios = np.array([[assignment.tensors[name].scale / (output.scale * window) for name in layer.inputs]])
-    return IntegerLayer(
-        layer, output.format, output.scale, None, None, *requantizer(layer.name, ratios, np.zeros(1))
-    )
+    ratios = np.array([[tensors[name].scale / (output.scale * window) for name in layer.inputs]])
+    constants = requantizer(layer.name, ratios, np.zeros(1))
+    return IntegerLayer(layer, output.format, output.scale, None, None, *constants)
 
 
 def _weighted_layer(
     layer: Layer,
-    assignment: Assignment,
-    config: BitConfig,
+    tensors: Mapping[str, Tensor],
+    bits: LayerBits,
     folded: FloatNetwork,
     calibration: Calibration,
     settings: Settings,
 ) -> IntegerLayer:
-    output, source = assignment.tensors[layer.name], assignment.tensors[layer.inputs[0]]
+    output, source = tensors[layer.name], tensors[layer.inputs[0]]
     weight = folded.parameters[f"{layer.name}.weight"]
     offset = folded.parameters.get(f"{layer.name}.bias", np.zeros(len(weight)))
-    bits = config[layer.name]
     integers = quantize_weight(weight, bits.weight, settings)
     ratio = source.scale * integers.scale
     if settings.bias_correction:

@@ -56,9 +56,9 @@ def requantizer(layer: str, ratios: FloatArray, offsets: FloatArray) -> Requanti
     """Return the integers of out = sum(x_i * ratio_i) + offset, per channel; ratios [channels, operands].
 
     The largest multiplier of a channel is in [2^15, 2^16), unless the shift would pass 47 or the offset
-    would not fit the bias: then the shift is as large as they allow. A 32-bit sum is then off by at most
-    2^-17 output steps, or 2^-16 of the offset; the offset itself is rounded to 2^-shift. A ratio or an offset beyond what a shift of 0 can hold is
-    refused.
+    would not fit the bias: then the shift is as large as they allow, and a 32-bit sum off by at most 2^-17
+    output steps or 2^-16 of the offset. The offset itself is rounded to 2^-shift. A ratio or an offset beyond
+    what a shift of 0 holds is refused.
     """
     _, exponent = np.frexp(ratios.max(axis=1))
     _, offset_exponent = np.frexp(offsets)

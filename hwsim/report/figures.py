@@ -54,7 +54,10 @@ def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
     axes = drawn.add_subplot()
     for on_front, style in (
         (False, {"s": 22, "color": SOFT, "alpha": 0.3, "linewidths": 0, "label": "beaten by another point"}),
-        (True, {"s": 46, "color": BLUE, "edgecolors": "white", "linewidths": 0.9, "label": "Pareto front", "zorder": 3}),
+        (
+            True,
+            {"s": 46, "color": BLUE, "edgecolors": "white", "linewidths": 0.9, "label": "Pareto front", "zorder": 3},
+        ),
     ):
         chosen = [r for r in listed if r.on_front == on_front]
         if chosen:
@@ -79,15 +82,21 @@ def _draw_curve(axes: Any, listed: Sequence[Row], x: str, y: str) -> None:
     points = [listed[i] for i in curve(listed, x, y)]
     if len(points) > 1:
         where = "post" if METRICS[x].better == "lower" else "pre"
-        axes.step([r.values[x] for r in points], [r.values[y] for r in points], where=where, color=BLUE, lw=1.3, alpha=0.7)
+        axes.step(
+            [r.values[x] for r in points],
+            [r.values[y] for r in points],
+            where=where,
+            color=BLUE,
+            lw=1.3,
+            alpha=0.7,
+            label="best of these two",
+        )
     bend = knee(listed, x, y)
     if bend is not None:
         row = listed[bend]
         place = (row.values[x], row.values[y])
-        axes.scatter(*place, s=110, marker="D", facecolors="none", edgecolors=ORANGE, linewidths=1.8, zorder=4)
-        axes.annotate(
-            f"knee: {row.name}", place, xytext=(10, 10), textcoords="offset points", color=ORANGE, fontweight="bold"
-        )
+        style = {"s": 110, "marker": "D", "facecolors": "none", "edgecolors": ORANGE, "linewidths": 1.8, "zorder": 4}
+        axes.scatter(*place, label=f"knee: {row.name}", **style)
 
 
 def _axis_title(metric: Metric) -> str:

@@ -144,6 +144,26 @@
     };
   }
 
+  // Legend entries of a choice that is no metric: which shape or colour means what.
+  function key(kind, look) {
+    const names = { datapath: data.datapaths, quantizer: data.quantizer_words }[kind] || [];
+    const shown = names.length > 1 ? names : [];
+    return shown.map((name, i) => ({
+      type: "scatter", mode: "markers", x: [null], y: [null], hoverinfo: "skip",
+      name: plain(name.length > 48 ? `${name.slice(0, 47)}\u2026` : name),
+      marker: { size: 10, color: paint("soft"), ...look(i) },
+    }));
+  }
+
+  function logTicks(all) {
+    const [low, high] = [Math.min(...all), Math.max(...all)];
+    const steps = high > 1000 * low ? [1] : high > 10 * low || narrow.matches ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9];
+    const decades = [];
+    for (let e = Math.floor(Math.log10(low)) - 1; e <= Math.log10(high) + 1; e += 1) decades.push(10 ** e);
+    const ticks = decades.flatMap((decade) => steps.map((step) => step * decade));
+    return { tickvals: ticks, ticktext: ticks.map((tick) => tick.toLocaleString("en", { maximumSignificantDigits: 3 })) };
+  }
+
   function axis(side, index) {
     const metric = metrics[index];
     const useLog = allow(log[side], values(index).every((value) => value > 0), "Some values are zero or below");
@@ -151,8 +171,8 @@
       title: { text: `${plain(title(metric))} · ${metric.better} is better`, font: { size: 13 }, standoff: 12 },
       type: useLog ? "log" : "linear",
       gridcolor: paint("line"), zerolinecolor: paint("line"), linecolor: paint("soft"),
-      automargin: true, tickformat: useLog ? "" : ",.6~g", nticks: narrow.matches ? 6 : 10,
-      ...(useLog ? { dtick: "D2", exponentformat: "SI" } : {}),
+      automargin: true, tickformat: ",.6~g", nticks: narrow.matches ? 6 : 10,
+      ...(useLog ? logTicks(values(index)) : {}),
     };
   }
 
@@ -184,6 +204,8 @@
       ring(highlighted < 0 ? [] : [highlighted], x, y, {
         showlegend: false, marker: { symbol: "circle-open", size: 22, color: paint("ink"), line: { width: 2.5 } },
       }),
+      ...key(choice.colour.value === "datapath" ? "" : "datapath", (i) => ({ symbol: SYMBOLS[i % SYMBOLS.length] })),
+      ...key(choice.colour.value, (i) => ({ color: KINDS[i % KINDS.length], symbol: choice.colour.value === "datapath" ? SYMBOLS[i % SYMBOLS.length] : "circle" })),
     ];
     Plotly.react(plot, traces, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",

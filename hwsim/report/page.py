@@ -36,27 +36,31 @@ def page(listed: Sequence[Row], study: StudyFacts) -> str:
     front = front_order(listed, study.objectives)
     base = reference(listed) if listed else None
     points = [r.evaluation.point for r in listed]
-    return _environment().get_template("page.html").render(
-        study=study,
-        listed=listed,
-        front=front,
-        sections=[_section(row) for row in front],
-        scales=_scales(front),
-        base=base,
-        choices=choices(listed, study.objectives) if listed else [],
-        price=price(study.objectives),
-        metrics=list(METRICS.values()),
-        objectives=[METRICS[name] for name in study.objectives],
-        others=[metric for name, metric in METRICS.items() if name not in study.objectives],
-        datapaths=_shown(p.datapath for p in points),
-        quantizers=_shown(p.quantizer for p in points),
-        beaters={row.name: row.key for row in front},
-        circuits=_circuits(front),
-        parts=[part for part in (*PARTS, OTHER) if part in {p for r in front for p in _gates_by_part(r)}],
-        data=_json(_data(listed, study.objectives)),
-        style=Markup(_packaged("page.css")),  # noqa: S704
-        scripts=scripts,
-        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            study=study,
+            listed=listed,
+            front=front,
+            sections=[_section(row) for row in front],
+            scales=_scales(front),
+            base=base,
+            choices=choices(listed, study.objectives) if listed else [],
+            price=price(study.objectives),
+            metrics=list(METRICS.values()),
+            objectives=[METRICS[name] for name in study.objectives],
+            others=[metric for name, metric in METRICS.items() if name not in study.objectives],
+            datapaths=_shown(p.datapath for p in points),
+            quantizers=_shown(p.quantizer for p in points),
+            beaters={row.name: row.key for row in front},
+            circuits=_circuits(front),
+            parts=[part for part in (*PARTS, OTHER) if part in {p for r in front for p in _gates_by_part(r)}],
+            data=_json(_data(listed, study.objectives)),
+            style=Markup(_packaged("page.css")),  # noqa: S704
+            scripts=scripts,
+            hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
+        )
     )
 
 
@@ -133,6 +137,7 @@ def _data(listed: Sequence[Row], objectives: tuple[str, ...]) -> dict[str, Any]:
         "points": [_point(row, datapaths, quantizers) for row in listed],
         "datapaths": list(map(visible, datapaths)),
         "quantizers": list(map(visible, quantizers)),
+        "quantizer_words": [visible(_shown(quantizers).get(text, text)) for text in quantizers],
         "curves": curves,
     }
 
@@ -192,6 +197,7 @@ class Section:
     """A front point as its section shows it."""
 
     row: Row
+    spark: Markup
     layers: tuple[LayerRow, ...]
     gates: tuple[tuple[str, float], ...]
     traffic: tuple[tuple[str, float], ...]
@@ -213,9 +219,9 @@ def _section(row: Row) -> Section:
     circuits = {(layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts}
     return Section(
         row,
+        _spark([_widths(layer) for layer in layers]),
         tuple(
-            LayerRow(layer, _widths(layer), _bar(_layer_gates(layer)), _bar(_layer_traffic(layer)))
-            for layer in layers
+            LayerRow(layer, _widths(layer), _bar(_layer_gates(layer)), _bar(_layer_traffic(layer))) for layer in layers
         ),
         tuple(_gates_by_part(row).items()),
         tuple((name, sum(dict(_layer_traffic(layer))[name] for layer in layers)) for name in TRAFFIC),
@@ -236,6 +242,19 @@ def _widths(layer: LayerResult) -> tuple[tuple[int, str], ...]:
         (bits.activation.bits, str(bits.activation)),
         (bits.accumulator.bits, f"{bits.accumulator}{tail}"),
     )
+
+
+def _spark(widths: Sequence[tuple[tuple[int, str], ...]]) -> Markup:
+    """Return a small drawing of the bits: a column a layer, weight bits upwards, activation bits downwards."""
+    columns = [
+        (6 * i + 3, weight, activation) for i, ((weight, _), (activation, _), _) in enumerate(filter(None, widths))
+    ]
+    if not columns:
+        return Markup()
+    up = "".join(f"M{x} 8v-{weight}" for x, weight, _ in columns)
+    down = "".join(f"M{x} 9v{activation}" for x, _, activation in columns)
+    box = f"0 0 {6 * len(columns)} 17"
+    return Markup(f'<svg class=spark aria-hidden=true viewBox="{box}"><path d="{up}"/><path class=a d="{down}"/></svg>')  # noqa: S704
 
 
 def _layer_gates(layer: LayerResult) -> list[tuple[str, float]]:

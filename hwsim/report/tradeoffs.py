@@ -14,9 +14,10 @@ ACCEPTED_LOSSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True)
 class Row:
-    """An evaluation as the report shows it: its metrics' values, and the front's first point that beats it, if any.
+    """An evaluation as the report shows it: its metrics' values and, off the front, the first point there to beat it.
 
-    A point of the front has no ``beaten_by``; of points with equal costs the first stays on the front.
+    A point of the front has no ``beaten_by``. Of points with equal costs the first stays on the front; the
+    others are ``equal`` to it.
     """
 
     evaluation: Evaluation
@@ -24,7 +25,8 @@ class Row:
     key: str
     values: dict[str, float]
     on_front: bool
-    beaten_by: str
+    beaten_by: str = ""
+    equal: bool = False
 
     def cost(self, metric: str) -> float:
         """Return a metric's value with lower always better."""
@@ -39,12 +41,12 @@ def rows(evaluations: Sequence[Evaluation], objectives: tuple[str, ...]) -> list
     front_costs = [(f"P{e.index}", _costs(e, objectives)) for e in front]
     return [
         Row(
-            evaluation=e,
-            name=f"P{e.index}",
-            key=e.point.key(),
-            values={name: metric.of(e) for name, metric in METRICS.items()},
-            on_front=id(e) in on_front,
-            beaten_by="" if id(e) in on_front else _beater(_costs(e, objectives), front_costs),
+            e,
+            f"P{e.index}",
+            e.point.key(),
+            {name: metric.of(e) for name, metric in METRICS.items()},
+            id(e) in on_front,
+            *(() if id(e) in on_front else _beater(_costs(e, objectives), front_costs)),
         )
         for e in evaluations
     ]
@@ -54,8 +56,8 @@ def _costs(evaluation: Evaluation, objectives: tuple[str, ...]) -> tuple[float, 
     return tuple(METRICS[name].cost(evaluation) for name in objectives)
 
 
-def _beater(costs: tuple[float, ...], front: list[tuple[str, tuple[float, ...]]]) -> str:
-    return next(name for name, other in front if dominates(other, costs) or other == costs)
+def _beater(costs: tuple[float, ...], front: list[tuple[str, tuple[float, ...]]]) -> tuple[str, bool]:
+    return next((name, other == costs) for name, other in front if dominates(other, costs) or other == costs)
 
 
 def front_order(listed: Sequence[Row], objectives: tuple[str, ...]) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
 from itertools import groupby
 
 from hwsim.bits import LayerBits
@@ -20,7 +21,7 @@ def visible(text: str) -> str:
     >>> visible("a\\x1b[31mb")
     'a\u241b[31mb'
     """
-    return "".join(map(_visible, text))
+    return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def _visible(character: str) -> str:
@@ -68,6 +69,7 @@ def caption(metric: Metric) -> str:
     return written.get(metric.name, metric.name.replace("_", " ").capitalize())
 
 
+@cache
 def layer_bits(text: str) -> LayerBits | None:
     """Return the bits a layer's text names, None where it names none."""
     try:

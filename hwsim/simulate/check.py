@@ -11,7 +11,7 @@ import numpy as np
 from hwsim.datapath import load
 from hwsim.datapath.datapath import Datapath, describe, elaborate, reason
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, IntArray, PowerOfTwo
+from hwsim.formats import Format, Int, IntArray, PowerOfTwo
 from hwsim.simulate.circuit import evaluate, run
 
 EXHAUSTIVE_BITS = 16
@@ -86,6 +86,7 @@ def check(datapath: Datapath, *, seed: int = 0, samples: int = 1 << 14) -> Check
     """
     if not is_dataclass(datapath) or isinstance(datapath, type):
         raise HwsimError(f'"{datapath!r}" is no datapath; give a frozen dataclass with its parameters set')
+    _check_ports(datapath)
     name = describe(datapath)
     rng = np.random.default_rng(seed)
     codes, exhaustive = _patterns(datapath, rng, samples)
@@ -95,6 +96,18 @@ def check(datapath: Datapath, *, seed: int = 0, samples: int = 1 << 14) -> Check
         points += _CYCLES
         found = _check_cycles(datapath, rng)
     return Check(name, points, exhaustive, found)
+
+
+def _check_ports(datapath: Datapath) -> None:
+    """Refuse ports and registers that are no formats."""
+    try:
+        formats = [*datapath.inputs.values(), *datapath.outputs.values(), *_state(datapath).values()]
+    except Exception as error:
+        raise HwsimError(f"the ports of {describe(datapath)} fail: {reason(error)}") from error
+    if not all(isinstance(form, Int | PowerOfTwo) for form in formats) or not datapath.inputs:
+        raise HwsimError(
+            f"the ports of {describe(datapath)} are {formats}; give inputs, outputs and registers formats, at least one input"
+        )
 
 
 def _state(datapath: Datapath) -> dict[str, Format]:

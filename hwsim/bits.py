@@ -8,11 +8,11 @@ accumulator formats), with ``/saturate`` behind it where the accumulator does no
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hwsim.errors import HwsimError
+from hwsim.files import parse_toml
 from hwsim.formats import Format, Int, Overflow, PowerOfTwo, parse_format, parse_int
 
 _SHORTHAND = re.compile(r"([wp])(\d{1,2})([aus])(\d{1,2})", re.ASCII)
@@ -122,10 +122,7 @@ def read_bits(text: str, layers: Mapping[str, bool]) -> BitConfig:
     """
     if "=" not in text and "\n" not in text:
         return bit_config((name, LayerBits.parse(text, signed)) for name, signed in layers.items())
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise HwsimError(f"the bit configuration is no TOML: {error}") from None
+    document = parse_toml(text, "bit configuration")
     given = document.get("layers", {})
     default = document.get("default")
     wrong = set(document) - {"layers", "default"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hwsim.errors import HwsimError
 
@@ -83,3 +85,11 @@ def read_text(path: Path, what: str) -> str:
         return read(path, what).decode()
     except UnicodeDecodeError:
         raise HwsimError(f'the {what} "{path}" is no UTF-8 text; save it as UTF-8') from None
+
+
+def parse_toml(text: str, what: str) -> dict[str, Any]:
+    """Return a TOML text's table; ``what`` names the thing in the error."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
+        raise HwsimError(f"the {what} is no TOML: {error}; correct it") from None

@@ -7,15 +7,14 @@ was done.
 from __future__ import annotations
 
 import difflib
-import json
-import tomllib
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hwsim import files
-from hwsim.bits import parse_overflow
+from hwsim.bits import parse_overflow, quoted
 from hwsim.cost.hardware import Hardware
 from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError
@@ -136,7 +135,7 @@ class Study(_Table):
 
 
 def _choose(kind: str, name: str, known: dict[str, Any]) -> None:
-    if name not in known and ":" not in name:
+    if name not in known:
         raise ValueError(f'unknown {kind} "{name}"; known: {", ".join(known)}{_hint(name, known)}')
 
 
@@ -151,11 +150,9 @@ def read_study(path: Path) -> Study:
     Raises :class:`HwsimError` naming the file, the key and the rule where the file is no TOML, misses or
     misspells a key, or holds a value that is out of range or contradicts another.
     """
-    text = files.read_text(path, "study file")
+    table = files.parse_toml(files.read_text(path, "study file"), f'study file "{path}"')
     try:
-        return Study.model_validate(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise HwsimError(f'the study file "{path}" is no TOML: {error}') from None
+        return Study.model_validate(table)
     except ValidationError as error:
         raise HwsimError(f'the study file "{path}" is refused: {_first(error)}') from None
 
@@ -173,18 +170,24 @@ def _first(error: ValidationError) -> str:
         return f'the key "{where}" is missing; add it'
     message = problem["msg"].removeprefix("Value error, ")
     return f"{where or 'study'}: {message[0].lower()}{message[1:]}" + (
-        "" if problem["type"] == "value_error" else f", not {problem['input']!r}"
+        "" if problem["type"] == "value_error" else f", not {reprlib.repr(problem['input'])}"
     )
 
 
 def _toml(table: dict[str, Any], path: str = "") -> str:
-    """Return nested tables of strings, numbers and lists as TOML; JSON strings are TOML strings."""
+    """Return nested tables of strings, numbers and lists as TOML."""
     lines = [f"[{path}]"] if path else []
     nested = []
     for key, value in table.items():
-        name = key if key.isidentifier() else json.dumps(key)
+        name = key if key.isascii() and key.isidentifier() else quoted(key)
         if isinstance(value, dict):
             nested.append(_toml(value, f"{path}.{name}" if path else name))
         else:
-            lines.append(f"{name} = {json.dumps(value)}")
+            lines.append(f"{name} = {_toml_value(value)}")
     return "\n".join(lines) + "\n" + "".join("\n" + text for text in nested)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, str):
+        return quoted(value)
+    return f"[{', '.join(map(_toml_value, value))}]" if isinstance(value, tuple) else repr(value)

@@ -30,6 +30,7 @@ from hwsim.explore.evaluation import (
 from hwsim.explore.search import SEARCHES, SearchSpace
 from hwsim.explore.store import Store, open_store
 from hwsim.formats import parse_int
+from hwsim.formats import PowerOfTwo, parse_format, parse_int
 from hwsim.models import load_model
 from hwsim.models.forward import accuracy as float_accuracy
 from hwsim.network import FloatNetwork, QuantizedNetwork

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import IntArray
+from hwsim.layers import Shape
 from hwsim.network import Images
 
 SPLITS = ("train", "calibration", "test")
@@ -54,6 +55,19 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def check(self, input_shape: Shape, classes: int) -> None:
+        """Refuse images that a network of this input (channels, height, width) cannot read, and other labels."""
+        height, width, channels = self.images.shape[1:]
+        if (channels, height, width) != input_shape:
+            raise HwsimError(
+                f"the images are {height}x{width} with {channels} channels, the network reads {input_shape[1]}x"
+                f"{input_shape[2]} with {input_shape[0]}; give images of that shape"
+            )
+        if self.labels.max() >= classes:
+            raise HwsimError(
+                f"label {self.labels.max()} is beyond the network's {classes} classes; give its own data"
+            )
 
     def part(self, indices: IntArray | slice) -> Split:
         """Return the images at ``indices``, in that order."""

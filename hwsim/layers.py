@@ -229,6 +229,10 @@ class Layer:
     inputs: tuple[str, ...]
     input_shapes: tuple[Shape, ...]
 
+    def __post_init__(self) -> None:
+        if not self.name.isprintable():
+            raise HwsimError(f"layer name {self.name!r} holds control characters; give it a printable name")
+
     @property
     def kind(self) -> str:
         """The operator's name: a key of :data:`OPERATORS`."""

@@ -276,6 +276,11 @@ def _layer_from_json(
 
 def _check(network: QuantizedNetwork) -> None:
     """Refuse a network whose parts contradict each other; what passes can be run without a range check."""
+    if not network.layers:
+        raise HwsimError("it has no layer")
+    for text in (network.name, network.data, network.source):
+        if not text.isprintable():
+            raise HwsimError(f"its text {text!r} holds control characters")
     shapes: dict[str, Shape] = {INPUT: network.input_shape}
     formats = network.formats()
     _check_array("input_table", network.input_table, (network.input_shape[0], 256))

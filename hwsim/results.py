@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from hwsim import files
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import Evaluation, evaluation_from_json
+from hwsim.explore.evaluation import Evaluation
 from hwsim.explore.exploration import Explored, point_bits
 from hwsim.report import StudyFacts, write_report
 
 RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class _Results:
+    facts: StudyFacts
+    evaluations: list[Evaluation]
 
 
 def write_results(explored: Explored, directory: Path, command: str = "") -> Path:
@@ -26,27 +33,21 @@ def write_results(explored: Explored, directory: Path, command: str = "") -> Pat
     facts = _facts(explored, directory, command)
     for evaluation in explored.front:
         files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
-    fields = {"facts": asdict(facts), "evaluations": [e.to_json() for e in explored.evaluations]}
+    fields = asdict(_Results(facts, explored.evaluations))
     files.write(directory / RESULTS, json.dumps(fields, indent=1, allow_nan=False) + "\n")
     return write_report(directory, explored.evaluations, facts)
 
 
 def redraw_report(directory: Path) -> Path:
     """Draw the report of a folder again from its results; raises :class:`HwsimError` where they are missing or damaged."""
-    text = files.read_text(directory / RESULTS, "results file")
+    content = files.read(directory / RESULTS, "results file")
     try:
-        fields = json.loads(text)
-        evaluations = [evaluation_from_json(e) for e in fields["evaluations"]]
-        facts = StudyFacts(**{name: _tuples(value) for name, value in fields["facts"].items()})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        results = TypeAdapter(_Results).validate_json(content, strict=True)
+    except ValidationError as error:
         raise HwsimError(
-            f'"{directory / RESULTS}" is damaged ({type(error).__name__}); run hwsim explore again, it reuses its store'
+            f'"{directory / RESULTS}" is damaged ({error.errors()[0]["msg"]}); run hwsim explore again, it reuses its store'
         ) from None
-    return write_report(directory, evaluations, facts)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return write_report(directory, results.evaluations, results.facts)
 
 
 def _bits_path(directory: Path, evaluation: Evaluation) -> Path:

@@ -5,6 +5,7 @@ Each is the command of the same verb: ``quantize_model`` is ``hwsim quantize`` a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -56,6 +57,7 @@ def quantize_model(
             f'model "{network.name}" names no data set; give one to calibrate on: --calibration file.npz'
         )
     split = load_split(source, "calibration")
+    split.check(network.input_shape, network.layers[-1].outputs)
     chosen = split.images[:images] if images else split.images
     return quantize(network, bits, calibrate(network, chosen), settings=Settings.parse(quantizer))
 
@@ -143,6 +145,7 @@ def simulate_network(
     if not source:
         raise HwsimError(f'network "{chosen.name}" names no data set; give one to test on: --data file.npz')
     split = load_split(source, "test")
+    split.check(chosen.input_shape, chosen.layers[-1].layer.outputs)
     x, labels = (split.images[:images], split.labels[:images]) if images else (split.images, split.labels)
     accuracy = measure_accuracy(chosen, x, labels, progress=progress)
     replays = replay(chosen, x[:REPLAY_IMAGES], samples=samples, seed=seed, mac=mac) if samples else ()
@@ -195,6 +198,8 @@ def cost_datapath(
     name: str, *, technology: str = "open45", timeout_s: float = 120, **parameters: str
 ) -> Cost:
     """Return the gates, area and critical path of a datapath, synthesised, beside its equivalence check."""
+    if not 0 < timeout_s < math.inf:
+        raise HwsimError(f"the synthesis may take a finite number of seconds above 0, not {timeout_s}")
     return synthesize(make_datapath(name, **parameters), technology, timeout_s=timeout_s)
 
 

@@ -190,4 +190,4 @@ def _toml(table: dict[str, Any], path: str = "") -> str:
 def _toml_value(value: Any) -> str:
     if isinstance(value, str):
         return quoted(value)
-    return f"[{', '.join(map(_toml_value, value))}]" if isinstance(value, tuple) else repr(value)
+    return f"[{', '.join(map(_toml_value, value))}]" if isinstance(value, tuple) else str(value).lower()

@@ -27,7 +27,7 @@ from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation, LayerResu
 from hwsim.report import StudyFacts, terminal_table, write_report
 from hwsim.report.tables import column
 from hwsim.report.tradeoffs import Row, choices, curve, knee, reference, rows
-from hwsim.report.wording import number, runs, short_bits, visible
+from hwsim.report.wording import TIMES, number, runs, short_bits, visible
 
 OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
 LAYERS = (
@@ -42,17 +42,28 @@ LAYERS = (
 )
 
 
-def parts(kind: str, weight: int, activation: int, accumulator: int, channels: int, shift: bool) -> tuple[Part, ...]:
+def parts(
+    kind: str, weight: int, activation: int, accumulator: int, channels: int, shift: bool
+) -> tuple[Part, ...]:
     """Circuits of one layer with sizes of a plausible order; no measurement."""
     requantize = Part("requantize", f"Requantize(accumulator=int{accumulator}, output=uint{activation})", 1,
                       1450 + 31.5 * accumulator, 0, 1900.0 + 40 * accumulator, 2600.0, True)  # fmt: skip
     if kind in ("convolution", "linear"):
         name = f"{'ShiftMac' if shift else 'Mac'}(weight=int{weight}, activation=uint{activation}, accumulator=int{accumulator})"
         gates = (6.0 * weight * activation) * (0.55 if shift else 1) + 11.25 * accumulator
-        mac = Part("mac", name, channels, gates, accumulator, gates * 1.33, 400 + 35.0 * (weight + activation), True)
+        mac = Part(
+            "mac", name, channels, gates, accumulator, gates * 1.33, 400 + 35.0 * (weight + activation), True
+        )
         return (mac, requantize)
     circuit = Part(
-        kind, f"{kind}(uint{activation})", channels, 14.0 * activation, activation, 20.0 * activation, 310.0, True
+        kind,
+        f"{kind}(uint{activation})",
+        channels,
+        14.0 * activation,
+        activation,
+        20.0 * activation,
+        310.0,
+        True,
     )
     return (circuit, requantize) if kind != "max_pool" else (circuit,)
 
@@ -61,11 +72,16 @@ def evaluation(index: int, layers: tuple[tuple[str, str, int, int, int], ...], s
     """A made-up evaluation, the same for the same arguments."""
     draw = random.Random(f"{seed} {index}")
     low = draw.choice((2, 3, 4, 5, 6, 8)) if index else 8
-    shift, accumulator = index > 0 and draw.random() < 0.3, 32 if not index else draw.choice((12, 16, 20, 24, 32))
+    shift, accumulator = (
+        index > 0 and draw.random() < 0.3,
+        32 if not index else draw.choice((12, 16, 20, 24, 32)),
+    )
     results, bits, damage = [], [], 0.0
-    for number, (name, kind, products, channels, positions) in enumerate(layers):
+    for place, (name, kind, products, channels, positions) in enumerate(layers):
         weighted = kind in ("convolution", "linear")
-        weight = 8 if not index else min(8, max(2, low + draw.choice((-1, 0, 0, 0, 1)) + (2 if number == 0 else 0)))
+        weight = (
+            8 if not index else min(8, max(2, low + draw.choice((-1, 0, 0, 0, 1)) + (2 if place == 0 else 0)))
+        )
         activation = 8 if not index else min(8, max(2, low + draw.choice((0, 0, 1))))
         weight = min(weight, 5) if shift else weight
         text = f"{f'pow2x{weight}' if shift else f'int{weight}'}*uint{activation}/int{accumulator}"
@@ -88,9 +104,7 @@ def evaluation(index: int, layers: tuple[tuple[str, str, int, int, int], ...], s
         )  # fmt: skip
         if weighted:
             bits.append((name, text))
-    quantizer = (
-        f"weights=min_max activations={draw.choice(('aciq', 'kl', 'min_max'))} granularity=channel bias_correction=true"
-    )
+    quantizer = f"weights=min_max activations={draw.choice(('aciq', 'kl', 'min_max'))} granularity=channel bias_correction=true"
     return Evaluation(
         index=index,
         point=DesignPoint(tuple(bits), "shift_mac" if shift else "mac", quantizer),
@@ -140,9 +154,8 @@ def facts(listed: list[Evaluation]) -> StudyFacts:
     )
 
 
-HOSTILE = tuple(
-    dict.fromkeys(
-        """</script><script>document.title="pwned"</script>
+HOSTILE_LINES = """\
+</script><script>document.title="pwned"</script>
 <script>document.title='pwned'</script>
 <img src=x onerror="document.title='pwned'">
 <svg onload=document.title='pwned'>
@@ -201,14 +214,21 @@ expression(alert(1))
 --a:100
 null
 point-0000000000000000
-NaN""".split("\n")
-        + [
-            "line\u2028separator\u2029",
-            "esc\x1b[31mred\x1b]8;;https://example.org\x07",
-            "nul\x00bell\x07del\x7f\x9b31m",
-        ]
-        + ["\u202egnp.exe", "\ud800 lone", "new\nline\r\ttab", "\t=1+1", " =1+1", "𝔘𝔫𝔦 é 漢字 \u0301", "x" * 300, ""]
-    )
+NaN
+"""
+HOSTILE = (
+    *HOSTILE_LINES.splitlines(),
+    "",
+    "x" * 300,
+    "\u202egnp.exe",
+    "\ud800 lone",
+    "\t=1+1",
+    " =1+1",
+    "new\nline\r\ttab",
+    "line\u2028separator\u2029",
+    "esc\x1b[31mred\x1b]8;;https://example.org\x07",
+    "nul\x00bell\x07del\x7f\x9b31m",
+    "\U0001d518\U0001d52b\U0001d526 é 漢字 \u0301",
 )
 
 
@@ -266,7 +286,11 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         self._in = (
-            "data" if dict(attrs).get("type") == "application/json" else tag if tag in ("script", "style") else ""
+            "data"
+            if dict(attrs).get("type") == "application/json"
+            else tag
+            if tag in ("script", "style")
+            else ""
         )
         if self._in:
             self.inside[self._in].append("")
@@ -323,7 +347,10 @@ def test_policy_allows_exactly_the_scripts_of_the_page_and_no_other_source(page:
         "form-action": "'none'",
     }
     tags = [tag for tag, _ in page.elements]
-    assert tags.index("meta") < tags.index("script") and page.elements[tags.index("meta") + 1][1]["content"] == policy
+    assert (
+        tags.index("meta") < tags.index("script")
+        and page.elements[tags.index("meta") + 1][1]["content"] == policy
+    )
 
 
 def test_page_loads_nothing_from_outside(page: Page) -> None:
@@ -347,7 +374,9 @@ def test_links_of_the_page_lead_somewhere(page: Page) -> None:
 def test_every_front_point_has_a_section_and_every_point_a_row(page: Page) -> None:
     listed = evaluations(60)
     front = {e.point.key() for e in pareto_front(listed, OBJECTIVES)}
-    assert {str(a["id"]) for a in page.of("details", **{"class": "point"})} == {f"point-{key}" for key in front}
+    assert {str(a["id"]) for a in page.of("details", **{"class": "point"})} == {
+        f"point-{key}" for key in front
+    }
     assert {str(a["id"]) for a in page.of("tr") if "id" in a} == {f"row-{e.point.key()}" for e in listed}
     text = "".join(page.text)
     for key in front:
@@ -383,7 +412,10 @@ def test_hostile_names_change_no_element_of_the_page(tmp_path: Path) -> None:
     calm = written(tmp_path / "b", benign, study_of(benign, lambda: f"name{next(plain)}", len(HOSTILE)))
     assert len(HOSTILE) >= 60
     assert [(tag, list(a)) for tag, a in attacked.elements] == [(tag, list(a)) for tag, a in calm.elements]
-    assert attacked.inside["script"] == calm.inside["script"] and attacked.inside["style"] == calm.inside["style"]
+    assert (
+        attacked.inside["script"] == calm.inside["script"]
+        and attacked.inside["style"] == calm.inside["style"]
+    )
     assert len(attacked.data["points"]) == len(listed)
     shown = "".join(attacked.text)
     for name in HOSTILE:
@@ -446,7 +478,9 @@ def test_front_csv_holds_the_points_that_none_dominates(folder: Path) -> None:
         key for key, cost in costs.items()
         if not any(o != cost and all(a <= b for a, b in zip(o, cost, strict=True)) for o in costs.values())
     ]  # fmt: skip
-    kept, every = (csv.DictReader(lines_of(folder / name), strict=True) for name in ("front.csv", "evaluations.csv"))
+    kept, every = (
+        csv.DictReader(lines_of(folder / name), strict=True) for name in ("front.csv", "evaluations.csv")
+    )
     keys = [row["key"] for row in kept]
     assert {tuple(costs[key]) for key in keys} == {tuple(costs[key]) for key in front}
     assert len(keys) == len({tuple(costs[key]) for key in front})
@@ -526,9 +560,9 @@ def test_few_evaluations_give_a_whole_report(tmp_path: Path, count: int) -> None
 
 def test_one_objective_is_enough(tmp_path: Path) -> None:
     listed = evaluations(5)
-    assert written(tmp_path, listed, dataclasses.replace(facts(listed), objectives=("gates",))).data["objectives"] == [
-        1
-    ]
+    assert written(tmp_path, listed, dataclasses.replace(facts(listed), objectives=("gates",))).data[
+        "objectives"
+    ] == [1]
 
 
 def test_500_points_of_22_layers_stay_below_6_megabytes(tmp_path: Path) -> None:
@@ -552,17 +586,18 @@ def test_terminal_table_shows_the_front_and_names_do_not_act() -> None:
         assert re.search(rf"P{e.index} .*{e.correct / e.images:.0f}?", said)
         assert short_bits(e.point) in said
     marked = [
-        dataclasses.replace(e, point=dataclasses.replace(e.point, datapath="[bold red]x")) for e in evaluations(2)
+        dataclasses.replace(e, point=dataclasses.replace(e.point, datapath="[bold red]x"))
+        for e in evaluations(2)
     ]
     table = terminal_table(marked, OBJECTIVES)
     assert "[bold red]x" in [str(text) for text in table.columns[-2].cells]
 
 
 def test_words_for_bits_and_numbers() -> None:
-    assert runs(["8", "4", "4", "3"]) == "8 4×2 3"
+    assert runs(["8", "4", "4", "3"]) == f"8 4{TIMES}2 3"
     bits = (("a", "int8*uint8/int32"), ("b", "pow2x4*int4/int16/saturate"))
     assert short_bits(DesignPoint(bits, "", "")) == "w 8 p4 · a 8 4s · acc 32 16sat"
-    assert short_bits(DesignPoint((("a", "what"), ("b", "what")), "", "")) == "what×2"
+    assert short_bits(DesignPoint((("a", "what"), ("b", "what")), "", "")) == f"what{TIMES}2"
     assert [number(v) for v in (0, 12, 999.4, 1000.4, 0.012345, -2.5, 1e-9, 99.96)] == [
         "0", "12", "999", "1,000", "0.0123", "-2.50", "1e-09", "100.0",
     ]  # fmt: skip
@@ -570,6 +605,11 @@ def test_words_for_bits_and_numbers() -> None:
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+OPTIONS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=8000 --dump-dom"
+)
 
 VISITOR = """
 const said = {};
@@ -621,18 +661,14 @@ try {
 """
 
 
-def visit(path: Path, profile: Path, *, width: int = 1200) -> tuple[dict[str, Any], Page, str]:
-    """What a visitor's script saw in a browser, the page's elements after it, and the browser's complaints."""
+def visit(path: Path, profile: Path) -> tuple[dict[str, Any], str]:
+    """What a visitor's script saw in a browser, and what the browser complained of."""
     source = path.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(VISITOR.encode()).digest()).decode()
     source = source.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
     path.write_text(source.replace("</body>", f"<script>{VISITOR}</script></body>"), encoding="utf-8")
-    options = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=8000 --dump-dom"
-    ).split()
     done = subprocess.run(
-        [str(CHROMIUM), *options, f"--window-size={width},900", f"--user-data-dir={profile}", path.as_uri()],
+        [str(CHROMIUM), *OPTIONS.split(), f"--user-data-dir={profile}", path.as_uri()],
         capture_output=True,
         timeout=60,
         check=True,
@@ -640,7 +676,7 @@ def visit(path: Path, profile: Path, *, width: int = 1200) -> tuple[dict[str, An
     seen = Page(done.stdout.decode())
     console = [line for line in done.stderr.decode(errors="replace").splitlines() if ":CONSOLE" in line]
     (said,) = [a["data-said"] for a in seen.of("body")]
-    return json.loads(str(said)), seen, "\n".join(console)
+    return json.loads(str(said)), "\n".join(console)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: the page is not looked at in a browser")
@@ -648,7 +684,7 @@ def test_page_works_in_a_browser_and_runs_no_name(tmp_path: Path) -> None:
     names = (f"{name}{i}" for i, name in enumerate(itertools.cycle(HOSTILE)))
     listed = renamed(evaluations(40), lambda: next(names))
     study = dataclasses.replace(study_of(listed, lambda: next(names), len(HOSTILE)), title="the title")
-    said, seen, console = visit(write_report(tmp_path, listed, study), tmp_path / "profile")
+    said, console = visit(write_report(tmp_path, listed, study), tmp_path / "profile")
     front = pareto_front(listed, OBJECTIVES)
     gates = sorted(listed, key=lambda e: (METRICS["gates"].of(e), e.index))
     assert "error" not in said and "violation" not in said and not console, (said, console)

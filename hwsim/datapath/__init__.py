@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Int, PowerOfTwo, Rounding
 from hwsim.network import IntegerLayer
 
-__all__ = ["DATAPATHS", "Datapath", "Register", "describe", "elaborate", "load", "parts"]
+__all__ = ["DATAPATHS", "Datapath", "Register", "describe", "elaborate", "load", "multiply_accumulate", "parts"]
 
 DATAPATHS: dict[str, type[Any]] = {
     "mac": Mac,
@@ -43,7 +44,7 @@ def load(text: str) -> type[Any] | Datapath:
     path, colon, name = text.rpartition(":")
     if not colon:
         raise unknown("datapath", text, DATAPATHS, "give file.py:name")
-    names = _run_file(Path(path))
+    names = _names(Path(path))
     if name not in names:
         raise HwsimError(f'"{path}" defines no "{name}"; give the name of a datapath in that file')
     found = names[name]
@@ -55,10 +56,16 @@ def load(text: str) -> type[Any] | Datapath:
     return found  # type: ignore[return-value]
 
 
-def _run_file(path: Path) -> dict[str, Any]:
+def _names(path: Path) -> dict[str, Any]:
     """Return the names a Python file defines."""
     if path.suffix != ".py" or not path.is_file():
         raise HwsimError(f'cannot read the datapath file "{path}": no such Python file; give file.py:name')
+    return _run(path, path.read_bytes())
+
+
+@cache
+def _run(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the names of a file once run: the same content gives the same classes."""
     spec = importlib.util.spec_from_file_location(f"_datapath_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -88,7 +95,7 @@ def parts(
         case layers.Convolution() | layers.Linear():
             assert item.bits is not None
             return {
-                "mac": _mac(item.bits, mac, mac_options),
+                "mac": multiply_accumulate(item.bits, mac, **mac_options),
                 "requantize": Requantize(item.bits.accumulator, item.output, rounding),
             }
         case layers.Add():
@@ -108,7 +115,8 @@ def parts(
     return {}
 
 
-def _mac(bits: LayerBits, name: str, options: Mapping[str, Any]) -> Datapath:
+def multiply_accumulate(bits: LayerBits, name: str, **options: Any) -> Datapath:
+    """Return the multiply-accumulate ``name`` in a layer's formats, as :func:`parts` uses it."""
     circuit = load(name)
     if circuit is Mac and isinstance(bits.weight, PowerOfTwo):
         circuit, options = ShiftMac, {key: options[key] for key in options if key != "multiplier"}

@@ -99,33 +99,35 @@ def full_adder(a: Bit, b: Bit, c: Bit) -> tuple[Bit, Bit]:
     return ones & 1, ones >> 1
 
 
-def ripple(a: Sequence[Bit], b: Sequence[Bit], carry: Bit = 0) -> Bits:
-    """Return a + b + carry modulo 2^n for two n-bit numbers; the last carry is not built."""
+def ripple(a: Sequence[Bit], b: Sequence[Bit], carry: Bit = 0) -> tuple[Bits, Bit]:
+    """Return a + b + carry for two n-bit numbers as n bits and the last carry."""
     total: Bits = []
-    for x, y in zip(a[:-1], b[:-1], strict=True):
+    for x, y in zip(a, b, strict=True):
         bit, carry = full_adder(x, y, carry)
         total.append(bit)
-    return [*total, differ(differ(a[-1], b[-1]), carry)]
+    return total, carry
+
+
+def count(number: Sequence[Bit], up: Bit, down: Bit) -> Bits:
+    """Return number + up - down modulo 2^n: a bit changes where all below it were at their end."""
+    moves = differ(up, down)
+    total: Bits = []
+    for bit in number[:-1]:
+        total.append(differ(bit, moves))
+        moves = both(moves, differ(bit, down))
+    return [*total, differ(number[-1], moves)]
 
 
 def accumulate(total: Sequence[Bit], addend: Sequence[Bit], carry: Bit = 0) -> Bits:
     """Return total + addend + carry modulo 2^n for an n-bit total and a two's complement addend of at most n bits.
 
-    Above the addend its sign and the carry make -1, 0 or 1: those bits are counted up or down.
+    Above the addend, its sign and the carry out of it make -1, 0 or 1: those bits are counted up or down.
     """
-    if len(addend) == len(total):
-        return ripple(total, addend, carry)
-    *low, top = total
-    moved: Bits = []
-    for bit, other in zip(low, addend, strict=False):
-        bit, carry = full_adder(bit, other, carry)
-        moved.append(bit)
-    sign = addend[-1]
-    moves = differ(carry, sign)
-    for bit in low[len(addend) :]:
-        moved.append(differ(bit, moves))
-        moves = both(moves, differ(bit, sign))
-    return [*moved, differ(top, moves)]
+    size = min(len(addend), len(total) - 1)
+    low, carry = ripple(total[:size], addend[:size], carry)
+    if size < len(addend):
+        return [*low, differ(differ(total[-1], addend[-1]), carry)]
+    return low + count(total[size:], carry, addend[-1])
 
 
 def number(bits: Sequence[Bit], signed: bool, position: int = 0) -> list[Term]:
@@ -136,7 +138,13 @@ def number(bits: Sequence[Bit], signed: bool, position: int = 0) -> list[Term]:
 
 def add(terms: Iterable[Term], width: int) -> Bits:
     """Return the sum of terms modulo 2^width: Dadda compression to two rows, then one ripple adder."""
-    columns: list[Bits] = [[] for _ in range(width)]
+    first, second = rows(compress(columns(terms, width)))
+    return accumulate(first, second)
+
+
+def columns(terms: Iterable[Term], width: int) -> list[Bits]:
+    """Return the bits of a sum modulo 2^width by position, its constant gathered in at most one bit each."""
+    placed: list[Bits] = [[] for _ in range(width)]
     constant = 0
     for bit, position, negative in terms:
         negative = negative and position < width - 1  # -2^(width-1) is 2^(width-1) modulo 2^width
@@ -144,12 +152,17 @@ def add(terms: Iterable[Term], width: int) -> Bits:
         if isinstance(bit, int):
             constant += (bit ^ negative) << position
         elif position < width:
-            columns[position].append(~bit if negative else bit)
-    for position, column in enumerate(columns):
+            placed[position].append(~bit if negative else bit)
+    for position, column in enumerate(placed):
         if constant >> position & 1:
             column.insert(0, 1)
-    rows = [column + [0] * (2 - len(column)) for column in compress(columns)]
-    return ripple([row[0] for row in rows], [row[1] for row in rows])
+    return placed
+
+
+def rows(columns: Iterable[Bits]) -> tuple[Bits, Bits]:
+    """Return columns of at most two bits as two numbers."""
+    filled = [[*column, 0, 0] for column in columns]
+    return [column[0] for column in filled], [column[1] for column in filled]
 
 
 def compress(columns: list[Bits]) -> list[Bits]:

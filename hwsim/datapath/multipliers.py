@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from hwsim.datapath.adders import Bits, Term, accumulate, add, both, extend, number
+from hwsim.datapath.adders import (
+    Bits,
+    Term,
+    accumulate,
+    add,
+    both,
+    columns,
+    compress,
+    count,
+    extend,
+    invert,
+    number,
+    ripple,
+    rows,
+)
 
 
 def product(a: Bits, a_signed: bool, b: Bits, b_signed: bool, width: int) -> list[Term]:
@@ -19,9 +33,20 @@ def product(a: Bits, a_signed: bool, b: Bits, b_signed: bool, width: int) -> lis
 
 
 def fused(weight: Bits, activation: Bits, signed: bool, accumulator: Bits, width: int) -> Bits:
-    """accumulator + weight * activation modulo 2^width: one Dadda reduction, one ripple adder."""
+    """accumulator + weight * activation modulo 2^width: one Dadda reduction, one ripple adder.
+
+    The accumulator's bits above the product are counted up or down: one carry comes out of the reduction,
+    one out of the adder, and the negative terms' constant takes one away.
+    """
+    bits = len(weight) + len(activation)
     terms = product(activation, signed, weight, True, width)
-    return add([*terms, *number(accumulator, True)], width)
+    if width <= bits:
+        return add([*terms, *number(accumulator, True)], width)
+    accumulator = extend(accumulator, width)
+    *low, (one, *carries) = compress(columns([*terms, *number(accumulator[:bits], False)], bits + 1))
+    assert one == 1 and len(carries) == 1
+    total, carry = ripple(*rows(low))
+    return total + count(accumulator[bits:], carry, invert(carries[0]))
 
 
 def baugh_wooley(weight: Bits, activation: Bits, signed: bool, accumulator: Bits, width: int) -> Bits:

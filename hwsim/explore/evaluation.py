@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -91,20 +90,6 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def evaluation_from_json(fields: Mapping[str, Any]) -> Evaluation:
-    """Return the evaluation that :meth:`Evaluation.to_json` wrote."""
-    point = DesignPoint(tuple((n, b) for n, b in fields["point"]["bits"]), *_rest(fields["point"], "bits"))
-    layers = tuple(
-        LayerResult(**{**layer, "parts": tuple(Part(**part) for part in layer["parts"])})
-        for layer in fields["layers"]
-    )
-    return Evaluation(**{**fields, "point": point, "layers": layers})
-
-
-def _rest(fields: Mapping[str, Any], but: str) -> list[Any]:
-    return [fields[f.name] for f in dataclasses.fields(DesignPoint) if f.name != but]
 
 
 @dataclass(frozen=True)

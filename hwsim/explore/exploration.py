@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from hwsim import files
 from hwsim.bits import BitConfig, LayerBits, bit_config
@@ -18,18 +19,17 @@ from hwsim.cost.compression import compress, float32_bytes, layer_bytes
 from hwsim.cost.hardware import circuits
 from hwsim.cost.traffic import traffic
 from hwsim.data import Split, load_split
+from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import (
     EVALUATOR_VERSION,
     DesignPoint,
     Evaluation,
     LayerResult,
-    evaluation_from_json,
     pareto_front,
 )
 from hwsim.explore.search import SEARCHES, SearchSpace
 from hwsim.explore.store import Store, open_store
-from hwsim.formats import parse_int
 from hwsim.formats import PowerOfTwo, parse_format, parse_int
 from hwsim.models import load_model
 from hwsim.models.forward import accuracy as float_accuracy
@@ -39,6 +39,9 @@ from hwsim.quantize.settings import Settings
 from hwsim.simulate.inference import measure_accuracy
 from hwsim.simulate.replay import replay
 from hwsim.study import Study
+
+STUDY, STORE = "study.toml", "evaluations.sqlite"
+"""Files of an exploration's folder: the study with every default written out, and what was evaluated so far."""
 
 BATCH = 8
 """Design points proposed at a time; part of the result, like the seed."""
@@ -184,20 +187,25 @@ def open_bench(study: Study) -> Bench:
     return Bench(
         study,
         network,
-        _split(data.calibration or network.data, "calibration", data.calibration_images),
-        _split(data.test or network.data, "test", data.test_images),
+        _split(network, data.calibration, "calibration", data.calibration_images),
+        _split(network, data.test, "test", data.test_images),
     )
 
 
-def _split(name: str, split: str, limit: int) -> Split:
+def _split(network: FloatNetwork, given: str, split: str, limit: int) -> Split:
+    name = given or network.data
     if not name:
         raise HwsimError(f'the model names no data set; give one: [data] {split} = "file.npz"')
     loaded = load_split(name, split)
-    return Split(loaded.images[:limit], loaded.labels[:limit]) if limit else loaded
+    loaded.check(network.input_shape, network.layers[-1].outputs)
+    return loaded.part(slice(limit)) if limit else loaded
 
 
 def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
-    """Return a study's choices for a network's layers; a fixed layer has one choice."""
+    """Return a study's choices for a network's layers; a fixed layer has one choice.
+
+    Raises :class:`HwsimError` for bits that a layer cannot have or a datapath cannot be made for.
+    """
     space, signed = study.space, network.signed_inputs()
     for name in space.fixed:
         if name not in signed:
@@ -218,9 +226,12 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
         activation = f"{'' if signed[name] else 'u'}int{bits}"
         return str(LayerBits.parse(f"{weight}*{activation}/{rest}", signed[name]))
 
+    layers = tuple((name, tuple(dict.fromkeys(text(name, *p) for p in patterns))) for name in signed)
+    for datapath, bits in itertools.product(space.datapaths, sorted({bits for _, texts in layers for bits in texts})):
+        multiply_accumulate(LayerBits.parse(bits, signed=False), datapath)
     return SearchSpace(
-        layers=tuple((name, tuple(dict.fromkeys(text(name, *p) for p in patterns))) for name in signed),
-        patterns=tuple(tuple(text(name, *p) for name in signed) for p in patterns),
+        layers=layers,
+        patterns=tuple(dict.fromkeys(tuple(text(name, *p) for name in signed) for p in patterns)),
         datapaths=space.datapaths,
         quantizers=space.quantizers,
     )
@@ -239,25 +250,27 @@ def explore(
     What ``directory`` already holds is reused. A folder that holds another study, or files that are none of
     hwsim's, is refused.
     """
-    claim(study, directory)
-    progress(Progress("load and calibrate", 0, 1, 0))
+    refuse_other(study, directory)
+    progress(Progress("load", 0, 1, 0))
     bench = open_bench(study)
-    progress(Progress("load and calibrate", 1, 1, 0))
     space = search_space(study, bench.network)
+    progress(Progress("load", 1, 1, 0))
     planned = min(study.budget, space.size)
     evaluations: list[Evaluation] = []
     reused = 0
-    with open_store(directory / "evaluations.sqlite") as store:
+    files.write(directory / STUDY, study.to_toml())
+    with open_store(directory / STORE) as store:
         for point in _proposals(study, space, evaluations):
             stored = _stored(store, bench, point, len(evaluations))
             if stored is None:
                 progress(Progress("evaluate design points", len(evaluations), planned, reused))
                 stored = bench.evaluate(len(evaluations), point)
-                store.put(_key(bench, point), stored.to_json())
+                store.put(_key(bench, point), json.dumps(stored.to_json(), allow_nan=False))
             else:
                 reused += 1
             evaluations.append(stored)
             progress(Progress("evaluate design points", len(evaluations), planned, reused))
+    progress(Progress("evaluate design points", len(evaluations), len(evaluations), reused))
     return Explored(evaluations, reused, bench)
 
 
@@ -277,18 +290,17 @@ def _key(bench: Bench, point: DesignPoint) -> str:
 
 
 def _stored(store: Store, bench: Bench, point: DesignPoint, index: int) -> Evaluation | None:
-    fields = store.get(_key(bench, point))
-    return None if fields is None else replace(evaluation_from_json(fields), index=index)
+    text = store.get(_key(bench, point))
+    return None if text is None else replace(_EVALUATION.validate_json(text), index=index)
 
 
-def claim(study: Study, directory: Path) -> None:
-    """Write the study into its folder, or refuse a folder that is not the study's."""
-    text = study.to_toml()
-    path = directory / "study.toml"
-    if path.exists():
-        if files.read_text(path, "study file") != text:
+_EVALUATION = TypeAdapter(Evaluation)
+
+
+def refuse_other(study: Study, directory: Path) -> None:
+    """Refuse a folder that holds another study, or files that are none of hwsim's."""
+    if (directory / STUDY).exists():
+        if files.read_text(directory / STUDY, "study file") != study.to_toml():
             raise HwsimError(f'"{directory}" holds another study; choose another folder with -o or remove it')
-        return
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise HwsimError(f'"{directory}" is not empty and holds no study; choose another folder with -o')
-    files.write(path, text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,7 +36,7 @@ class SearchSpace:
             math.prod(len(choices) for _, choices in self.layers) * len(self.datapaths) * len(self.quantizers)
         )
 
-    def point(self, bits: tuple[str, ...], datapath: str, quantizer: str) -> DesignPoint:
+    def point(self, bits: Iterable[str], datapath: str, quantizer: str) -> DesignPoint:
         names = (name for name, _ in self.layers)
         return DesignPoint(tuple(zip(names, bits, strict=True)), datapath, quantizer)
 
@@ -77,7 +77,7 @@ def random(
     count: int,
 ) -> list[DesignPoint]:
     """Independent uniform draws of every layer's bits, without repetition."""
-    return _distinct(lambda: _draw(space, rng), done, min(count, space.size - len(done)))
+    return _distinct(lambda: _draw(space, rng), space, done, count)
 
 
 def evolve(
@@ -93,7 +93,7 @@ def evolve(
         if start:
             return start
     front = [e.point for e in pareto_front(done, objectives)]
-    return _distinct(lambda: _child(space, front, rng), done, min(count, space.size - len(done)))
+    return _distinct(lambda: _child(space, front, rng), space, done, count)
 
 
 _UNIFORM_POINTS = 48
@@ -103,18 +103,29 @@ def _uniform_share(space: SearchSpace) -> int:
     return min(_UNIFORM_POINTS, len(space.patterns) * len(space.datapaths) * len(space.quantizers))
 
 
-def _distinct(draw: Callable[[], DesignPoint], done: list[Evaluation], count: int) -> list[DesignPoint]:
-    """Return up to ``count`` new points; gives up after many repeats in a row, when the space is nearly spent."""
+def _distinct(
+    draw: Callable[[], DesignPoint], space: SearchSpace, done: list[Evaluation], count: int
+) -> list[DesignPoint]:
+    """Return ``count`` new points, all that are left if fewer: drawn, or the next in order once draws repeat."""
     seen = {e.point for e in done}
-    points: list[DesignPoint] = []
-    for _ in range(1000 * max(count, 0)):
-        if len(points) >= count:
+    draws = (draw() for _ in range(_DRAWS * count))
+    new: dict[DesignPoint, None] = {}
+    for point in itertools.chain(draws, _all_points(space)):
+        if len(new) == count:
             break
-        point = draw()
         if point not in seen:
-            seen.add(point)
-            points.append(point)
-    return points
+            new[point] = None
+    return list(new)
+
+
+_DRAWS = 1000
+"""Draws for each point wanted, before the points left are taken in order."""
+
+
+def _all_points(space: SearchSpace) -> Iterator[DesignPoint]:
+    """All points of the space in a fixed order, each made when it is asked for."""
+    choices = (*(choices for _, choices in space.layers), space.datapaths, space.quantizers)
+    return (space.point(bits, datapath, quantizer) for *bits, datapath, quantizer in itertools.product(*choices))
 
 
 def _draw(space: SearchSpace, rng: np.random.Generator) -> DesignPoint:
@@ -138,7 +149,7 @@ def _child(space: SearchSpace, front: list[DesignPoint], rng: np.random.Generato
             child = replace(child, datapath=_one(space.datapaths, rng), quantizer=_one(space.quantizers, rng))
         else:
             bits[place] = _one(space.layers[place][1], rng)
-    return space.point(tuple(bits), child.datapath, child.quantizer)
+    return space.point(bits, child.datapath, child.quantizer)
 
 
 SEARCHES: dict[str, Search] = {"evolve": evolve, "uniform": uniform, "random": random}

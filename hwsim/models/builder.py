@@ -18,7 +18,7 @@ class Builder:
     """A network under construction; each method appends one layer and returns its tensor's name.
 
     A layer reads the tensor before it unless ``inputs`` names others. A name that is taken gets ``_2``,
-    ``_3``, ... behind it.
+    ``_3``, ... behind it; a character that is no letter, sign or blank becomes ``_``.
     """
 
     def __init__(self, input_shape: Shape) -> None:
@@ -69,6 +69,7 @@ class Builder:
         return FloatNetwork(name, self.shapes[INPUT], preprocessing, layers, self.parameters, data)
 
     def _free(self, name: str) -> str:
+        name = "".join(c if c.isprintable() else "_" for c in name)
         count, free = 1, name
         while free in self.shapes:
             count += 1

@@ -52,13 +52,18 @@ def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
     drawn = Figure(figsize=(7.2, 4.6), layout="constrained")
     FigureCanvasAgg(drawn)
     axes = drawn.add_subplot()
-    for on_front, style in (
-        (False, {"s": 22, "color": SOFT, "alpha": 0.3, "linewidths": 0, "label": "beaten by another point"}),
-        (
-            True,
-            {"s": 46, "color": BLUE, "edgecolors": "white", "linewidths": 0.9, "label": "Pareto front", "zorder": 3},
-        ),
-    ):
+    styles: dict[bool, dict[str, Any]] = {
+        False: {"s": 22, "color": SOFT, "alpha": 0.3, "linewidths": 0, "label": "beaten by another point"},
+        True: {
+            "s": 46,
+            "color": BLUE,
+            "edgecolors": "white",
+            "linewidths": 0.9,
+            "label": "Pareto front",
+            "zorder": 3,
+        },
+    }
+    for on_front, style in styles.items():
         chosen = [r for r in listed if r.on_front == on_front]
         if chosen:
             axes.scatter([r.values[x] for r in chosen], [r.values[y] for r in chosen], **style)
@@ -95,7 +100,14 @@ def _draw_curve(axes: Any, listed: Sequence[Row], x: str, y: str) -> None:
     if bend is not None:
         row = listed[bend]
         place = (row.values[x], row.values[y])
-        style = {"s": 110, "marker": "D", "facecolors": "none", "edgecolors": ORANGE, "linewidths": 1.8, "zorder": 4}
+        style = {
+            "s": 110,
+            "marker": "D",
+            "facecolors": "none",
+            "edgecolors": ORANGE,
+            "linewidths": 1.8,
+            "zorder": 4,
+        }
         axes.scatter(*place, label=f"knee: {row.name}", **style)
 
 
@@ -105,4 +117,6 @@ def _axis_title(metric: Metric) -> str:
 
 def _plain(text: str) -> str:
     """Return text in characters that the figures' font surely has."""
-    return "".join(c if c.isprintable() else "?" for c in text.encode("latin-1", "replace").decode("latin-1"))[:90]
+    return "".join(
+        c if c.isprintable() else "?" for c in text.encode("latin-1", "replace").decode("latin-1")
+    )[:90]

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from hwsim.explore.evaluation import METRICS, LayerResult, Metric, Part, traffic_bytes
 from hwsim.report import wording
 from hwsim.report.tradeoffs import Choice, Row, choices, curve, front_order, gain, knee, price, reference
-from hwsim.report.wording import caption, number, quantity, visible
+from hwsim.report.wording import TIMES, caption, number, quantity, visible
 
 if TYPE_CHECKING:
     from hwsim.report import StudyFacts
@@ -36,6 +36,7 @@ def page(listed: Sequence[Row], study: StudyFacts) -> str:
     front = front_order(listed, study.objectives)
     base = reference(listed) if listed else None
     points = [r.evaluation.point for r in listed]
+    metrics = _metrics(listed)
     return (
         _environment()
         .get_template("page.html")
@@ -48,16 +49,16 @@ def page(listed: Sequence[Row], study: StudyFacts) -> str:
             base=base,
             choices=choices(listed, study.objectives) if listed else [],
             price=price(study.objectives),
-            metrics=list(METRICS.values()),
+            metrics=metrics,
             objectives=[METRICS[name] for name in study.objectives],
-            others=[metric for name, metric in METRICS.items() if name not in study.objectives],
+            others=[metric for metric in metrics if metric.name not in study.objectives],
             datapaths=_shown(p.datapath for p in points),
             quantizers=_shown(p.quantizer for p in points),
             beaters={row.name: row.key for row in front},
             circuits=_circuits(front),
             parts=[part for part in (*PARTS, OTHER) if part in {p for r in front for p in _gates_by_part(r)}],
-            data=_json(_data(listed, study.objectives)),
-            style=Markup(_packaged("page.css")),  # noqa: S704
+            data=_json(_data(listed, metrics, study.objectives)),
+            style=_markup(_packaged("page.css")),
             scripts=scripts,
             hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
         )
@@ -82,7 +83,12 @@ def _environment() -> Environment:
         "short_bits": lambda row: wording.short_bits(row.evaluation.point),
         "unit": wording.unit,
     }
-    environment.globals |= {"gain": _gain_words, "sentence": _sentence, "strip": _strip, "traffic": traffic_bytes}
+    environment.globals |= {
+        "gain": _gain_words,
+        "sentence": _sentence,
+        "strip": _strip,
+        "traffic": traffic_bytes,
+    }
     return environment
 
 
@@ -94,6 +100,11 @@ def _script(text: str) -> Markup:
     """Return a script of ours or a package's as it stands; one that would end its own element is refused."""
     if "</script" in text.lower() or "<!--" in text or "\r" in text:
         raise ValueError("a script that holds </script, <!-- or a carriage return cannot stand in a page")
+    return _markup(text)
+
+
+def _markup(text: str) -> Markup:
+    """Return markup as it stands: only for what this module made of numbers, or packaged, or escaped itself."""
     return Markup(text)  # noqa: S704
 
 
@@ -106,7 +117,19 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 def _json(data: dict[str, Any]) -> Markup:
     """Return data as JSON in ASCII that no HTML parser reads anything into."""
-    return Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES))  # noqa: S704
+    return _markup(json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES))
+
+
+def _metrics(listed: Sequence[Row]) -> list[Metric]:
+    """Return the metrics that were measured: a technology without sizes has no area and no critical path."""
+    unknown = {
+        name
+        for name, field in (("area", "area_um2"), ("critical_path", "critical_path_ps"))
+        if all(
+            getattr(p, field) is None for r in listed for layer in r.evaluation.layers for p in layer.parts
+        )
+    }
+    return [metric for name, metric in METRICS.items() if name not in unknown or not listed]
 
 
 def _shown(texts: Iterable[str]) -> dict[str, str]:
@@ -118,9 +141,9 @@ def _shown(texts: Iterable[str]) -> dict[str, str]:
 # What the plot draws
 
 
-def _data(listed: Sequence[Row], objectives: tuple[str, ...]) -> dict[str, Any]:
+def _data(listed: Sequence[Row], metrics: Sequence[Metric], objectives: tuple[str, ...]) -> dict[str, Any]:
     """Return what the plot needs; a curve is [indices, index of the knee or -1] for each pair of metrics."""
-    names = list(METRICS)
+    names = [metric.name for metric in metrics]
     first = list(dict.fromkeys([*objectives, *names]))
     datapaths = list(dict.fromkeys(r.evaluation.point.datapath for r in listed))
     quantizers = list(dict.fromkeys(r.evaluation.point.quantizer for r in listed))
@@ -129,12 +152,12 @@ def _data(listed: Sequence[Row], objectives: tuple[str, ...]) -> dict[str, Any]:
         bend = knee(listed, x, y)
         curves[f"{names.index(x)} {names.index(y)}"] = [curve(listed, x, y), -1 if bend is None else bend]
     return {
-        "metrics": [_metric(metric) for metric in METRICS.values()],
+        "metrics": [_metric(metric) for metric in metrics],
         "objectives": [names.index(name) for name in objectives],
         "parts": [*PARTS, OTHER],
         "traffic": TRAFFIC,
         "axes": [names.index(name) for name in (first[1], first[0], first[2])],
-        "points": [_point(row, datapaths, quantizers) for row in listed],
+        "points": [_point(row, names, datapaths, quantizers) for row in listed],
         "datapaths": list(map(visible, datapaths)),
         "quantizers": list(map(visible, quantizers)),
         "quantizer_words": [visible(_shown(quantizers).get(text, text)) for text in quantizers],
@@ -151,13 +174,13 @@ def _metric(metric: Metric) -> dict[str, Any]:
     }
 
 
-def _point(row: Row, datapaths: list[str], quantizers: list[str]) -> dict[str, Any]:
+def _point(row: Row, names: list[str], datapaths: list[str], quantizers: list[str]) -> dict[str, Any]:
     point = row.evaluation.point
     return {
         "key": row.key,
         "name": row.name,
         "front": int(row.on_front),
-        "values": [float(f"{value:.8g}") for value in row.values.values()],
+        "values": [float(f"{value:.8g}") for value in map(row.values.__getitem__, names)],
         "interval": [round(bound, 4) for bound in row.evaluation.interval],
         "datapath": datapaths.index(point.datapath),
         "quantizer": quantizers.index(point.quantizer),
@@ -179,7 +202,7 @@ def _bar(named: Sequence[tuple[str, float]]) -> Bar:
     """Return the bar of (name, size) in their fixed order; what has no size is left out."""
     stops = zip("abcdef", accumulate(size for _, size in named), named, strict=False)
     style = ";".join(f"--{letter}:{stop:.0f}" for letter, stop, (_, size) in stops if size)
-    return Bar(sum(size for _, size in named), Markup(f" style={style}") if style else Markup())  # noqa: S704
+    return Bar(sum(size for _, size in named), _markup(f" style={style}") if style else Markup())
 
 
 @dataclass(frozen=True)
@@ -216,12 +239,15 @@ def _scales(front: Sequence[Row]) -> tuple[str, str]:
 
 def _section(row: Row) -> Section:
     layers = row.evaluation.layers
-    circuits = {(layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts}
+    circuits = {
+        (layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts
+    }
     return Section(
         row,
         _spark([_widths(layer) for layer in layers]),
         tuple(
-            LayerRow(layer, _widths(layer), _bar(_layer_gates(layer)), _bar(_layer_traffic(layer))) for layer in layers
+            LayerRow(layer, _widths(layer), _bar(_layer_gates(layer)), _bar(_layer_traffic(layer)))
+            for layer in layers
         ),
         tuple(_gates_by_part(row).items()),
         tuple((name, sum(dict(_layer_traffic(layer))[name] for layer in layers)) for name in TRAFFIC),
@@ -247,14 +273,17 @@ def _widths(layer: LayerResult) -> tuple[tuple[int, str], ...]:
 def _spark(widths: Sequence[tuple[tuple[int, str], ...]]) -> Markup:
     """Return a small drawing of the bits: a column a layer, weight bits upwards, activation bits downwards."""
     columns = [
-        (6 * i + 3, weight, activation) for i, ((weight, _), (activation, _), _) in enumerate(filter(None, widths))
+        (6 * i + 3, weight, activation)
+        for i, ((weight, _), (activation, _), _) in enumerate(filter(None, widths))
     ]
     if not columns:
         return Markup()
     up = "".join(f"M{x} 8v-{weight}" for x, weight, _ in columns)
     down = "".join(f"M{x} 9v{activation}" for x, _, activation in columns)
     box = f"0 0 {6 * len(columns)} 17"
-    return Markup(f'<svg class=spark aria-hidden=true viewBox="{box}"><path d="{up}"/><path class=a d="{down}"/></svg>')  # noqa: S704
+    return _markup(
+        f'<svg class=spark aria-hidden=true viewBox="{box}"><path d="{up}"/><path class=a d="{down}"/></svg>'
+    )
 
 
 def _layer_gates(layer: LayerResult) -> list[tuple[str, float]]:
@@ -308,12 +337,12 @@ _COMPARATIVES = {
 
 
 def _gain_words(metric: Metric, row: Row, base: Row) -> str:
-    """Return ``2.3× fewer gates``; "" for accuracies, for equal values and where a ratio is not defined."""
+    """Return ``2.3x fewer gates``; "" for accuracies, for equal values and where a ratio is not defined."""
     ratio = gain(row, base, metric.name)
     if ratio is None or metric.name not in _COMPARATIVES or f"{ratio:.2f}" == "1.00":
         return ""
     better, worse = _COMPARATIVES[metric.name]
-    return f"{ratio:.1f}× {better}" if ratio > 1 else f"{1 / ratio:.1f}× {worse}"
+    return f"{ratio:.1f}{TIMES} {better}" if ratio > 1 else f"{1 / ratio:.1f}{TIMES} {worse}"
 
 
 def _sentence(choice: Choice, base: Row, objectives: Sequence[Metric]) -> str:
@@ -335,4 +364,6 @@ def _strip(row: Row) -> dict[str, float]:
     floating = 100 * e.float_correct / e.images
     left = float(max(0, math.floor(min(low - 1, floating - 10))))
     place = {"low": low, "high": high, "accuracy": row.values["accuracy"], "float": floating}
-    return {name: round(100 * (value - left) / (100 - left), 2) for name, value in place.items()} | {"left": left}
+    return {name: round(100 * (value - left) / (100 - left), 2) for name, value in place.items()} | {
+        "left": left
+    }

@@ -14,6 +14,9 @@ from hwsim.explore.evaluation import METRICS, Evaluation, Metric
 from hwsim.report.tradeoffs import Row, front_order, rows
 from hwsim.report.wording import caption, figure, short_bits, unit, visible
 
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+"""What a cell begins with that a spreadsheet takes for a formula, full-width forms too."""
+
 
 def column(metric: Metric) -> str:
     """Return a metric's column name with its unit last; the unit of a ratio and one already named are left out.
@@ -33,21 +36,40 @@ def cell(text: str) -> str:
     ("'=1+1", 'conv1')
     """
     shown = visible(text)
-    return f"'{shown}" if shown.lstrip()[:1] in tuple("=+-@＝＋－＠") else shown  # noqa: RUF001
+    return f"'{shown}" if shown.lstrip()[:1] in _FORMULA else shown
 
 
 def evaluations_csv(listed: Sequence[Row]) -> str:
     """Return rows as CSV (RFC 4180, but lines end in LF): one line a point, one column a metric."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    facts = "index key front label datapath quantizer bits correct images float_correct".split()
+    facts = [
+        "index",
+        "key",
+        "front",
+        "label",
+        "datapath",
+        "quantizer",
+        "bits",
+        "correct",
+        "images",
+        "float_correct",
+    ]
     writer.writerow([*facts, "accuracy_low_percent", "accuracy_high_percent", *map(column, METRICS.values())])
     for row in listed:
         e = row.evaluation
         names = (e.point.label(), e.point.datapath, e.point.quantizer)
         bits = "; ".join(f"{name} {bits}" for name, bits in e.point.bits)
         writer.writerow(
-            [e.index, row.key, int(row.on_front), *map(cell, (*names, bits)), e.correct, e.images, e.float_correct]
+            [
+                e.index,
+                row.key,
+                int(row.on_front),
+                *map(cell, (*names, bits)),
+                e.correct,
+                e.images,
+                e.float_correct,
+            ]
             + [repr(float(value)) for value in (*e.interval, *row.values.values())]
         )
     return buffer.getvalue()

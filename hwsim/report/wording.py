@@ -12,6 +12,7 @@ from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import DesignPoint, Metric
 from hwsim.formats import Overflow, PowerOfTwo
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 _BIDIRECTIONAL = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -55,11 +56,11 @@ def figure(metric: Metric, value: float) -> str:
 
 def unit(metric: Metric) -> str:
     """Return a metric's unit with the sign people write."""
-    return {"x": "×", "mm2": "mm²"}.get(metric.unit, metric.unit)
+    return {"x": TIMES, "mm2": "mm²"}.get(metric.unit, metric.unit)
 
 
 def quantity(metric: Metric, value: float) -> str:
-    """Return a metric's value with its unit: ``98.20%``, ``4.10×``, ``12,300 NAND2``."""
+    """Return a metric's value with its unit: ``98.20%``, ``4.10x``, ``12,300 NAND2``."""
     return f"{figure(metric, value)}{'' if metric.unit in ('%', 'x') else ' '}{unit(metric)}"
 
 
@@ -81,7 +82,7 @@ def layer_bits(text: str) -> LayerBits | None:
 def bit_columns(point: DesignPoint) -> tuple[tuple[str, str], ...]:
     """Return (what, run-length text over the layers in order) for weights, activations and accumulators.
 
-    ``8 4×6 p3`` reads: 8 bits, then six layers of 4, then a power of two in 3. Signed activations are
+    ``8 4x6 p3`` reads: 8 bits, then six layers of 4, then a power of two in 3. Signed activations are
     marked s, saturating accumulators sat. Bits that are not understood are returned as they are.
     """
     parsed = [layer_bits(text) for _, text in point.bits]
@@ -96,7 +97,7 @@ def bit_columns(point: DesignPoint) -> tuple[tuple[str, str], ...]:
 
 
 def short_bits(point: DesignPoint) -> str:
-    """Return a point's bits on one line: ``w 8 4×6 · a 8 4×6 · acc 16×7``."""
+    """Return a point's bits on one line: ``w 8 4x6 · a 8 4x6 · acc 16x7``."""
     short = {"weights": "w", "activations": "a", "accumulators": "acc", "bits": ""}
     return " · ".join(f"{short[what]} {text}".strip() for what, text in bit_columns(point))
 
@@ -112,11 +113,11 @@ def _accumulator(bits: LayerBits) -> str:
 def runs(words: Iterable[str]) -> str:
     """Return words with repetitions counted.
 
-    >>> runs(["8", "4", "4", "8"])
-    '8 4×2 8'
+    >>> runs(["8", "4", "4", "8"]).replace(TIMES, "x")
+    '8 4x2 8'
     """
     counted = ((word, len(list(group))) for word, group in groupby(words))
-    return " ".join(word if count == 1 else f"{word}×{count}" for word, count in counted)
+    return " ".join(word if count == 1 else f"{word}{TIMES}{count}" for word, count in counted)
 
 
 def differing(texts: Iterable[str]) -> dict[str, str]:

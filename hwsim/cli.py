@@ -5,6 +5,7 @@ Commands import what they need when they run, so that ``hwsim --help`` starts at
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -35,22 +36,23 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+_INTERRUPTED = 130
 KINDS = ("models", "quantizers", "datapaths", "technologies", "metrics", "searches")
 
 
 def main() -> None:
     """Run the command line; a refused input is one sentence on stderr and exit status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know nothing but ASCII
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        status = app(standalone_mode=False) or 0
+        sys.stdout.flush()
     except HwsimError as error:
         _fail(str(error))
-    except typer.Abort:
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):
+        status = _INTERRUPTED
     except TyperException as error:
         _fail(f"{error.format_message()} (see hwsim --help)")
-    except KeyboardInterrupt:
-        print("interrupted; what was computed is kept", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -65,6 +67,9 @@ def main() -> None:
             f"a fault of hwsim's own, {type(error).__name__}: {error}; HWSIM_TRACEBACK=1 shows where",
             status=3,
         )
+    if status == _INTERRUPTED:
+        _fail("interrupted; the same command goes on with what was computed", _INTERRUPTED)
+    sys.exit(status)
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:
@@ -98,22 +103,30 @@ def _live_progress() -> Iterator[Callable[[Progress], None]]:
         tasks: dict[str, TaskID] = {}
 
         def show(progress: Progress) -> None:
-            task = tasks.setdefault(
-                progress.stage, bar.add_task(progress.stage) if progress.stage not in tasks else TaskID(0)
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bar.add_task(progress.stage)
+            bar.update(
+                tasks[progress.stage],
+                completed=progress.done,
+                total=progress.planned,
+                description=str(progress),
             )
-            bar.update(task, completed=progress.done, total=progress.planned, description=str(progress))
 
         yield show
 
 
 def _progress_lines(seconds: float = 5.0) -> Callable[[Progress], None]:
-    shown: dict[str, float] = {}
+    """Return a function that prints where a stage stands, at most once in ``seconds``, and where it ends."""
+    shown = time.monotonic()
+    last = ""
 
     def show(progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.done == progress.planned or now - shown.get(progress.stage, -seconds) >= seconds:
-            shown[progress.stage] = now
-            print(f"{progress}: {progress.done} of {progress.planned}", file=sys.stderr, flush=True)
+        nonlocal shown, last
+        line = f"{progress}: {progress.done} of {progress.planned}"
+        ends = progress.done == progress.planned
+        if line != last and (ends or time.monotonic() - shown >= seconds):
+            shown, last = time.monotonic(), line
+            print(line, file=sys.stderr, flush=True)
 
     return show
 
@@ -203,7 +216,7 @@ def quantize_(
 ) -> None:
     """Write a trained network as an integer network."""
     from hwsim import files, steps
-    from hwsim.network import save
+    from hwsim.network import to_bytes
 
     text = files.read_text(Path(bits), "bit configuration") if bits.endswith(".toml") else bits
     network = steps.quantize_model(
@@ -214,9 +227,8 @@ def quantize_(
         images=images,
         **_preprocessing(div, mean, std),
     )
-    bits_path = output.with_suffix(".bits.toml")
-    save(network, output)
-    files.write(bits_path, network.bits.to_toml())
+    bits_path = output.parent / f"{output.stem}.bits.toml"
+    files.write_together({output: to_bytes(network), bits_path: network.bits.to_toml()})
     facts = {
         "network": str(output),
         "bits": str(bits_path),

@@ -12,6 +12,9 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 
+UNFINISHED = ".writing-"
+"""How the name of a file begins that is being written; a kill leaves it behind, and nobody reads it."""
+
 
 def write(path: Path, content: bytes | str) -> None:
     """Write a file whole: a reader sees the old content or the new, never a part.
@@ -43,7 +46,7 @@ def _stage(path: Path, content: bytes | str, undo: contextlib.ExitStack) -> Path
                 undo.callback(_remove_folder, folder)
         if not path.name or (path.exists() and not path.is_file()):
             raise HwsimError(f'cannot write "{path}": it is no regular file; choose another path')
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
         undo.callback(Path(name).unlink, missing_ok=True)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -15,6 +15,7 @@ from hwsim.arithmetic import dot, shift_right
 from hwsim.bits import LayerBits
 from hwsim.datapath import DATAPATHS, describe, elaborate, load, parts
 from hwsim.datapath.add import Add
+from hwsim.datapath.adders import Term, accumulate, add, bits_of, wire_of
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
@@ -58,6 +59,35 @@ def test_every_product_of_every_width_is_accumulated_exactly(weight_bits):
             after = evaluate(elaborate(datapath, cut_registers=True), wires)["next_accumulator"]
             exact = fitted(before, bits, Overflow.WRAP) + weight * activation
             np.testing.assert_array_equal(after, fitted(exact, bits, overflow) % (1 << bits), strict=True)
+
+
+TERMS = st.lists(st.tuples(st.integers(-2, 7), st.integers(0, 9), st.booleans()), max_size=40)
+
+
+@given(TERMS, st.integers(1, 12))
+def test_a_sum_of_any_terms_is_exact_modulo_its_width(terms, width):
+    block = pyrtl.Block()
+    with pyrtl.set_working_block(block, no_sanity_check=True):
+        bits = [*bits_of(pyrtl.Input(8, "x")), 0, 1]
+        total = add([Term(bits[which], position, negative) for which, position, negative in terms], width)
+        pyrtl.Output(width, "y").__ilshift__(wire_of(total))
+    x = np.arange(256)
+    values = [*(x >> k & 1 for k in range(8)), 0, 1]
+    exact = sum((values[which] << position) * (-1) ** negative for which, position, negative in terms)
+    np.testing.assert_array_equal(evaluate(block, {"x": x})["y"], exact % (1 << width))
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 1))
+def test_a_shorter_number_is_accumulated_with_its_sign(longer, shorter, carry):
+    shorter = min(longer, shorter)
+    block = pyrtl.Block()
+    with pyrtl.set_working_block(block, no_sanity_check=True):
+        total, addend = bits_of(pyrtl.Input(longer, "total")), bits_of(pyrtl.Input(shorter, "addend"))
+        pyrtl.Output(longer, "y").__ilshift__(wire_of(accumulate(total, addend, carry)))
+    rng = np.random.default_rng(0)
+    wires = {"total": rng.integers(0, 1 << longer, 500), "addend": rng.integers(0, 1 << shorter, 500)}
+    exact = wires["total"] + fitted(wires["addend"], shorter, Overflow.WRAP) + carry
+    np.testing.assert_array_equal(evaluate(block, wires)["y"], exact % (1 << longer), strict=True)
 
 
 @pytest.mark.parametrize("multiplier", ["fused", "baugh_wooley"])

@@ -23,7 +23,16 @@ from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Int, PowerOfTwo, Rounding
 from hwsim.network import IntegerLayer
 
-__all__ = ["DATAPATHS", "Datapath", "Register", "describe", "elaborate", "load", "multiply_accumulate", "parts"]
+__all__ = [
+    "DATAPATHS",
+    "Datapath",
+    "Register",
+    "describe",
+    "elaborate",
+    "load",
+    "multiply_accumulate",
+    "parts",
+]
 
 DATAPATHS: dict[str, type[Any]] = {
     "mac": Mac,

@@ -186,9 +186,8 @@ def _stage(columns: list[Bits], height: int) -> list[Bits]:
         waiting, done, carries = list(column), carries, []
         while len(waiting) + len(done) > height:
             three = len(waiting) + len(done) > height + 1
-            pool = waiting if len(waiting) >= 2 + three else done
-            taken = [pool.pop(0) for _ in range(2 + three)]
-            bit, carry = full_adder(taken[0], taken[1], taken[2] if three else 0)
+            a, b, c = ((waiting or done).pop(0) if needed else 0 for needed in (True, True, three))
+            bit, carry = full_adder(a, b, c)
             done.append(bit)
             carries.append(carry)
         reduced.append(waiting + done)

@@ -9,7 +9,7 @@ import numpy as np
 import pyrtl
 
 from hwsim import arithmetic
-from hwsim.datapath.adders import Bit, add, bits_of, choose, differ, number, wire_of
+from hwsim.datapath.adders import Bit, accumulate, bits_of, choose, differ, wire_of
 from hwsim.datapath.datapath import Register
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, Overflow
@@ -87,9 +87,11 @@ class AveragePool:
         return {"accumulator": arithmetic.fit(exact, self.accumulator, Overflow.WRAP)}
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
-        terms = number(bits_of(wires["activation"]), self.activation.signed)
-        terms += number(bits_of(wires["accumulator"]), self.accumulator.signed)
-        return {"accumulator": wire_of(add(terms, self.accumulator.bits))}
+        addend = bits_of(wires["activation"])
+        if not self.activation.signed:
+            addend.append(0)
+        total = accumulate(bits_of(wires["accumulator"]), addend[: self.accumulator.bits])
+        return {"accumulator": wire_of(total)}
 
     @staticmethod
     def variants() -> Iterator[AveragePool]:

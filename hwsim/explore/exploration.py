@@ -302,5 +302,9 @@ def refuse_other(study: Study, directory: Path) -> None:
     if (directory / STUDY).exists():
         if files.read_text(directory / STUDY, "study file") != study.to_toml():
             raise HwsimError(f'"{directory}" holds another study; choose another folder with -o or remove it')
-    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    elif directory.exists() and (not directory.is_dir() or _holds_files(directory)):
         raise HwsimError(f'"{directory}" is not empty and holds no study; choose another folder with -o')
+
+
+def _holds_files(directory: Path) -> bool:
+    return any(not path.name.startswith(files.UNFINISHED) for path in directory.iterdir())

@@ -64,7 +64,7 @@ def _from_file(path: Path, name: str) -> FloatNetwork:
         raise HwsimError(
             f'"{path}" has no function "{name}"; give file.py:name of one that returns a FloatNetwork'
         )
-    network: Any = function()
+    network: Any = _refusing_errors(path, function)
     if not isinstance(network, FloatNetwork):
         raise HwsimError(
             f'"{path}:{name}" returns {type(network).__name__}; it must return a hwsim FloatNetwork'
@@ -77,11 +77,16 @@ def _module(path: Path) -> Any:
         raise HwsimError(f'there is no file "{path}"; give file.py:name')
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise HwsimError(
-            f'"{path}" cannot be loaded: {type(error).__name__}: {error}; correct the file'
-        ) from error
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    _refusing_errors(path, lambda: loader.exec_module(module))
     return module
+
+
+def _refusing_errors(path: Path, run: Callable[[], Any]) -> Any:
+    """Run code of a person's own file; an error there is told as one of the file."""
+    try:
+        return run()
+    except HwsimError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise HwsimError(f'"{path}" fails: {type(error).__name__}: {error}; correct the file') from error

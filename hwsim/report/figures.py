@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from hwsim.explore.evaluation import METRICS, Metric
-from hwsim.report.tradeoffs import Row, curve, knee
+from hwsim.report.tradeoffs import CLOSE_UP, Row, curve, knee
 from hwsim.report.wording import caption, number, unit
 
 INK, SOFT, LINE, BLUE, ORANGE = "#1d2430", "#5c6573", "#dfe3e8", "#0072b2", "#d55e00"
@@ -68,8 +68,9 @@ def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
         if chosen:
             axes.scatter([r.values[x] for r in chosen], [r.values[y] for r in chosen], **style)
     _draw_curve(axes, listed, x, y)
-    for metric, axis in ((METRICS[x], axes.xaxis), (METRICS[y], axes.yaxis)):
-        axis.set_label_text(_axis_title(metric))
+    note = _close_up(axes, listed, y)
+    for axis, text in ((axes.xaxis, _axis_title(METRICS[x])), (axes.yaxis, _axis_title(METRICS[y]) + note)):
+        axis.set_label_text(text)
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         axis.set_tick_params(length=0)
     axes.grid(color=LINE, linewidth=0.7)
@@ -80,6 +81,18 @@ def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
     else:
         axes.text(0.5, 0.5, "no point was evaluated", transform=axes.transAxes, ha="center", color=SOFT)
     return drawn
+
+
+def _close_up(axes: Any, listed: Sequence[Row], y: str) -> str:
+    """Limit an accuracy loss to CLOSE_UP points where some designs lose more; return what to say about these."""
+    losses = [r.values[y] for r in listed]
+    beyond = sum(loss > CLOSE_UP for loss in losses)
+    if y != "accuracy_loss" or beyond in (0, len(losses)):
+        return ""
+    low = min(losses)
+    margin = 0.05 * (CLOSE_UP - low)
+    axes.set_ylim(low - margin, CLOSE_UP + margin)
+    return f"\n{beyond} of {len(losses)} designs lose more than {CLOSE_UP:g} and lie outside"
 
 
 def _draw_curve(axes: Any, listed: Sequence[Row], x: str, y: str) -> None:

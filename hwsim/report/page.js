@@ -42,6 +42,8 @@
   const choice = { x: find("axis-x"), y: find("axis-y"), colour: find("axis-colour") };
   const log = { x: find("log-x"), y: find("log-y") };
   const intervals = find("intervals");
+  const closeUp = find("close-up");
+  const collapsed = (i) => points[i].values[byMetric.accuracy_loss] > data.close_up;
 
   function fill(select, chosen, more) {
     metrics.map((metric, index) => [index, title(metric)]).concat(more).forEach(([value, text]) => {
@@ -173,7 +175,23 @@
       gridcolor: paint("line"), zerolinecolor: paint("line"), linecolor: paint("soft"),
       automargin: true, tickformat: ",.6~g", nticks: narrow.matches ? 6 : 10,
       ...(useLog ? logTicks(values(index)) : {}),
+      ...(closeUp.checked && !closeUp.disabled && isAccuracy(index) && !useLog ? { range: closeRange(index) } : {}),
     };
+  }
+
+  // The part of an accuracy axis up to a loss of data.close_up points, for networks whose fewest bits collapse.
+  function closeRange(index) {
+    const inside = Array.from(kept).filter((i) => !collapsed(i)).map((i) => points[i].values[index]);
+    const [low, high] = [Math.min(...inside), Math.max(...inside)];
+    const margin = 0.06 * (high - low) + 0.2;
+    return [low - margin, high + margin];
+  }
+
+  function tellBeyond(x, y) {
+    const inside = Array.from(kept).some((i) => !collapsed(i));
+    const useful = allow(closeUp, inside && (isAccuracy(x) || isAccuracy(y)), "Neither axis is an accuracy");
+    const count = useful ? Array.from(kept).filter(collapsed).length : 0;
+    find("beyond").textContent = count ? `${count} ${count === 1 ? "design lies" : "designs lie"} beyond` : "";
   }
 
   const HIGHLIGHT = 4;
@@ -184,6 +202,7 @@
     const x = axisOf("x");
     const y = axisOf("y");
     const ids = Array.from(kept);
+    tellBeyond(x, y);
     const front = ids.filter((i) => points[i].front);
     const beaten = ids.filter((i) => !points[i].front);
     const bend = curveOf(x, y)[1];
@@ -218,7 +237,7 @@
         font: { family: "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace", size: 12, color: paint("ink") },
       },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: paint("soft"), activecolor: paint("accent") },
-      hovermode: "closest", dragmode: narrow.matches ? false : "zoom", uirevision: `${x} ${y} ${log.x.checked} ${log.y.checked}`,
+      hovermode: "closest", dragmode: narrow.matches ? false : "zoom", uirevision: `${x} ${y} ${log.x.checked} ${log.y.checked} ${closeUp.checked}`,
     }, { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] });
   }
 
@@ -235,7 +254,8 @@
     fill(choice.colour, data.axes[2], [["datapath", "Datapath"], ["quantizer", "Quantizer"], ["none", "One colour"]]);
     find("controls").hidden = false;
     plot.hidden = false;
-    [...Object.values(choice), ...Object.values(log), intervals].forEach((c) => c.addEventListener("change", draw));
+    closeUp.checked = points.some((_, i) => collapsed(i)) && points.some((_, i) => !collapsed(i));
+    [...Object.values(choice), ...Object.values(log), intervals, closeUp].forEach((c) => c.addEventListener("change", draw));
     [dark, narrow].forEach((query) => query.addEventListener("change", draw));
     draw();
     plot.on("plotly_hover", (event) => light(event.points[0].customdata));

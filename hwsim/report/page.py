@@ -19,7 +19,18 @@ from markupsafe import Markup
 
 from hwsim.explore.evaluation import METRICS, LayerResult, Metric, Part, traffic_bytes
 from hwsim.report import wording
-from hwsim.report.tradeoffs import Choice, Row, choices, curve, front_order, gain, knee, price, reference
+from hwsim.report.tradeoffs import (
+    CLOSE_UP,
+    Choice,
+    Row,
+    choices,
+    curve,
+    front_order,
+    gain,
+    knee,
+    price,
+    reference,
+)
 from hwsim.report.wording import TIMES, caption, number, quantity, visible
 
 if TYPE_CHECKING:
@@ -49,6 +60,7 @@ def page(listed: Sequence[Row], study: StudyFacts) -> str:
             base=base,
             choices=choices(listed, study.objectives) if listed else [],
             price=price(study.objectives),
+            close_up=CLOSE_UP,
             metrics=metrics,
             objectives=[METRICS[name] for name in study.objectives],
             others=[metric for metric in metrics if metric.name not in study.objectives],
@@ -156,6 +168,7 @@ def _data(listed: Sequence[Row], metrics: Sequence[Metric], objectives: tuple[st
         "objectives": [names.index(name) for name in objectives],
         "parts": [*PARTS, OTHER],
         "traffic": TRAFFIC,
+        "close_up": CLOSE_UP,
         "axes": [names.index(name) for name in (first[1], first[0], first[2])],
         "points": [_point(row, names, datapaths, quantizers) for row in listed],
         "datapaths": list(map(visible, datapaths)),

@@ -7,12 +7,13 @@ import io
 import re
 from collections.abc import Sequence
 
+import rich.box
 import rich.table
 from rich.text import Text
 
 from hwsim.explore.evaluation import METRICS, Evaluation, Metric
 from hwsim.report.tradeoffs import Row, front_order, rows
-from hwsim.report.wording import caption, figure, short_bits, unit, visible
+from hwsim.report.wording import caption, differing, figure, short_bits, unit, visible
 
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 """What a cell begins with that a spreadsheet takes for a formula, full-width forms too."""
@@ -76,23 +77,30 @@ def evaluations_csv(listed: Sequence[Row]) -> str:
 
 
 def terminal_table(evaluations: list[Evaluation], objectives: tuple[str, ...]) -> rich.table.Table:
-    """Return the front as a table for the terminal, the best in the first objective first."""
+    """Return the front as a table for the terminal, the best in the first objective first.
+
+    Of datapath and quantizer it shows only what differs between the evaluations; a line too long ends in dots.
+    """
     front = front_order(rows(evaluations, objectives), objectives)
+    names = {e.point: f"{e.point.datapath} {e.point.quantizer}" for e in evaluations}
+    words = differing(dict.fromkeys(names.values())) if len(set(names.values())) > 1 else {}
+    title = f"Pareto front: {len(front)} of {len(evaluations)} design points"
     table = rich.table.Table(
-        title=f"Pareto front: {len(front)} of {len(evaluations)} design points", title_justify="left"
+        title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False
     )
-    table.add_column("point")
+    table.add_column("point", no_wrap=True)
     for name in objectives:
         metric = METRICS[name]
-        table.add_column(f"{caption(metric).lower()}\n{unit(metric)}", justify="right")
-    for head in ("bits", "datapath", "quantizer"):
-        table.add_column(head, overflow="fold")
+        table.add_column(
+            f"{caption(metric).lower().replace(' ', chr(10))}\n{unit(metric)}", justify="right", no_wrap=True
+        )
+    table.add_column("weights, activations, accumulators", vertical="bottom")
     for row in front:
         point = row.evaluation.point
-        names = (short_bits(point), point.datapath, point.quantizer)
+        design = "  ".join(filter(None, (short_bits(point), words.get(names[point], ""))))
         table.add_row(
             row.name,
             *(figure(METRICS[name], row.values[name]) for name in objectives),
-            *(Text(visible(name)) for name in names),
+            Text(visible(design), no_wrap=True, overflow="ellipsis"),
         )
     return table

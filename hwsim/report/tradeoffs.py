@@ -12,6 +12,10 @@ ACCEPTED_LOSSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Accuracy losses in percentage points for which the report names the cheapest design."""
 
 
+CLOSE_UP = 10.0
+"""The accuracy loss in percentage points up to which drawings go at first, where some designs lose far more."""
+
+
 @dataclass(frozen=True)
 class Row:
     """An evaluation as the report shows it: its metrics' values and, off the front, the first point there to beat it.

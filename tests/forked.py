@@ -1,0 +1,91 @@
+"""Command lines in processes forked from one that has imported hwsim: each starts at once and can be killed."""
+
+import json
+import subprocess
+import sys
+
+_SERVER = """
+import importlib, json, os, resource, sys, time
+for name in "cli explore.exploration results report models.onnx models.forward cost.equivalence".split():
+    importlib.import_module(f"hwsim.{name}")
+import rich.console
+from hwsim.cli import main
+
+
+def child(job, name):
+    os.chdir(job["cwd"])
+    os.environ |= job["environment"]
+    for stream in (1, 2):
+        os.dup2(os.open(f"{name}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    if job["largest_file"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"],) * 2)
+    sys.argv = ["hwsim", *job["arguments"]]
+    try:
+        main()
+    except SystemExit as end:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code or 0)
+
+
+for line in sys.stdin:
+    jobs = json.loads(line)
+    started = time.monotonic()
+    running = []
+    for number, job in enumerate(jobs):
+        pid = os.fork()
+        if not pid:
+            child(job, f"{sys.argv[1]}/{number}")
+        running.append(pid)
+    for job, pid in zip(jobs, running):
+        if job["signal"]:
+            time.sleep(job["after_s"])
+            os.kill(pid, job["signal"])
+    results = []
+    for number, pid in enumerate(running):
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        said = [open(f"{sys.argv[1]}/{number}.{stream}").read() for stream in (1, 2)]
+        results.append([status, *said, time.monotonic() - started])
+    print(json.dumps(results), flush=True)
+"""
+
+
+class Forks:
+    """Runs command lines; a result is [exit status, stdout, stderr, seconds]."""
+
+    def __init__(self, scratch, cache):
+        environment = {"PATH": "", "HOME": str(scratch), "OMP_NUM_THREADS": "1", "HWSIM_CACHE": str(cache)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, str(scratch)],
+            env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def together(self, *jobs):
+        """Run jobs at the same time."""
+        self.process.stdin.write(json.dumps(jobs) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def __call__(self, cwd, *arguments, **given):
+        """Run one command line; see :func:`job`."""
+        return self.together(job(cwd, *arguments, **given))[0]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=10)
+
+
+def job(cwd, *arguments, signal=0, after_s=0.0, largest_file=None, **environment):
+    """A command line in a folder, sent a signal after some seconds, with a limit on every file's bytes."""
+    return {
+        "cwd": str(cwd),
+        "arguments": list(map(str, arguments)),
+        "signal": int(signal),
+        "after_s": after_s,
+        "largest_file": largest_file,
+        "environment": environment,
+    }

@@ -251,18 +251,22 @@ def simulate_(
         str, typer.Option(help="Data set or NPZ file to test on; the network's own if left out.")
     ] = "",
     images: Annotated[int, typer.Option(min=0, help="Test images; 0 takes the whole split.")] = 0,
-    samples: Annotated[int, typer.Option(min=0, help="Outputs of each layer that the circuits replay.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the replayed sample.")] = 0,
+    cycles: Annotated[int, typer.Option(min=0, help="Clock cycles to spend on the circuits; 0 for none.")] = 1
+    << 26,
+    simulated: Annotated[int, typer.Option(min=0, help="Outputs a layer for PyRTL's own simulator.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the share that the cycles reach.")] = 0,
     mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
     as_json: Json = False,
 ) -> None:
     """Run an integer network bit-accurately.
 
-    Every image runs in exact integer arithmetic; the circuits replay a stated sample of every layer's
-    outputs, and any difference ends with exit status 1."""
+    Every image runs in exact integer arithmetic; the circuits run every output of as many images as the
+    cycles reach, and any difference ends with exit status 1."""
     from hwsim import steps
 
-    result = steps.simulate_network(network, data=data, images=images, samples=samples, seed=seed, mac=mac)
+    result = steps.simulate_network(
+        network, data=data, images=images, cycles=cycles, simulated=simulated, seed=seed, mac=mac
+    )
     if as_json:
         _print_json(result.to_json())
     else:

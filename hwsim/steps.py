@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from hwsim.explore.exploration import Explored
     from hwsim.study import Study
 
-REPLAY_IMAGES = 16
-
 
 def quantize_model(
     model: str | FloatNetwork,
@@ -97,13 +95,15 @@ class Simulation:
         overflows = {o.layer: o for o in self.accuracy.overflows}
         width = max(map(len, [*replays, *overflows, "layer"]))
         lines = [
-            f"{'layer':{width}}  {'sums':>12}  {'overflowed':>12}  {'replayed outputs':>20}  {'cycles':>9}"
+            f"{'layer':{width}}  {'sums':>12}  {'overflowed':>12}  {'outputs on circuits':>22}  {'cycles':>10}"
         ]
         for name in dict.fromkeys([*overflows, *replays]):
             over, replayed = overflows.get(name), replays.get(name)
             sums = f"{over.sums:12}  {over.overflowed:12}" if over else f"{'':12}  {'':12}"
             done = (
-                f"{f'{replayed.sampled} of {replayed.outputs}':>20}  {replayed.cycles:9}" if replayed else ""
+                f"{f'{replayed.compared} of {replayed.outputs}':>22}  {replayed.cycles:10}"
+                if replayed
+                else ""
             )
             lines.append(f"{name:{width}}  {sums}  {done}".rstrip())
         lines += [
@@ -111,14 +111,29 @@ class Simulation:
             for o in overflows.values()
             if o.overflowed
         ]
-        cycles = sum(r.cycles for r in self.replays)
-        verdict = f"first difference: {self.difference}" if self.difference else "no difference"
         lines.append(
             f"accuracy {self.accuracy.percent:.2f}% ({self.accuracy.correct} of {self.accuracy.images} test images of "
             f"{self.data}, 95% interval {low:.2f} to {high:.2f})"
         )
-        lines.append(f"circuits against arithmetic on a sample of every layer, {cycles} cycles: {verdict}")
+        if self.replays:
+            lines.append(self._verdict())
         return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        """Return how much the circuits ran and whether anything differed, in one line."""
+        compared, outputs, simulated, cycles = (
+            sum(getattr(r, field) for r in self.replays)
+            for field in ("compared", "outputs", "simulated", "cycles")
+        )
+        share = (
+            "every output"
+            if compared == outputs
+            else f"{compared} of {outputs} outputs, some of every layer,"
+        )
+        return (
+            f"circuits: {share} of {self.replays[0].images} image(s) in {cycles} clock cycles, {simulated} of them in PyRTL's "
+            f"simulator too; against the arithmetic: {self.difference or 'no difference'}"
+        )
 
 
 def _channels(counts: tuple[int, ...]) -> str:
@@ -130,15 +145,17 @@ def simulate_network(
     *,
     data: str = "",
     images: int = 0,
-    samples: int = 16,
+    cycles: int = 1 << 26,
+    simulated: int = 4,
     seed: int = 0,
     mac: str = "mac",
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
-    """Run an integer network on a test split: every image in exact arithmetic, a sample on the circuits.
+    """Run an integer network on a test split: every image in exact arithmetic, and on the circuits what they reach.
 
-    The circuits replay ``samples`` outputs of every layer, drawn with ``seed`` from the first 16 images, and
-    are compared strictly with the arithmetic.
+    The circuits spend ``cycles`` clock cycles on whole images, or on a share of every layer drawn with
+    ``seed``; ``simulated`` outputs of each layer go through PyRTL's own simulator too. Both are compared
+    strictly with the arithmetic (:func:`hwsim.simulate.replay.replay`).
     """
     chosen = network if isinstance(network, QuantizedNetwork) else load_network(Path(network))
     source = data or chosen.data
@@ -148,7 +165,7 @@ def simulate_network(
     split.check(chosen.input_shape, chosen.layers[-1].layer.outputs)
     x, labels = (split.images[:images], split.labels[:images]) if images else (split.images, split.labels)
     accuracy = measure_accuracy(chosen, x, labels, progress=progress)
-    replays = replay(chosen, x[:REPLAY_IMAGES], samples=samples, seed=seed, mac=mac) if samples else ()
+    replays = replay(chosen, x, cycles=cycles, simulated=simulated, seed=seed, mac=mac) if cycles else ()
     return Simulation(chosen.name, source, accuracy, replays)
 
 

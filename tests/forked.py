@@ -12,11 +12,11 @@ import rich.console
 from hwsim.cli import main
 
 
-def child(job, name):
+def child(job, pipes):
     os.chdir(job["cwd"])
     os.environ |= job["environment"]
-    for stream in (1, 2):
-        os.dup2(os.open(f"{name}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    for stream, (_, end) in zip((1, 2), pipes):
+        os.dup2(end, stream)
     if job["largest_file"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"],) * 2)
     sys.argv = ["hwsim", *job["arguments"]]
@@ -32,19 +32,22 @@ for line in sys.stdin:
     jobs = json.loads(line)
     started = time.monotonic()
     running = []
-    for number, job in enumerate(jobs):
+    for job in jobs:
+        pipes = [os.pipe(), os.pipe()]
         pid = os.fork()
         if not pid:
-            child(job, f"{sys.argv[1]}/{number}")
-        running.append(pid)
-    for job, pid in zip(jobs, running):
+            child(job, pipes)
+        for _, end in pipes:
+            os.close(end)
+        running.append((pid, pipes))
+    for job, (pid, _) in zip(jobs, running):
         if job["signal"]:
             time.sleep(job["after_s"])
             os.kill(pid, job["signal"])
     results = []
-    for number, pid in enumerate(running):
+    for pid, pipes in running:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        said = [open(f"{sys.argv[1]}/{number}.{stream}").read() for stream in (1, 2)]
+        said = [open(start, errors="replace").read() for start, _ in pipes]
         results.append([status, *said, time.monotonic() - started])
     print(json.dumps(results), flush=True)
 """
@@ -56,7 +59,7 @@ class Forks:
     def __init__(self, scratch, cache):
         environment = {"PATH": "", "HOME": str(scratch), "OMP_NUM_THREADS": "1", "HWSIM_CACHE": str(cache)}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, str(scratch)],
+            [sys.executable, "-c", _SERVER],
             env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -135,7 +135,7 @@ def _cost(datapath: Datapath, technology_name: str) -> Cost:
 
 
 def _part(layer: Layer, name: str, datapath: Datapath, hardware: Hardware) -> Part:
-    cost = _cost(datapath, hardware.technology)  # type: ignore[arg-type]  # frozen, so hashable
+    cost = _cost(datapath, hardware.technology)
     cycles = max(1, math.ceil((cost.critical_path_ps or 0.0) / hardware.period_ps))
     return Part(
         part=name,

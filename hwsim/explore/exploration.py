@@ -46,8 +46,8 @@ STUDY, STORE = "study.toml", "evaluations.sqlite"
 BATCH = 8
 """Design points proposed at a time; part of the result, like the seed."""
 
-REPLAY_IMAGES, REPLAY_SAMPLES = 4, 4
-"""Test images, and outputs of every layer over them, that each design point's circuits replay."""
+REPLAY_CYCLES = 1 << 20
+"""Clock cycles that each design point's circuits spend on real operands."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,7 @@ class Bench:
         moved = {item.layer: item for item in traffic(network, study.memory.value())}
         packed = layer_bytes(network)
         overflows = {item.layer: item for item in accuracy.overflows}
-        replays = replay(
-            network, self.test.images[:REPLAY_IMAGES], samples=REPLAY_SAMPLES, mac=point.datapath
-        )
+        replays = replay(network, self.test.images, cycles=REPLAY_CYCLES, simulated=0, mac=point.datapath)
         for done in replays:
             if done.difference is not None:
                 raise HwsimError(f"circuit and arithmetic differ at {point.label()}: {done.difference}")
@@ -165,7 +163,7 @@ class Bench:
             file_bytes=len(compress(network)),
             images_per_second=study.hardware.images_per_second,
             layers=tuple(rows),
-            circuit_outputs=sum(done.sampled for done in replays),
+            circuit_outputs=sum(done.compared for done in replays),
             circuit_cycles=sum(done.cycles for done in replays),
         )
 
@@ -227,7 +225,9 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
         return str(LayerBits.parse(f"{weight}*{activation}/{rest}", signed[name]))
 
     layers = tuple((name, tuple(dict.fromkeys(text(name, *p) for p in patterns))) for name in signed)
-    for datapath, bits in itertools.product(space.datapaths, sorted({bits for _, texts in layers for bits in texts})):
+    for datapath, bits in itertools.product(
+        space.datapaths, sorted({bits for _, texts in layers for bits in texts})
+    ):
         multiply_accumulate(LayerBits.parse(bits, signed=False), datapath)
     return SearchSpace(
         layers=layers,

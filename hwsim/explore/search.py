@@ -125,7 +125,9 @@ _DRAWS = 1000
 def _all_points(space: SearchSpace) -> Iterator[DesignPoint]:
     """All points of the space in a fixed order, each made when it is asked for."""
     choices = (*(choices for _, choices in space.layers), space.datapaths, space.quantizers)
-    return (space.point(bits, datapath, quantizer) for *bits, datapath, quantizer in itertools.product(*choices))
+    return (
+        space.point(bits, datapath, quantizer) for *bits, datapath, quantizer in itertools.product(*choices)
+    )
 
 
 def _draw(space: SearchSpace, rng: np.random.Generator) -> DesignPoint:

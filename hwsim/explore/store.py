@@ -34,7 +34,9 @@ class Store:
     def put(self, key: str, text: str) -> None:
         """Store the text of a key durably."""
         row = (key, _digest(key, text), text)
-        self.connection.execute("INSERT OR REPLACE INTO evaluations (key, digest, text) VALUES (?, ?, ?)", row)
+        self.connection.execute(
+            "INSERT OR REPLACE INTO evaluations (key, digest, text) VALUES (?, ?, ?)", row
+        )
 
 
 def _digest(key: str, text: str) -> str:

@@ -69,7 +69,7 @@ def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
             axes.scatter([r.values[x] for r in chosen], [r.values[y] for r in chosen], **style)
     _draw_curve(axes, listed, x, y)
     note = _close_up(axes, listed, y)
-    for axis, text in ((axes.xaxis, _axis_title(METRICS[x])), (axes.yaxis, _axis_title(METRICS[y]) + note)):
+    for axis, text in ((axes.xaxis, _axis_title(METRICS[x]) + note), (axes.yaxis, _axis_title(METRICS[y]))):
         axis.set_label_text(text)
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         axis.set_tick_params(length=0)
@@ -90,9 +90,8 @@ def _close_up(axes: Any, listed: Sequence[Row], y: str) -> str:
     if y != "accuracy_loss" or beyond in (0, len(losses)):
         return ""
     low = min(losses)
-    margin = 0.05 * (CLOSE_UP - low)
-    axes.set_ylim(low - margin, CLOSE_UP + margin)
-    return f"\n{beyond} of {len(losses)} designs lose more than {CLOSE_UP:g} and lie outside"
+    axes.set_ylim(low - 0.05 * (CLOSE_UP - low), CLOSE_UP)
+    return f"\n{beyond} of {len(losses)} designs lose more than {CLOSE_UP:g} points and lie outside"
 
 
 def _draw_curve(axes: Any, listed: Sequence[Row], x: str, y: str) -> None:

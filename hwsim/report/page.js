@@ -184,7 +184,9 @@
     const inside = Array.from(kept).filter((i) => !collapsed(i)).map((i) => points[i].values[index]);
     const [low, high] = [Math.min(...inside), Math.max(...inside)];
     const margin = 0.06 * (high - low) + 0.2;
-    return [low - margin, high + margin];
+    if (metrics[index].better === "lower") return [low - margin, data.close_up];
+    const [floating] = points.map((point) => point.values[byMetric.accuracy] + point.values[byMetric.accuracy_loss]);
+    return [floating - data.close_up, high + margin];
   }
 
   function tellBeyond(x, y) {

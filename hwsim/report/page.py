@@ -68,7 +68,6 @@ def page(listed: Sequence[Row], study: StudyFacts) -> str:
             quantizers=_shown(p.quantizer for p in points),
             beaters={row.name: row.key for row in front},
             circuits=_circuits(front),
-            parts=[part for part in (*PARTS, OTHER) if part in {p for r in front for p in _gates_by_part(r)}],
             data=_json(_data(listed, metrics, study.objectives)),
             style=_markup(_packaged("page.css")),
             scripts=scripts,
@@ -360,11 +359,11 @@ def _gain_words(metric: Metric, row: Row, base: Row) -> str:
 
 def _sentence(choice: Choice, base: Row, objectives: Sequence[Metric]) -> str:
     """Return what a choice wins over the reference, in words."""
-    gains = [words for words in (_gain_words(metric, choice.row, base) for metric in objectives) if words]
     if choice.row.key == base.key:
         return "is the reference itself: nothing cheaper was found at this loss"
-    listed = " and ".join(filter(None, (", ".join(gains[:-1]), *gains[-1:]))) or "costs the same"
-    return f"has {listed} than {base.name}" if gains else f"costs the same as {base.name}"
+    *most, last = [words for words in (_gain_words(m, choice.row, base) for m in objectives) if words] or [""]
+    listed = f"{', '.join(most)} and {last}" if most else last
+    return f"has {listed} than {base.name}" if listed else f"costs the same as {base.name}"
 
 
 def _strip(row: Row) -> dict[str, float]:

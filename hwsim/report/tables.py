@@ -86,9 +86,14 @@ def terminal_table(evaluations: list[Evaluation], objectives: tuple[str, ...]) -
     words = differing(dict.fromkeys(names.values())) if len(set(names.values())) > 1 else {}
     title = f"Pareto front: {len(front)} of {len(evaluations)} design points"
     table = rich.table.Table(
-        title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+        title=title,
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("point", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for name in objectives:
         metric = METRICS[name]
         table.add_column(
@@ -97,7 +102,9 @@ def terminal_table(evaluations: list[Evaluation], objectives: tuple[str, ...]) -
     table.add_column("weights, activations, accumulators", vertical="bottom")
     for row in front:
         point = row.evaluation.point
-        design = "  ".join(filter(None, (short_bits(point), words.get(names[point], ""))))
+        design = "  ".join(
+            filter(None, (short_bits(point).replace(" · ", "  "), words.get(names[point], "")))
+        )
         table.add_row(
             row.name,
             *(figure(METRICS[name], row.values[name]) for name in objectives),

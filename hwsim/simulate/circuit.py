@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, reduce
 
 import numpy as np
@@ -55,6 +56,50 @@ Lanes = list[int]
 """A wire for many operands: for each of its bits, least significant first, one integer with a bit a lane."""
 
 
+def run_lanes(datapath: Datapath, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+    """Return a circuit's outputs in the last cycle and its registers after it, int64 [lanes].
+
+    ``inputs`` holds int64 [cycles, lanes] for every input port: each lane is a run of its own from reset.
+    The netlist is evaluated for all lanes at once, as in :func:`evaluate`.
+    """
+    block = _step(datapath)
+    cycles, count = next(iter(inputs.values())).shape
+    codes = {name: form.encode(inputs[name]) for name, form in datapath.inputs.items()}
+    ones = (1 << count) - 1
+    state = {
+        name: [
+            ones * (int(register.format.encode(np.array(register.reset))) >> k & 1)
+            for k in range(register.format.bits)
+        ]
+        for name, register in datapath.registers.items()
+    }
+    wires: dict[str, Lanes] = {}
+    for cycle in range(cycles):
+        packed = {name: _pack(codes[name][cycle], form.bits) for name, form in datapath.inputs.items()}
+        wires = _propagate(block, packed | state, ones)
+        state = {name: wires[f"next_{name}"] for name in state}
+    results = {name: (form, wires[name]) for name, form in datapath.outputs.items()}
+    results |= {name: (register.format, state[name]) for name, register in datapath.registers.items()}
+    return {name: form.decode(_unpack(lanes, count)) for name, (form, lanes) in results.items()}
+
+
+@dataclass(frozen=True)
+class _Logic:
+    """A combinational netlist in an order in which every net's arguments come first."""
+
+    block: pyrtl.Block
+    nets: tuple[pyrtl.LogicNet, ...]
+
+
+@lru_cache(maxsize=512)
+def _step(datapath: Datapath) -> _Logic:
+    return _logic(elaborate(datapath, cut_registers=True))
+
+
+def _logic(block: pyrtl.Block) -> _Logic:
+    return _Logic(block, tuple(block))
+
+
 def evaluate(block: pyrtl.Block, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
     """Return the bit patterns at a combinational block's outputs for arrays of patterns at its inputs.
 
@@ -62,22 +107,29 @@ def evaluate(block: pyrtl.Block, inputs: Mapping[str, IntArray]) -> dict[str, In
     Nothing of it is shared with PyRTL's simulators.
     """
     count = len(next(iter(inputs.values())))
-    ones = (1 << count) - 1
+    widths = {wire.name: len(wire) for wire in block.wirevector_subset(pyrtl.Input)}
+    packed = {name: _pack(inputs[name], width) for name, width in widths.items()}
+    wires = _propagate(_logic(block), packed, (1 << count) - 1)
+    return {name: _unpack(lanes, count) for name, lanes in wires.items()}
+
+
+def _propagate(logic: _Logic, inputs: Mapping[str, Lanes], ones: int) -> dict[str, Lanes]:
+    """Return the lanes of a netlist's outputs by name."""
     lanes: dict[pyrtl.WireVector, Lanes] = {}
-    for wire in block.wirevector_subset((pyrtl.Input, pyrtl.Const)):
+    for wire in logic.block.wirevector_subset((pyrtl.Input, pyrtl.Const)):
         if isinstance(wire, pyrtl.Const):
             lanes[wire] = [ones * (wire.val >> k & 1) for k in range(len(wire))]
         else:
-            lanes[wire] = _pack(inputs[wire.name], len(wire))
-    for net in block:
+            lanes[wire] = inputs[wire.name]
+    for net in logic.nets:
         lanes[net.dests[0]] = _net(net, [lanes[arg] for arg in net.args], ones)[: len(net.dests[0])]
-    return {wire.name: _unpack(lanes[wire], count) for wire in block.wirevector_subset(pyrtl.Output)}
+    return {wire.name: lanes[wire] for wire in logic.block.wirevector_subset(pyrtl.Output)}
 
 
 def _pack(codes: IntArray, bits: int) -> Lanes:
-    planes = codes[None, :] >> np.arange(bits)[:, None] & 1
-    packed = np.packbits(planes.astype(np.uint8), axis=1, bitorder="little")
-    return [int.from_bytes(row.tobytes(), "little") for row in packed]
+    octets = [(codes >> shift).astype(np.uint8) for shift in range(0, bits, 8)]
+    planes = (octets[k // 8] & np.uint8(1 << k % 8) for k in range(bits))
+    return [int.from_bytes(np.packbits(plane, bitorder="little").tobytes(), "little") for plane in planes]
 
 
 def _unpack(lanes: Lanes, count: int) -> IntArray:

@@ -1,12 +1,13 @@
-"""The circuits replay a stated sample of every layer, on the operands of real images.
+"""The circuits run the network's own operands, and are compared with the arithmetic at every layer's tensor.
 
-Each sampled output is computed twice: by the layer's PyRTL circuits, cycle by cycle, and by the exact
-arithmetic of the whole-network run. The comparison is strict, at the accumulator and at the output.
+A layer's outputs are computed twice: by its PyRTL netlists, cycle by cycle from reset, and by the exact
+arithmetic of the whole-network run. The comparison is strict, at the accumulator and at the output. The
+netlists are evaluated bit-parallel, one output a lane; a few of them go through PyRTL's own simulator as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,11 +41,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Replay:
-    """How much of one layer the circuits ran, and the first difference if any."""
+    """How much of one layer the circuits ran, and the first difference if any.
+
+    Of the ``outputs`` that the layer has over ``images`` images, ``compared`` were run on the netlists in ``cycles`` clock
+    cycles, and ``simulated`` of these by PyRTL's own simulator too.
+    """
 
     layer: str
+    images: int
     outputs: int
-    sampled: int
+    compared: int
+    simulated: int
     cycles: int
     difference: Difference | None
 
@@ -53,39 +60,69 @@ def replay(
     network: QuantizedNetwork,
     images: Images,
     *,
-    samples: int = 16,
+    cycles: int = 1 << 25,
+    simulated: int = 4,
     seed: int = 0,
     mac: str = "mac",
 ) -> tuple[Replay, ...]:
-    """Run ``samples`` outputs of every layer that computes through its PyRTL circuits and compare.
+    """Run the outputs of every layer that computes through its circuits and compare.
 
-    ``images`` uint8 [n, h, w, c] are run in exact arithmetic; the sampled places are drawn with ``seed``
-    from all of their outputs. Half of a layer's sample are sums that overflowed, where there are so many.
+    ``cycles`` is a budget of clock cycles, summed over all outputs: it is spent on whole images from the
+    first on, every output of every layer; if one image takes more, on a share of each layer's outputs drawn
+    with ``seed``, half of them sums that overflowed where there are so many. ``simulated`` outputs of each
+    layer also go through PyRTL's FastSimulation.
     """
     formats = network.formats()
+    circuits = {item.layer.name: parts(item, formats, network.rounding, mac=mac) for item in network.layers}
+    per_image = sum(item.layer.outputs * _cycles(item, circuits[item.layer.name]) for item in network.layers)
+    share = min(1.0, cycles / max(per_image, 1))
     rng = np.random.default_rng(seed)
     replays: list[Replay] = []
 
     def compare(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, overflowed: Overflowed | None
     ) -> None:
-        circuits = parts(item, formats, network.rounding, mac=mac)
-        if circuits:
-            places = _sample(output, overflowed, samples, rng)
-            replays.append(_replay_layer(item, circuits, inputs, output, places))
+        if circuits[item.layer.name]:
+            places = _sample(output, overflowed, max(1, round(share * output.size)), rng)
+            replays.append(_replay_layer(item, circuits[item.layer.name], inputs, output, places, simulated))
 
-    run(network, images, compare)
+    run(network, images[: max(1, cycles // max(per_image, 1))], compare)
     return tuple(replays)
 
 
+def _cycles(item: IntegerLayer, circuits: Mapping[str, Datapath]) -> int:
+    """Return the clock cycles that one output of a layer takes on its circuits."""
+    return sum(_terms(item, part) for part in circuits)
+
+
+def _terms(item: IntegerLayer, part: str) -> int:
+    """Return the clock cycles of one circuit of a layer for one output."""
+    operator = item.layer.operator
+    if part == "mac":
+        return item.layer.products
+    if part in ("average_pool", "max_pool"):
+        assert isinstance(operator, AveragePool | MaxPool)
+        return operator.kernel[0] * operator.kernel[1]
+    return 1
+
+
 def _sample(
-    output: IntArray, overflowed: Overflowed | None, samples: int, rng: np.random.Generator
+    output: IntArray, overflowed: Overflowed | None, count: int, rng: np.random.Generator
 ) -> IntArray:
-    """Return sampled places [samples, 4] of an output tensor [n, c, h, w]."""
-    special = np.flatnonzero(overflowed) if overflowed is not None else np.zeros(0, np.int64)
-    chosen = rng.choice(special, min(samples // 2, special.size), replace=False)
-    rest = rng.choice(output.size, min(samples - chosen.size, output.size), replace=False)
-    return np.stack(np.unravel_index(np.concatenate([chosen, rest]), output.shape), axis=1)
+    """Return ``count`` places [count, 4] of an output tensor [n, c, h, w]; all of them in order if so many."""
+    if count >= output.size:
+        flat = np.arange(output.size)
+    else:
+        special = np.flatnonzero(overflowed) if overflowed is not None else np.zeros(0, np.int64)
+        chosen = rng.choice(special, min(count // 2, special.size), replace=False)
+        others = np.setdiff1d(np.arange(output.size), chosen)
+        flat = np.concatenate([chosen, rng.choice(others, count - chosen.size, replace=False)])
+    return np.stack(np.unravel_index(flat, output.shape), axis=1)
+
+
+_LANES = 1 << 15
+_OPERANDS = 1 << 22
+"""Outputs run at a time, and their operands: what the caches and the memory bear."""
 
 
 def _replay_layer(
@@ -94,21 +131,52 @@ def _replay_layer(
     inputs: tuple[IntArray, ...],
     output: IntArray,
     places: IntArray,
+    simulated: int,
 ) -> Replay:
-    cycles, difference = 0, None
+    step = max(1, min(_LANES, _OPERANDS // max(_terms(item, part) for part in circuits)))
+    chunks = (places[start : start + step] for start in range(0, len(places), step))
+    found = (
+        d for chunk in chunks for d in _compare(item, circuits, inputs, output, chunk, circuit.run_lanes)
+    )
+    few = places[:: max(1, len(places) // max(simulated, 1))][:simulated]
+    difference = next(found, None) or next(_compare(item, circuits, inputs, output, few, _run_in_pyrtl), None)
+    cycles = len(places) * _cycles(item, circuits)
+    return Replay(item.layer.name, len(output), output.size, len(places), len(few), cycles, difference)
+
+
+Runner = Callable[[Datapath, Mapping[str, IntArray]], dict[str, IntArray]]
+
+
+def _run_in_pyrtl(datapath: Datapath, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+    """Do what :func:`circuit.run_lanes` does in PyRTL's FastSimulation, one lane behind the other."""
+    cycles = next(iter(inputs.values())).shape[0]
+    results = circuit.run(
+        datapath, {name: values.T.ravel() for name, values in inputs.items()}, reset_every=cycles
+    )
+    return {name: values[cycles - 1 :: cycles] for name, values in results.items()}
+
+
+def _compare(
+    item: IntegerLayer,
+    circuits: Mapping[str, Datapath],
+    inputs: tuple[IntArray, ...],
+    output: IntArray,
+    places: IntArray,
+    runner: Runner,
+) -> Iterator[Difference]:
+    """Yield the first difference of each circuit of a layer at some places."""
     values: IntArray | None = None
     for part, datapath in circuits.items():
-        streams, expected, terms = _streams(item, part, inputs, output, places, values)
-        result = circuit.run(datapath, streams, reset_every=terms if datapath.registers else None)
+        if not len(places):
+            return
+        streams, expected = _streams(item, part, inputs, output, places, values)
         port = next(iter(datapath.registers or datapath.outputs))
-        values = result[port][terms - 1 :: terms]
-        cycles += len(places) * terms
+        values = runner(datapath, streams)[port]
         wrong = np.flatnonzero(values != expected)
-        if wrong.size and difference is None:
+        if wrong.size:
             i = wrong[0]
             where = tuple(int(x) for x in places[i])
-            difference = Difference(item.layer.name, part, where, int(values[i]), int(expected[i]))
-    return Replay(item.layer.name, output.size, len(places), cycles, difference)
+            yield Difference(item.layer.name, part, where, int(values[i]), int(expected[i]))
 
 
 def _streams(
@@ -118,8 +186,8 @@ def _streams(
     output: IntArray,
     places: IntArray,
     values: IntArray | None,
-) -> tuple[dict[str, IntArray], IntArray, int]:
-    """Return a circuit's input streams, the value expected of each sample, and the cycles a sample takes.
+) -> tuple[dict[str, IntArray], IntArray]:
+    """Return a circuit's inputs [cycles, places] and the value expected at each place.
 
     ``values`` are the results of the layer's circuit before this one, which a requantiser reads.
     """
@@ -129,18 +197,13 @@ def _streams(
         activations, weights = _sum_operands(item, inputs[0], places)
         assert item.bits is not None
         sums = dot(activations[:, None], weights[:, :, None], item.bits.accumulator, item.bits.overflow)
-        streams = {"activation": activations.ravel(), "weight": weights.ravel()}
-        return streams, sums.values.ravel(), activations.shape[1]
+        return {"activation": activations.T, "weight": weights.T}, sums.values.ravel()
     if part in ("average_pool", "max_pool"):
         operator = item.layer.operator
         assert isinstance(operator, AveragePool | MaxPool)
         fill = item.output.minimum if part == "max_pool" else 0
         taken = _windows_at(inputs[0], operator.kernel, operator.stride, operator.padding, places, fill)
-        return (
-            {"activation": taken.ravel()},
-            expected if part == "max_pool" else taken.sum(axis=1),
-            taken.shape[1],
-        )
+        return {"activation": taken.T}, expected if part == "max_pool" else taken.sum(axis=1)
     assert item.multiplier is not None and item.bias is not None and item.shift is not None
     per_channel = channel if item.layer.has_weights else np.zeros_like(channel)
     streams = {"bias": item.bias[per_channel], "shift": item.shift[per_channel]}
@@ -148,10 +211,10 @@ def _streams(
         for which, (name, x) in enumerate(zip(("first", "second"), inputs, strict=True)):
             streams[name] = x[image, channel, row, column]
             streams[f"{name}_multiplier"] = np.full(len(places), item.multiplier[which])
-        return streams, expected, 1
+        return {name: row[None] for name, row in streams.items()}, expected
     streams["multiplier"] = item.multiplier[per_channel]
     streams["accumulator"] = inputs[0][image, channel, row, column] if values is None else values
-    return streams, expected, 1
+    return {name: row[None] for name, row in streams.items()}, expected
 
 
 def _sum_operands(item: IntegerLayer, x: IntArray, places: IntArray) -> tuple[IntArray, IntArray]:

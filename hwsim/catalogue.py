@@ -49,7 +49,7 @@ def _execute(path: str, content: bytes) -> ModuleType:
     try:
         exec(compile(content, path, "exec"), module.__dict__)  # noqa: S102  the person's own file, named by them
     except (Exception, SystemExit) as error:
-        raise HwsimError(f'"{path}" does not run: {reason(error)}; correct the file') from error
+        raise HwsimError(f'"{path}" cannot be loaded: {reason(error)}; correct the file') from error
     return module
 
 

@@ -30,7 +30,6 @@ app = typer.Typer(
     name="hwsim",
     help="Cost and accuracy of quantized neural networks, from the circuits themselves.",
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -45,8 +44,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know nothing but ASCII
     try:
-        status = app(standalone_mode=False) or 0
-        sys.stdout.flush()
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        print(end="", flush=True)
     except HwsimError as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
@@ -57,7 +56,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename or 'no file'}; free or choose another place")
+        place = f' "{error.filename}"' if error.filename else ""
+        _fail(f"cannot read or write{place}: {error.strerror or error}; free or choose another place")
     except MemoryError:
         _fail("the memory does not suffice; take fewer images or a smaller network")
     except Exception as error:

@@ -244,9 +244,10 @@ def load(path: Path) -> QuantizedNetwork:
         raise HwsimError(f'cannot use the network file "{path}": {error}') from None
     except (
         safetensors.SafetensorError,
-        KeyError,
+        LookupError,
         TypeError,
         ValueError,
+        ArithmeticError,
         AttributeError,
         RecursionError,
     ) as error:
@@ -281,6 +282,8 @@ def _check(network: QuantizedNetwork) -> None:
     for text in (network.name, network.data, network.source):
         if not text.isprintable():
             raise HwsimError(f"its text {text!r} holds control characters")
+    if not (math.isfinite(network.input_scale) and network.input_scale > 0):
+        raise HwsimError(f"its input has scale {network.input_scale}")
     shapes: dict[str, Shape] = {INPUT: network.input_shape}
     formats = network.formats()
     _check_array("input_table", network.input_table, (network.input_shape[0], 256))

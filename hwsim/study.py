@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hwsim import files
 from hwsim.bits import parse_overflow, quoted
+from hwsim.catalogue import look_up
 from hwsim.cost.hardware import Hardware
 from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError
@@ -124,7 +125,7 @@ class Study(_Table):
             _choose("objective", name, METRICS)
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError("an objective is listed twice")
-        _choose("search", self.search, SEARCHES)
+        look_up("search", self.search, SEARCHES)
         self.memory.value()
         self.hardware.value("mac")
         return self

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 
@@ -77,7 +78,7 @@ def refused(place, monkeypatch, capsys, arguments, sentence):
 COMMANDS = {
     "unknown command": (["quantise"], "No such command 'quantise'"),
     "unknown option": (["list", "--jsn"], "No such option: --jsn"),
-    "missing argument": (["simulate"], "Missing argument 'NETWORK'"),
+    "missing argument": (["simulate"], "Missing argument 'network'"),
     "missing output": (["quantize", "digits"], "Missing option '--output'"),
     "superfluous argument": (["report", "a", "b"], "unexpected extra argument"),
     "option without value": (["cost", "mac", "--weight"], "requires an argument"),
@@ -87,11 +88,14 @@ COMMANDS = {
     "unknown catalogue": (["list", "modells"], 'unknown catalogue "modells"; known: models'),
     "newline in a name": (["list", "mo\ndels\x1b[31m"], "mo dels\\x1b[31m"),
     "unknown model": (["quantize", "digit", "-o", "n"], 'unknown model "digit"; known: digits'),
-    "model file missing": (["quantize", "a.py:net", "-o", "n"], 'no file "a.py"'),
-    "model function missing": (["quantize", "net.py:nett", "-o", "n"], 'no function "nett"'),
+    "model file missing": (["quantize", "a.py:net", "-o", "n"], 'model file "a.py": No such file'),
+    "model function missing": (["quantize", "net.py:nett", "-o", "n"], 'defines no "nett"'),
     "model that is none": (["quantize", "net.py:Linear", "-o", "n"], "net.py"),
     "no calibration data": (["quantize", "net.py:net", "-o", "n"], "--calibration"),
-    "unknown data set": (["quantize", "net.py:net", "--calibration", "mnist", "-o", "n"], 'unknown data set "mnist"'),
+    "unknown data set": (
+        ["quantize", "net.py:net", "--calibration", "mnist", "-o", "n"],
+        'unknown data set "mnist"',
+    ),
     "bits malformed": ([*QUANTIZE, "--bits", "w4-a8"], 'bits "w4-a8" are not understood'),
     "bits empty": ([*QUANTIZE, "--bits", ""], "are not understood"),
     "weights of 9 bits": ([*QUANTIZE, "--bits", "w9a8"], "2 to 8 bits"),
@@ -107,36 +111,55 @@ COMMANDS = {
     "tolerance below 1": ([*QUANTIZE, "--quantizer", "activations=kl tolerance=0.5"], "at least 1"),
     "tolerance nan": ([*QUANTIZE, "--quantizer", "activations=kl tolerance=nan"], "at least 1"),
     "mean that is no number": (["quantize", "good.onnx", *ONNX, "--mean", "a", "-o", "n"], '--mean "a"'),
-    "div of 0": (["quantize", "good.onnx", "--div", "0", "--calibration", "images.npz", "-o", "n"], "above 0"),
-    "div of nan": (["quantize", "good.onnx", "--div", "nan", "--calibration", "images.npz", "-o", "n"], "finite"),
+    "div of 0": (
+        ["quantize", "good.onnx", "--div", "0", "--calibration", "images.npz", "-o", "n"],
+        "above 0",
+    ),
+    "div of nan": (
+        ["quantize", "good.onnx", "--div", "nan", "--calibration", "images.npz", "-o", "n"],
+        "finite",
+    ),
     "preprocessing of a built-in": (["quantize", "digits", "--div", "2", "-o", "n"], "its own preprocessing"),
-    "no preprocessing": (["quantize", "good.onnx", "--calibration", "images.npz", "-o", "n"], "div, mean and std"),
+    "no preprocessing": (
+        ["quantize", "good.onnx", "--calibration", "images.npz", "-o", "n"],
+        "div, mean and std",
+    ),
     "output is a folder": ([*QUANTIZE[:-1], "f.toml"], "no regular file"),
     "output has no name": ([*QUANTIZE[:-1], "."], "no regular file"),
     "output below a file": ([*QUANTIZE[:-1], "net.py/new"], "Not a directory"),
     "output below a device": ([*QUANTIZE[:-1], "/dev/null/a/b"], "Not a directory"),
     "output that no one may write": ([*QUANTIZE[:-1], "/proc/new"], 'cannot write "/proc/new"'),
     "bits beside the output blocked": ([*QUANTIZE[:-1], "blocked.safetensors"], "no regular file"),
-    "images of another shape": (["quantize", "digits", "--calibration", "images.npz", "-o", "n"], "4x4 with 1 channels"),
+    "images of another shape": (
+        ["quantize", "digits", "--calibration", "images.npz", "-o", "n"],
+        "4x4 with 1 channels",
+    ),
     "network missing": (["simulate", "no.safetensors"], "No such file"),
     "network is a folder": (["simulate", "."], "Is a directory"),
     "network is no such file": (["simulate", "net.py"], "no network file"),
     "network without data": (["simulate", "net.safetensors"], "names no data set"),
-    "test images of another shape": (["simulate", "net.safetensors", "--data", "digits"], "8x8 with 1 channels"),
+    "test images of another shape": (
+        ["simulate", "net.safetensors", "--data", "digits"],
+        "8x8 with 1 channels",
+    ),
     "mac unknown": ([*SIMULATE, "--mac", "mca"], 'unknown datapath "mca"; known: mac'),
     "mac that is none": ([*SIMULATE, "--mac", "max_pool"], '"max_pool" cannot be made'),
     "datapath unknown": (["check", "mca"], 'unknown datapath "mca"'),
-    "datapath file missing": (["check", "no.py:Mac"], "no such Python file"),
+    "datapath file missing": (["check", "no.py:Mac"], 'datapath file "no.py": No such file'),
     "datapath name missing": (["check", "net.py:Mac"], 'defines no "Mac"'),
     "datapath that is none": (["check", "net.py:Linear"], "is no datapath"),
-    "technology unknown": (["cost", "mac", "--technology", "open46"], 'unknown technology "open46"'),
+    "technology unknown": (
+        ["cost", "requantize", "--accumulator", "int16", "--set", "output=int8", "--technology", "open46"],
+        'unknown technology "open46"',
+    ),
     "format unknown": (["cost", "mac", "--weight", "float8"], 'unknown number format "float8"'),
     "format of 99 bits": (["cost", "mac", "--weight", "int99"], "1 to 64 bits"),
     "power of two of 9 bits": (["cost", "shift_mac", "--weight", "pow2x9"], "2 to 5 bits"),
     "parameters missing": (["cost", "mac", "--weight", "int4"], "needs its parameters"),
     "parameter malformed": (["cost", "mac", "--set", "multiplier"], '--set "multiplier" is no name=value'),
     "parameter unknown": (["cost", "mac", "--set", "size=3"], 'unknown parameter of mac "size"'),
-    "timeout of nan": (["cost", "mac", "--timeout", "nan"], "finite number of seconds"),
+    "timeout of nan": (["cost", "mac", "--timeout", "nan"], "--timeout"),
+    "timeout without end": (["cost", "mac", "--timeout", "inf"], "finite number of seconds"),
     "timeout of 0": (["cost", "mac", "--timeout", "0"], "--timeout"),
     "study missing": (["explore", "no.toml", "-o", "out"], 'study file "no.toml": No such file'),
     "study is a folder": (["explore", ".", "-o", "out"], "Is a directory"),
@@ -160,8 +183,11 @@ def test_a_bad_command_line_is_refused(place, monkeypatch, capsys, case):
 # Bit configurations
 
 BITS = {
-    "no TOML": ("[layers", "is no TOML"),
-    "unknown layer": ('default = "w4a4"\n[layers]\nconv1 = "w4a4"', 'layer "conv1"; the network has conv, out'),
+    "no TOML": ('[layers\nconv = "w4a4"', "is no TOML"),
+    "unknown layer": (
+        'default = "w4a4"\n[layers]\nconv1 = "w4a4"',
+        'layer "conv1"; the network has conv, out',
+    ),
     "missing layer": ('[layers]\nconv = "w4a4"', 'add a line "out" = '),
     "duplicate layer": ('[layers]\nconv = "w4a4"\nconv = "w8a8"', "is no TOML"),
     "number for bits": ("[layers]\nconv = 4\nout = 4", 'gives layer "conv" no bits'),
@@ -196,7 +222,9 @@ def bomb():
     """An archive of a kilobyte whose array declares 2^50 bytes."""
     buffer = io.BytesIO()
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 50,)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 50,)}
+    )
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", header.getvalue())
         archive.writestr("y.npy", header.getvalue())
@@ -254,7 +282,9 @@ def network_onnx(weight=None, operator="Conv", name="conv", **attributes):
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 4, 4])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
     graph = helper.make_graph(nodes, "g", [x], [y], [tensor])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
 
 
 def with_weight(value):
@@ -281,7 +311,7 @@ MODELS = {
     "unknown operator": (network_onnx(operator="Ev\x1b[2Jil"), "bad.onnx"),
     "NaN": (with_weight(np.nan), 'layer "conv" has 1 of 48 values in its weight that are NaN or infinite'),
     "infinite": (with_weight(-np.inf), "NaN or infinite"),
-    "external data": (external(), "external"),
+    "external data": (external(), "kept in another file, which is never read"),
     "groups that do not divide": (network_onnx(group=2), "bad.onnx"),
     "stride of 0": (network_onnx(strides=[0, 0]), "bad.onnx"),
     "huge padding": (network_onnx(pads=[1 << 30] * 4), "bad.onnx"),
@@ -299,7 +329,10 @@ def test_a_bad_onnx_file_is_refused(place, monkeypatch, capsys, case):
 def test_control_characters_of_a_layers_name_reach_no_output(place, monkeypatch, capsys):
     hostile = "a\x1b[2J\r\nb\u202e\x07"
     (place / "hostile.onnx").write_bytes(network_onnx(name=hostile))
-    for arguments in (["quantize", "hostile.onnx", *ONNX, "-o", "h.safetensors"], ["simulate", "h.safetensors", *SIMULATE[2:]]):
+    for arguments in (
+        ["quantize", "hostile.onnx", *ONNX, "-o", "h.safetensors"],
+        ["simulate", "h.safetensors", *SIMULATE[2:]],
+    ):
         status, out, err = command(monkeypatch, capsys, *arguments)
         assert (status, err) == (0, "")
         assert all(line.isprintable() for line in out.split("\n"))
@@ -311,9 +344,15 @@ def test_control_characters_of_a_layers_name_reach_no_output(place, monkeypatch,
 
 WEIGHTS = {
     "empty": (lambda tensors: {}, "has no weight"),
-    "missing key": (lambda tensors: {k: v for k, v in tensors.items() if k != "bn1.running_var"}, "running_var"),
+    "missing key": (
+        lambda tensors: {k: v for k, v in tensors.items() if k != "bn1.running_var"},
+        "running_var",
+    ),
     "foreign key": (lambda tensors: tensors | {"fc.weight": np.ones(3)}, '"fc.weight"'),
-    "wrong shape": (lambda tensors: tensors | {"conv1.weight": np.ones((16, 3, 5, 5))}, "shape [16, 3, 5, 5]"),
+    "wrong shape": (
+        lambda tensors: tensors | {"conv1.weight": np.ones((16, 3, 5, 5))},
+        "shape [16, 3, 5, 5]",
+    ),
     "NaN": (lambda tensors: tensors | {"bn1.bias": np.full(16, np.nan)}, "16 of 16 values"),
     "negative variance": (lambda tensors: tensors | {"bn1.running_var": np.full(16, -1.0)}, "variance"),
 }
@@ -343,7 +382,9 @@ def test_bad_resnet_weights_are_refused(tmp_path, case):
 def read_network(path):
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
-    return safetensors.numpy.load(content), json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["hwsim"])
+    return safetensors.numpy.load(content), json.loads(
+        json.loads(content[8 : 8 + length])["__metadata__"]["hwsim"]
+    )
 
 
 def write_network(path, tensors, header):
@@ -427,7 +468,7 @@ STUDIES = {
     "typo in a table": (added("space", "wieghts = []"), 'unknown key "space.wieghts"'),
     "unknown table": (tiny.STUDY + "[sapce]", 'did you mean "space"?'),
     "table for a value": (study("seed = 3", "seed = {}"), "seed: "),
-    "value for a table": (study("[hardware]\ntechnology", "hardware"), "hardware: "),
+    "value for a table": ("hardware = 3" + study('[hardware]\ntechnology = "gates"\n', ""), "hardware: "),
     "text for a number": (study("budget = 10", 'budget = "10"'), "budget: "),
     "true for a number": (study("budget = 10", "budget = true"), "budget: "),
     "fraction for a count": (study("budget = 10", "budget = 8.5"), "budget: "),
@@ -438,13 +479,17 @@ STUDIES = {
     "empty title": (study('"Tiny"', '""'), "title: "),
     "unknown model": (study("net.py:net", "digit"), 'unknown model "digit"; known: digits'),
     "model path with a zero": (study("net.py:net", "a\\u0000.onnx"), "a\\x00.onnx"),
-    "unknown objective": (study("seed = 3", 'objectives = ["speed"]'), 'unknown objective "speed"; known: accuracy_loss'),
+    "objective misspelt": (study("seed = 3", 'objectives = ["gate"]'), 'did you mean "gates"?'),
+    "unknown objective": (
+        study("seed = 3", 'objectives = ["speed"]'),
+        'unknown objective "speed"; known: accuracy_loss',
+    ),
     "objective of a file": (study("seed = 3", 'objectives = ["a.py:b"]'), 'unknown objective "a.py:b"'),
     "duplicate objective": (study("seed = 3", 'objectives = ["gates", "gates"]'), "listed twice"),
     "no objective": (study("seed = 3", "objectives = []"), "objectives: "),
     "objectives of text": (study("seed = 3", 'objectives = "gates"'), "objectives: "),
-    "unknown search": (study("seed = 3", 'search = "evolv"'), 'did you mean "evolve"?'),
-    "search of a file": (study("seed = 3", 'search = "a.py:b"'), 'unknown search "a.py:b"'),
+    "unknown search": (study("seed = 3", 'search = "evolv"'), 'unknown search "evolv"; known: evolve'),
+    "search of a file": (study("seed = 3", 'search = "a.py:b"'), 'search file "a.py": No such file'),
     "bits of text": (study("activations = [4]", 'activations = ["8"]'), "space.activations.0: "),
     "bits of truth": (study("activations = [4]", "activations = [true]"), "space.activations.0: "),
     "activations of 9 bits": (study("activations = [4]", "activations = [9]"), "2 to 8 bits"),
@@ -459,9 +504,18 @@ STUDIES = {
     "quantizer unknown": (study("aciq_gauss", "aciq_normal"), 'unknown quantizer "aciq_normal"'),
     "datapath unknown": (added("space", 'datapaths = ["mca"]'), 'unknown datapath "mca"'),
     "datapath unfit": (added("space", 'datapaths = ["max_pool"]'), '"max_pool" cannot be made'),
-    "datapath unfit for some": (added("space", 'datapaths = ["shift_mac"]'), "shift_mac"),
-    "datapath file missing": (added("space", 'datapaths = ["no.py:Mac"]'), "no such Python file"),
-    "fixed layer unknown": (added("space.fixed", 'conv1 = "w4a4"'), 'layer "conv1"; the network has conv, out'),
+    "datapath unfit for some": (
+        added("space", 'datapaths = ["shift_mac"]'),
+        '"shift_mac" cannot be made for int3',
+    ),
+    "datapath file missing": (
+        added("space", 'datapaths = ["no.py:Mac"]'),
+        'datapath file "no.py": No such file',
+    ),
+    "fixed layer unknown": (
+        added("space.fixed", 'conv1 = "w4a4"'),
+        'layer "conv1"; the network has conv, out',
+    ),
     "fixed unsigned for signed": (added("space.fixed", 'conv = "int4*uint4/int12"'), "can be negative"),
     "fixed malformed": (added("space.fixed", 'conv = "four"'), 'bits "four"'),
     "fixed of a number": (added("space.fixed", "conv = 4"), "space.fixed.conv: "),
@@ -505,7 +559,17 @@ def test_a_folder_of_another_study_is_refused(place, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[]", b"null", b"{", b"\xff", b'{"facts": {}, "evaluations": 3}', b"[" * 100_000, b'{"a": NaN}'],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"{",
+        b"\xff",
+        b'{"facts": {}, "evaluations": 3}',
+        b"[" * 100_000,
+        b'{"a": NaN}',
+    ],
 )
 def test_damaged_results_are_refused(place, monkeypatch, capsys, content):
     (place / "out").mkdir()
@@ -516,19 +580,23 @@ def test_damaged_results_are_refused(place, monkeypatch, capsys, content):
 # Datapaths of one's own
 
 DATAPATHS = {
-    "raises": ("raise RuntimeError('two\\nlines')", "does not run"),
-    "exits": ("raise SystemExit(0)", "does not run"),
-    "no Python": ("class Mac(:", "does not run"),
+    "raises": ("raise RuntimeError('two\\nlines')", "own.py"),
+    "exits": ("raise SystemExit(0)", "own.py"),
+    "no Python": ("class Mac(:", "own.py"),
     "not a dataclass": ("class Mac: pass", "is no datapath"),
     "a number": ("Mac = 3", "is no datapath"),
 }
 GOOD = """
 from dataclasses import dataclass
 from hwsim.datapath.mac import Mac as Own
+from hwsim.formats import Int
 
 @dataclass(frozen=True)
 class Mac(Own):
-    pass
+    @staticmethod
+    def variants():
+        yield Mac(Int(2), Int(2), Int(8))
+
 """
 DATAPATHS |= {
     "connects nothing": (GOOD + "    def connect(self, wires): return {}", "wires"),
@@ -548,14 +616,14 @@ def test_a_bad_datapath_of_ones_own_is_refused(place, monkeypatch, capsys, case)
 
 def test_a_circuit_that_differs_ends_with_status_1(place, monkeypatch, capsys):
     (place / "own.py").write_text(
-        GOOD + "    def compute(self, values):\n"
-        "        return {'accumulator': super().compute(values)['accumulator'] * 0}\n"
+        GOOD + "    def connect(self, wires): return {'accumulator': wires['accumulator']}"
     )
     status, out, err = command(monkeypatch, capsys, "check", "own.py:Mac", "--json")
     assert (status, err) == (1, "")
-    assert any(check["counterexample"] for check in json.loads(out))
+    assert json.loads(out)[0]["counterexample"]["port"] == "accumulator"
     status, out, err = command(monkeypatch, capsys, *SIMULATE, "--mac", "own.py:Mac", "--json")
-    assert (status, err) == (0, "")
+    assert (status, err) == (1, "")
+    assert json.loads(out)["equal"] is False
 
 
 # As a process: nothing is left to this one's settings
@@ -582,9 +650,7 @@ def test_a_refusal_is_one_line_in_a_process_of_its_own(place, case):
 def test_the_module_needs_no_working_folder_to_refuse(tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
-    script = "import os, sys; os.rmdir('.'); sys.argv[1:] = ['simulate', 'a']; from hwsim.cli import main; main()"
-    import subprocess
-
+    script = "import os, sys; os.rmdir(os.getcwd()); sys.argv[1:] = ['simulate', 'a']; from hwsim.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script], cwd=gone, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -593,5 +659,3 @@ def test_the_module_needs_no_working_folder_to_refuse(tmp_path):
 def test_there_are_more_than_a_hundred_cases():
     tables = (COMMANDS, BITS, IMAGES, MODELS, WEIGHTS, NETWORKS, STUDIES, DATAPATHS, PROCESSES)
     assert sum(map(len, tables)) > 150
-
-

@@ -274,13 +274,13 @@ def test_the_accumulator_of_an_average_pool_never_wraps(signed):
 @pytest.mark.parametrize(
     ("source", "name", "sentence"),
     [
-        ("x = 1 / 0", "X", "does not run: ZeroDivisionError: division by zero"),
-        ("import sys; sys.exit(3)", "X", "does not run: SystemExit: 3"),
-        ("def (", "X", "does not run: SyntaxError"),
+        ("x = 1 / 0", "X", "cannot be loaded: ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(3)", "X", "cannot be loaded: SystemExit: 3"),
+        ("def (", "X", "cannot be loaded: SyntaxError"),
         ("class Y: pass", "X", 'defines no "X"'),
-        ("X = 3", "X", '"X" in ".*" is no datapath'),
-        ("class X: pass", "X", '"X" in ".*" is no datapath'),
-        (None, "X", "no such Python file"),
+        ("X = 3", "X", 'mine.py:X" is no datapath'),
+        ("class X: pass", "X", 'mine.py:X" is no datapath'),
+        (None, "X", "No such file"),
     ],
 )
 def test_a_file_that_holds_no_datapath_is_refused_in_one_sentence(tmp_path, source, name, sentence):

@@ -8,11 +8,11 @@ import sqlite3
 import moocore
 import numpy as np
 import pytest
-from forked import Forks, job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
+from forked import Forks, job
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import DesignPoint, Evaluation, LayerResult, Part, dominates, pareto_front
 from hwsim.explore.search import SEARCHES, SearchSpace
@@ -36,7 +36,9 @@ def spaces(draw):
     choices = [f"int{n}*uint8/int16" for n in range(2, 2 + draw(st.integers(1, 4)))]
     fixed = draw(st.lists(st.booleans(), min_size=layers, max_size=layers))
     taken = tuple((f"l{i}", tuple(choices[:1] if f else choices)) for i, f in enumerate(fixed))
-    patterns = dict.fromkeys(tuple(own[min(k, len(own) - 1)] for _, own in taken) for k in range(len(choices)))
+    patterns = dict.fromkeys(
+        tuple(own[min(k, len(own) - 1)] for _, own in taken) for k in range(len(choices))
+    )
     names = st.sampled_from([("a",), ("a", "b")])
     return SearchSpace(taken, tuple(patterns), draw(names), draw(names))
 
@@ -75,7 +77,9 @@ def test_a_search_with_a_large_budget_visits_every_point_of_the_space_once(name,
 @given(space=spaces())
 def test_uniform_visits_every_pattern_with_every_datapath_and_quantizer_once(space):
     points = explored("uniform", space, 10_000)
-    expected = set(itertools.starmap(space.point, itertools.product(space.patterns, space.datapaths, space.quantizers)))
+    expected = set(
+        itertools.starmap(space.point, itertools.product(space.patterns, space.datapaths, space.quantizers))
+    )
     assert len(points) == len(expected)
     assert set(points) == expected
 
@@ -258,7 +262,9 @@ def test_killed_explorations_go_on_and_lose_nothing(forks, tmp_path, fresh, kill
         tiny.write(folder)
         for _ in range(rng.randint(1, min(3, kills))):
             before = set(rows(folder)) if stored else set()
-            status, _, err, _ = forks(folder, *EXPLORE, signal=signal.SIGKILL, after_s=rng.uniform(0, fresh[1]))
+            status, _, err, _ = forks(
+                folder, *EXPLORE, signal=signal.SIGKILL, after_s=rng.uniform(0, fresh[1])
+            )
             assert status in (-signal.SIGKILL, 0)
             assert "hwsim:" not in err
             stored = (folder / "out" / "evaluations.sqlite").exists()
@@ -331,7 +337,9 @@ def test_a_damaged_row_is_evaluated_again(forks, tmp_path, fresh):
     tiny.write(tmp_path)
     finish(forks, tmp_path, fresh[0])
     with sqlite3.connect(tmp_path / "out" / "evaluations.sqlite") as connection:
-        connection.execute("UPDATE evaluations SET text = replace(text, '\"correct\": ', '\"correct\": 1') WHERE rowid = 3")
+        connection.execute(
+            "UPDATE evaluations SET text = replace(text, '\"correct\": ', '\"correct\": 1') WHERE rowid = 3"
+        )
     assert finish(forks, tmp_path, fresh[0]) == 9
 
 

@@ -2,10 +2,10 @@
 
 from math import floor
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, Overflow
 from hwsim.layers import INPUT

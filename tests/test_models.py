@@ -261,7 +261,8 @@ def test_a_network_comes_from_a_function_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("code", "name", "message"),
     [
-        ("x = 1", "x", 'no function "x"'),
+        ("x = 1", "x", "not callable"),
+        ("x = 1", "y", 'defines no "y"'),
         ("def f(): return 3", "f", "returns int"),
         ("1/0", "f", "cannot be loaded: ZeroDivisionError"),
         ("def f(:", "f", "cannot be loaded: SyntaxError"),
@@ -278,7 +279,7 @@ def test_unknown_models_and_needless_preprocessing_are_refused():
         HwsimError, match=r'unknown model "lenet"; known: digits, resnet20-cifar10; or give an ONNX'
     ):
         load_model("lenet")
-    with pytest.raises(HwsimError, match=r'no file "absent.py"'):
+    with pytest.raises(HwsimError, match=r'cannot read the model file "absent.py"'):
         load_model("absent.py:net")
     with pytest.raises(HwsimError, match="knows its own preprocessing"):
         load_model("digits", div=255.0)

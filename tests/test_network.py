@@ -3,11 +3,11 @@
 import json
 from dataclasses import replace
 
-import networks
 import numpy as np
 import pytest
 import safetensors.numpy
 
+import networks
 from hwsim.errors import HwsimError
 from hwsim.network import Preprocessing, load, look_up, save, to_bytes
 

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-MODEL = '''
+MODEL = """
 import numpy as np
 from hwsim.layers import Convolution, Flatten, Linear, Relu
 from hwsim.models.builder import Builder
@@ -20,7 +20,7 @@ def net():
     build.add("flat", Flatten())
     build.add("out", Linear(3), weight=rng.normal(size=(3, 8, 1, 1)))
     return build.network("tiny", Preprocessing(255.0, (0.5,), (0.25,)))
-'''
+"""
 
 STUDY = """
 title = "Tiny"
@@ -68,7 +68,8 @@ def hwsim(*arguments, cwd, **environment):
     return subprocess.run(
         [sys.executable, "-c", "from hwsim.cli import main; main()", *map(str, arguments)],
         cwd=cwd,
-        env={"PATH": "", "HOME": str(cwd), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | environment,
+        env={"PATH": "", "HOME": str(cwd.parent), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        | environment,
         capture_output=True,
         text=True,
         timeout=120,

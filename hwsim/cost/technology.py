@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hwsim.catalogue import look_up
 from hwsim.errors import HwsimError, unknown
 from hwsim.files import read_text
 
@@ -274,9 +275,7 @@ def technology(text: str) -> Technology:
     """
     if text.endswith(".toml"):
         return _parse(Path(text).stem, read_text(Path(text), "technology file"))
-    if text not in TECHNOLOGIES:
-        raise unknown("technology", text, TECHNOLOGIES, "give the path of a technology file (.toml)")
-    return TECHNOLOGIES[text]
+    return look_up("technology", text, TECHNOLOGIES, "give the path of a technology file (.toml)")
 
 
 TECHNOLOGIES: dict[str, Technology] = {

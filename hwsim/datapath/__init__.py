@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from hwsim import layers
 from hwsim.bits import LayerBits
+from hwsim.catalogue import look_up, reason
 from hwsim.datapath.add import Add
-from hwsim.datapath.datapath import Datapath, Register, describe, elaborate, reason
+from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.shift_mac import ShiftMac
-from hwsim.errors import HwsimError, unknown
+from hwsim.errors import HwsimError
 from hwsim.formats import Int, PowerOfTwo, Rounding
 from hwsim.network import IntegerLayer
 
@@ -48,42 +45,11 @@ _MEMBERS = ("inputs", "registers", "outputs", "compute", "connect")
 
 def load(text: str) -> type[Any] | Datapath:
     """Return the datapath that a name or ``path/to/file.py:NAME`` means: a class, or one with its parameters."""
-    if text in DATAPATHS:
-        return DATAPATHS[text]
-    path, colon, name = text.rpartition(":")
-    if not colon:
-        raise unknown("datapath", text, DATAPATHS, "give file.py:name")
-    names = _names(Path(path))
-    if name not in names:
-        raise HwsimError(f'"{path}" defines no "{name}"; give the name of a datapath in that file')
-    found = names[name]
+    found: Any = look_up("datapath", text, DATAPATHS)
     members = {*dir(found), *getattr(found, "__dataclass_fields__", ())}
-    if not is_dataclass(found) or not found.__hash__ or not members.issuperset(_MEMBERS):
-        raise HwsimError(
-            f'"{name}" in "{path}" is no datapath; write a frozen dataclass with {", ".join(_MEMBERS)}'
-        )
+    if not is_dataclass(found) or not members.issuperset(_MEMBERS) or found.__hash__ is None:
+        raise HwsimError(f'"{text}" is no datapath; write a frozen dataclass with {", ".join(_MEMBERS)}')
     return found  # type: ignore[return-value]
-
-
-def _names(path: Path) -> dict[str, Any]:
-    """Return the names a Python file defines."""
-    if path.suffix != ".py" or not path.is_file():
-        raise HwsimError(f'cannot read the datapath file "{path}": no such Python file; give file.py:name')
-    return _run(path, path.read_bytes())
-
-
-@cache
-def _run(path: Path, content: bytes) -> dict[str, Any]:
-    """Return the names of a file once run: the same content gives the same classes."""
-    spec = importlib.util.spec_from_file_location(f"_datapath_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their own module up there
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise HwsimError(f'the datapath file "{path}" does not run: {reason(error)}') from error
-    return vars(module)
 
 
 def parts(
@@ -139,8 +105,7 @@ def multiply_accumulate(bits: LayerBits, name: str, **options: Any) -> Datapath:
             overflow=bits.overflow,
             **options,
         )
-    except HwsimError:
-        raise
     except Exception as error:
-        raise HwsimError(f'the datapath "{name}" cannot be made for {bits}: {reason(error)}') from error
+        why = error if isinstance(error, HwsimError) else reason(error)
+        raise HwsimError(f'the datapath "{name}" cannot be made for {bits}: {why}') from error
     return made

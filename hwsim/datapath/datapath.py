@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pyrtl
 
+from hwsim.catalogue import reason
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray
 
@@ -87,11 +88,6 @@ def elaborate(datapath: Datapath, *, cut_registers: bool = False) -> pyrtl.Block
     except Exception as error:
         raise HwsimError(f"{describe(datapath)} cannot be elaborated: {reason(error)}") from error
     return block
-
-
-def reason(error: BaseException) -> str:
-    """Return an exception of a user's code in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _build(block: pyrtl.Block, datapath: Datapath, cut_registers: bool) -> None:

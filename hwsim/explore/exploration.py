@@ -15,8 +15,10 @@ from pydantic import TypeAdapter
 
 from hwsim import files
 from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.catalogue import file_digest, look_up
 from hwsim.cost.compression import compress, float32_bytes, layer_bytes
 from hwsim.cost.hardware import circuits
+from hwsim.cost.technology import technology
 from hwsim.cost.traffic import traffic
 from hwsim.data import Split, load_split
 from hwsim.datapath import multiply_accumulate
@@ -105,11 +107,9 @@ class Bench:
             *(split.digest() for split in (self.calibration_split, self.test)),
             study.hardware.model_dump(),
             study.memory.model_dump(),
-            *(
-                files.read(Path(path), "datapath file").hex()
-                for path, _, name in _places(study.space.datapaths)
-                if path
-            ),
+            technology(study.hardware.technology).digest,
+            *(file_digest(name) for name in study.space.datapaths),
+            *(file_digest(name) for text in study.space.quantizers for name in Settings.parse(text).methods),
         ]
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
@@ -166,11 +166,6 @@ class Bench:
             circuit_outputs=sum(done.compared for done in replays),
             circuit_cycles=sum(done.cycles for done in replays),
         )
-
-
-def _places(datapaths: tuple[str, ...]) -> list[tuple[str, str, str]]:
-    """Return (path, colon, name) of each datapath; the path of one that is built in is empty."""
-    return [name.rpartition(":") for name in datapaths]
 
 
 def point_bits(point: DesignPoint) -> BitConfig:
@@ -254,11 +249,11 @@ def explore(
     progress(Progress("load", 0, 1, 0))
     bench = open_bench(study)
     space = search_space(study, bench.network)
+    files.write(directory / STUDY, study.to_toml())
     progress(Progress("load", 1, 1, 0))
     planned = min(study.budget, space.size)
     evaluations: list[Evaluation] = []
     reused = 0
-    files.write(directory / STUDY, study.to_toml())
     with open_store(directory / STORE) as store:
         for point in _proposals(study, space, evaluations):
             stored = _stored(store, bench, point, len(evaluations))
@@ -276,7 +271,7 @@ def explore(
 
 def _proposals(study: Study, space: SearchSpace, done: list[Evaluation]) -> Iterator[DesignPoint]:
     """Yield points batch by batch; the caller appends each one's evaluation to ``done`` before the next."""
-    search = SEARCHES[study.search]
+    search = look_up("search", study.search, SEARCHES)
     while len(done) < study.budget:
         rng = np.random.default_rng([study.seed, len(done)])
         batch = search(space, list(done), study.objectives, rng, min(BATCH, study.budget - len(done)))

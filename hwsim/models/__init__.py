@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from hwsim.errors import HwsimError, unknown
+from hwsim.catalogue import call, look_up
+from hwsim.errors import HwsimError
 from hwsim.network import FloatNetwork
 
 
@@ -50,43 +48,10 @@ def load_model(
         return load_onnx(Path(text), div=div, mean=mean, std=std)
     if (div, mean, std) != (None, None, None):
         raise HwsimError(f'"{text}" knows its own preprocessing; leave out div, mean and std')
-    if text in MODELS:
-        return MODELS[text]()
-    path, colon, name = text.rpartition(":")
-    if colon and path.endswith(".py"):
-        return _from_file(Path(path), name)
-    raise unknown("model", text, MODELS, "give an ONNX file or file.py:name")
-
-
-def _from_file(path: Path, name: str) -> FloatNetwork:
-    function = getattr(_module(path), name, None)
-    if not callable(function):
-        raise HwsimError(
-            f'"{path}" has no function "{name}"; give file.py:name of one that returns a FloatNetwork'
-        )
-    network: Any = _refusing_errors(path, function)
+    make = look_up("model", text, MODELS, "give an ONNX file or file.py:name")
+    network = call(f'model "{text}"', make)
     if not isinstance(network, FloatNetwork):
         raise HwsimError(
-            f'"{path}:{name}" returns {type(network).__name__}; it must return a hwsim FloatNetwork'
+            f'model "{text}" returns {type(network).__name__}; it must return a hwsim FloatNetwork'
         )
     return network
-
-
-def _module(path: Path) -> Any:
-    if not path.is_file():
-        raise HwsimError(f'there is no file "{path}"; give file.py:name')
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module, loader = importlib.util.module_from_spec(spec), spec.loader
-    _refusing_errors(path, lambda: loader.exec_module(module))
-    return module
-
-
-def _refusing_errors(path: Path, run: Callable[[], Any]) -> Any:
-    """Run code of a person's own file; an error there is told as one of the file."""
-    try:
-        return run()
-    except HwsimError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise HwsimError(f'"{path}" fails: {type(error).__name__}: {error}; correct the file') from error

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 
+from hwsim.catalogue import look_up
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Format
 from hwsim.network import FloatArray
@@ -45,9 +46,9 @@ class Settings:
     elementwise: int = 8
 
     def __post_init__(self) -> None:
-        for name in (self.weights, self.activations):
-            if name not in QUANTIZERS:
-                raise unknown("quantizer", name, QUANTIZERS)
+        for name in self.methods:
+            if not callable(look_up("quantizer", name, QUANTIZERS)):
+                raise HwsimError(f'quantizer "{name}" is no function of statistics and a format')
         if self.weights == "kl":
             raise HwsimError(
                 "kl needs the histogram of an activation; choose min_max or aciq_laplace for weights"
@@ -93,13 +94,18 @@ class Settings:
         return cls(**given)  # type: ignore[arg-type]
 
     @property
+    def methods(self) -> tuple[str, str]:
+        """The names of both methods."""
+        return (self.weights, self.activations)
+
+    @property
     def weight_quantizer(self) -> Quantizer:
         """The weights' method."""
-        return QUANTIZERS[self.weights]
+        return look_up("quantizer", self.weights, QUANTIZERS)
 
     @property
     def activation_quantizer(self) -> Quantizer:
         """The activations' method with its tolerance."""
         if self.activations == "kl":
             return partial(kl.threshold, tolerance=self.tolerance)
-        return QUANTIZERS[self.activations]
+        return look_up("quantizer", self.activations, QUANTIZERS)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.catalogue import reason
 from hwsim.datapath import load
-from hwsim.datapath.datapath import Datapath, describe, elaborate, reason
+from hwsim.datapath.datapath import Datapath, describe, elaborate
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, PowerOfTwo
 from hwsim.simulate.circuit import evaluate, run

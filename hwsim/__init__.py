@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hwsim.models import load_model
     from hwsim.network import load, save
     from hwsim.results import redraw_report
-    from hwsim.simulate.check import check_datapath
+    from hwsim.simulate.check import check
     from hwsim.steps import cost_datapath, explore_study, make_datapath, quantize_model, simulate_network
     from hwsim.study import read_study
 
@@ -24,7 +24,7 @@ _HOMES = {
     "load": "hwsim.network",
     "simulate_network": "hwsim.steps",
     "make_datapath": "hwsim.steps",
-    "check_datapath": "hwsim.simulate.check",
+    "check": "hwsim.simulate.check",
     "cost_datapath": "hwsim.steps",
     "read_study": "hwsim.study",
     "explore_study": "hwsim.steps",
@@ -33,7 +33,7 @@ _HOMES = {
 
 __all__ = [
     "HwsimError",
-    "check_datapath",
+    "check",
     "cost_datapath",
     "explore_study",
     "load",

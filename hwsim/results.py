@@ -15,6 +15,7 @@ from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import Evaluation
 from hwsim.explore.exploration import REPLAY_CYCLES, Explored, point_bits
 from hwsim.report import StudyFacts, write_report
+from hwsim.study import Study
 
 RESULTS = "results.json"
 
@@ -71,7 +72,7 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             "test": f"{len(bench.test.labels)} images, sha256 {bench.test.digest()}",
             "search": f"{study.search}, seed {study.seed}, budget {study.budget}",
         },
-        rebuild={e.point.key(): _rebuild(study.model, e, directory) for e in explored.front},
+        rebuild={e.point.key(): _rebuild(study, e, directory) for e in explored.front},
         notes=(
             f"The float network is right on {low} test images; quantizers are calibrated on "
             f"{len(bench.calibration_split.labels)} other images. Accuracy is measured on the test split, which also "
@@ -88,9 +89,15 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
     )
 
 
-def _rebuild(model: str, evaluation: Evaluation, directory: Path) -> str:
-    """Return the command that writes a point's integer network and runs it."""
-    bits = str(_bits_path(directory, evaluation))
-    quantize = ["hwsim", "quantize", model, "--bits", bits, "--quantizer", evaluation.point.quantizer]
-    simulate = ["hwsim", "simulate", "net.safetensors", "--mac", evaluation.point.datapath]
+def _rebuild(study: Study, evaluation: Evaluation, directory: Path) -> str:
+    """Return the commands that write a point's integer network and run it on the study's test images."""
+    bits, point, data = str(_bits_path(directory, evaluation)), evaluation.point, study.data
+    quantize = ["hwsim", "quantize", study.model, "--bits", bits, "--quantizer", point.quantizer]
+    quantize += _chosen("--calibration", data.calibration) + _chosen("--images", data.calibration_images)
+    simulate = ["hwsim", "simulate", "net.safetensors", "--mac", point.datapath]
+    simulate += _chosen("--data", data.test) + _chosen("--images", data.test_images)
     return f"{shlex.join([*quantize, '-o', 'net.safetensors'])} && {shlex.join(simulate)}"
+
+
+def _chosen(option: str, value: str | int) -> list[str]:
+    return [option, str(value)] if value else []

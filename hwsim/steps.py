@@ -120,19 +120,21 @@ class Simulation:
         return "\n".join(lines)
 
     def _verdict(self) -> str:
-        """Return how much the circuits ran and whether anything differed, in one line."""
+        """Return how much the circuits ran and whether anything differed, in two lines."""
         compared, outputs, simulated, cycles = (
             sum(getattr(r, field) for r in self.replays)
             for field in ("compared", "outputs", "simulated", "cycles")
         )
+        images = self.replays[0].images
         share = (
             "every output"
             if compared == outputs
             else f"{compared} of {outputs} outputs, some of every layer,"
         )
         return (
-            f"circuits: {share} of {self.replays[0].images} image(s) in {cycles} clock cycles, {simulated} of them in PyRTL's "
-            f"simulator too; against the arithmetic: {self.difference or 'no difference'}"
+            f"circuits: {share} of {images} image{'s' * (images != 1)}, {cycles} clock cycles; "
+            f"{simulated} outputs in PyRTL's simulator too\n"
+            f"circuits against arithmetic: {self.difference or 'no difference'}"
         )
 
 

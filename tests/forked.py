@@ -5,11 +5,20 @@ import subprocess
 import sys
 
 _SERVER = """
-import importlib, json, os, resource, sys, time
+import errno, importlib, json, os, resource, sys, time
 for name in "cli explore.exploration results report models.onnx models.forward cost.equivalence".split():
     importlib.import_module(f"hwsim.{name}")
 import rich.console
 from hwsim.cli import main
+
+
+def failing(call, number):
+    calls = iter(range(1, number))
+    def fail(*arguments):
+        if next(calls, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return call(*arguments)
+    return fail
 
 
 def child(job, pipes):
@@ -19,6 +28,8 @@ def child(job, pipes):
         os.dup2(end, stream)
     if job["largest_file"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"],) * 2)
+    if job["failing_write"]:
+        os.fsync = failing(os.fsync, job["failing_write"])
     sys.argv = ["hwsim", *job["arguments"]]
     try:
         main()
@@ -82,13 +93,17 @@ class Forks:
         self.process.wait(timeout=10)
 
 
-def job(cwd, *arguments, signal=0, after_s=0.0, largest_file=None, **environment):
-    """A command line in a folder, sent a signal after some seconds, with a limit on every file's bytes."""
+def job(cwd, *arguments, signal=0, after_s=0.0, largest_file=None, failing_write=0, **environment):
+    """A command line in a folder, sent a signal after some seconds, on a disk that is full.
+
+    A file takes at most ``largest_file`` bytes; the ``failing_write``-th file and all after it none.
+    """
     return {
         "cwd": str(cwd),
         "arguments": list(map(str, arguments)),
         "signal": int(signal),
         "after_s": after_s,
         "largest_file": largest_file,
+        "failing_write": failing_write,
         "environment": environment,
     }

@@ -650,7 +650,7 @@ def test_a_refusal_is_one_line_in_a_process_of_its_own(place, case):
 def test_the_module_needs_no_working_folder_to_refuse(tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
-    script = "import os, sys; os.rmdir(os.getcwd()); sys.argv[1:] = ['simulate', 'a']; from hwsim.cli import main; main()"
+    script = "import os, sys; os.rmdir(os.getcwd());sys.argv[1:] = ['simulate', 'a']; from hwsim.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script], cwd=gone, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -1,0 +1,187 @@
+"""The command line: what is asked for on stdout and nothing else, on every kind of terminal."""
+
+import json
+import os
+import pty
+import shlex
+import sys
+import tomllib
+
+import pytest
+
+import tiny
+from hwsim import cli
+from hwsim.explore.exploration import Progress
+
+COMMANDS = ["list", "quantize", "simulate", "check", "cost", "explore", "report"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, synthesis_cache):
+    """The commands in their order in one folder, each in a process of its own, with --json."""
+    folder = tiny.write(tmp_path_factory.mktemp("cli"))
+    own = {"HWSIM_CACHE": str(synthesis_cache), "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+
+    def run(*arguments):
+        return tiny.hwsim(*arguments, cwd=folder, **own)
+
+    return folder, run
+
+
+def test_help_lists_the_commands_in_the_order_of_the_work(done):
+    _, run = done
+    for arguments in ([], ["--help"]):
+        shown = run(*arguments)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        listed = shown.stdout.partition("Commands:\n")[2].split("\n")
+        assert [line.split()[0] for line in listed if line.strip()] == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(monkeypatch, capsys, command):
+    out = in_process(monkeypatch, capsys, command, "--help")
+    assert f"Usage: hwsim {command}" in out or f" {command} " in out
+    assert "\n  " in out
+
+
+def in_process(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["hwsim", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (end.value.code, err) == (0, "")
+    return out
+
+
+@pytest.mark.parametrize("kind", cli.KINDS)
+def test_a_catalogue_lists_each_entry_with_one_line(monkeypatch, capsys, kind):
+    entries = json.loads(in_process(monkeypatch, capsys, "list", kind, "--json"))[kind]
+    assert entries
+    assert all(line.strip() and "\n" not in line for line in entries.values())
+    text = in_process(monkeypatch, capsys, "list", kind)
+    assert [line.split()[0] for line in text.splitlines()] == [kind, *entries]
+
+
+def test_the_list_holds_every_catalogue(monkeypatch, capsys):
+    assert list(json.loads(in_process(monkeypatch, capsys, "list", "--json"))) == list(cli.KINDS)
+
+
+def test_every_json_command_prints_one_value_and_nothing_else(done):
+    folder, run = done
+    quantize = [
+        "quantize",
+        "net.py:net",
+        "--bits",
+        "w4a4/int12",
+        "--calibration",
+        "images.npz",
+        "-o",
+        "net.safetensors",
+    ]
+    values = {}
+    for arguments in (
+        ["list"],
+        quantize,
+        ["simulate", "net.safetensors", "--data", "images.npz"],
+        ["check", "max_pool"],
+        ["cost", "mac", "--weight", "int2", "--activation", "uint2", "--accumulator", "int8"],
+        ["explore", "study.toml", "-o", "out"],
+    ):
+        shown = run(*arguments, "--json")
+        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout.count("\n") == 1
+        values[arguments[0]] = json.loads(shown.stdout)
+        assert shown.stderr.isascii()
+        assert not shown.stderr or arguments[0] == "explore"
+    assert values["quantize"]["layers"] == {"conv": "int4*int4/int12", "out": "int4*uint4/int12"}
+    assert values["simulate"]["images"] == 40
+    assert values["simulate"]["equal"] is True
+    assert all(check["counterexample"] is None for check in values["check"])
+    cost = values["cost"]
+    assert {"nand2_equivalents", "flip_flops", "area_um2", "critical_path_ps", "equivalent", "tool"} <= set(
+        cost
+    )
+    assert (cost["flip_flops"], cost["equivalent"]) == (8, True)
+    assert (values["explore"]["evaluated"], values["explore"]["reused"]) == (10, 0)
+    assert "evaluate design points: 10 of 10" in shown.stderr
+
+    bits = (folder / "net.bits.toml").read_text()
+    again = run(*quantize[:2], "--bits", "net.bits.toml", *quantize[4:-1], "again.safetensors")
+    assert again.returncode == 0
+    assert bits in (folder / "again.bits.toml").read_text()
+    assert (folder / "again.safetensors").read_bytes() == (folder / "net.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def explored(done):
+    """The folder with an exploration in it."""
+    folder, run = done
+    shown = run("explore", "study.toml", "-o", "out")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.isascii()
+    return done
+
+
+def test_a_report_is_redrawn_to_the_same_bytes(explored):
+    folder, run = explored
+    drawn = {
+        p: p.read_bytes()
+        for p in (folder / "out").rglob("*")
+        if p.suffix in (".html", ".csv", ".svg", ".png")
+    }
+    for path in drawn:
+        path.unlink()
+    shown = run("report", "out")
+    assert (shown.returncode, shown.stderr, shown.stdout) == (0, "", "report: out/index.html\n")
+    assert {path: path.read_bytes() for path in drawn} == drawn
+
+
+def test_the_commands_that_a_report_gives_rebuild_its_points(explored):
+    folder, run = explored
+    results = json.loads((folder / "out" / "results.json").read_text())
+    commands = list(results["facts"]["rebuild"].values())[1]
+    quantize, simulate = (shlex.split(command)[1:] for command in commands.split(" && "))
+    assert run(*quantize).returncode == 0
+    simulated = json.loads(run(*simulate, "--json").stdout)
+    bits = tomllib.loads((folder / quantize[3]).read_text())["layers"]
+    evaluated = next(
+        e
+        for e in results["evaluations"]
+        if dict(e["point"]["bits"]) == bits and e["point"]["quantizer"] == quantize[5]
+    )
+    assert (simulated["correct"], simulated["images"]) == (evaluated["correct"], evaluated["images"])
+    sums = {layer["name"]: layer["overflowed"] for layer in evaluated["layers"] if layer["sums"]}
+    assert {o["layer"]: o["overflowed"] for o in simulated["overflows"]} == sums
+
+
+def test_a_narrow_terminal_shows_the_table_without_colour(explored):
+    folder, _ = explored
+    narrow = tiny.hwsim("explore", "study.toml", "-o", "out", cwd=folder, COLUMNS="40", NO_COLOR="1")
+    assert narrow.returncode == 0, narrow.stderr
+    assert "\x1b" not in narrow.stdout + narrow.stderr
+    assert max(map(len, narrow.stdout.splitlines()[:6])) <= 40
+
+
+STAGES = [Progress("load", 0, 1, 0), Progress("load", 1, 1, 0)]
+STAGES += [Progress("evaluate", done, 4, min(done, 2)) for done in (0, 1, 1, 2, 3, 4, 4)]
+
+
+def test_progress_is_lines_where_there_is_no_terminal(capsys):
+    with cli._live_progress() as show:
+        for stage in STAGES:
+            show(stage)
+    assert capsys.readouterr().err.splitlines() == ["load: 1 of 1", "evaluate (2 reused): 4 of 4"]
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        with cli._live_progress() as show:
+            for stage in STAGES:
+                show(stage)
+        shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "load" in shown
+    assert "4/4" in shown

@@ -1,0 +1,97 @@
+"""The study file: every default written, and what is written reads back equal."""
+
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tiny
+from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import METRICS
+from hwsim.study import Data, HardwareTable, MemoryTable, Space, Study, read_study
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+
+
+def some(*values):
+    return st.lists(st.sampled_from(values), min_size=1, unique=True).map(tuple)
+
+
+studies = st.builds(
+    Study,
+    title=names,
+    model=names,
+    objectives=some(*METRICS),
+    search=st.sampled_from(["evolve", "uniform", "random"]),
+    budget=st.integers(1, 1_000_000),
+    seed=st.integers(0, 2**63 - 1),
+    data=st.builds(
+        Data, calibration=names, calibration_images=st.integers(0), test=names, test_images=st.integers(0)
+    ),
+    space=st.builds(
+        Space,
+        weights=some("int2", "int8", "pow2x4"),
+        activations=some(2, 4, 8),
+        accumulators=some("int8", "int32"),
+        overflows=some("wrap", "saturate"),
+        datapaths=some("mac", "shift_mac"),
+        quantizers=some("activations=kl", "activations=min_max"),
+        fixed=st.dictionaries(names, names, max_size=3),
+    ),
+    hardware=st.builds(
+        HardwareTable,
+        clock_mhz=st.floats(1, 100_000),
+        images_per_second=st.floats(0, 1e6, exclude_min=True),
+        technology=st.sampled_from(["open45", "gates"]),
+    ),
+    memory=st.builds(
+        MemoryTable,
+        buffer_bytes=st.integers(1),
+        burst_bits=st.integers(1, 1000).map(lambda n: 8 * n),
+        loop_order=st.sampled_from(["weights_outer", "inputs_outer"]),
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(studies)
+def test_a_study_reads_back_equal(study):
+    assert Study.model_validate(tomllib.loads(study.to_toml())) == study
+
+
+def test_every_default_is_written(tmp_path):
+    (tmp_path / "least.toml").write_text('title = "T"\nmodel = "digits"')
+    study = read_study(tmp_path / "least.toml")
+    written = tomllib.loads(study.to_toml())
+    for table, kind in (
+        (written, Study),
+        *((written[k], type(getattr(study, k))) for k in ("data", "space", "hardware", "memory")),
+    ):
+        assert set(table) == set(kind.model_fields)
+    (tmp_path / "full.toml").write_text(study.to_toml())
+    assert read_study(tmp_path / "full.toml") == study
+
+
+@pytest.mark.parametrize("key", ["title", "model"])
+def test_a_key_without_default_is_asked_for(tmp_path, key):
+    lines = [line for line in tiny.STUDY.splitlines() if not line.startswith(f"{key} =")]
+    (tmp_path / "s.toml").write_text("\n".join(lines))
+    with pytest.raises(HwsimError, match=f'the key "{key}" is missing; add it'):
+        read_study(tmp_path / "s.toml")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_mutated_study_is_read_or_refused_in_one_sentence(tmp_path_factory, data):
+    text = tiny.STUDY
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        text = text[:at] + data.draw(st.text(max_size=3)) + text[at + data.draw(st.integers(0, 3)) :]
+    path = tmp_path_factory.getbasetemp() / "mutated.toml"
+    path.write_bytes(text.encode(errors="replace"))
+    try:
+        assert isinstance(read_study(path), Study)
+    except HwsimError as error:
+        assert "study file" in str(error)

@@ -24,8 +24,6 @@ from hwsim.errors import HwsimError, unknown
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from hwsim.explore.exploration import Progress
-
 app = typer.Typer(
     name="hwsim",
     help="Cost and accuracy of quantized neural networks, from the circuits themselves.",
@@ -83,15 +81,18 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, allow_nan=False))
 
 
+Show = Callable[[str, int, int], None]
+"""Called with a stage, what is done of it and what is planned."""
+
+
 @contextmanager
-def _live_progress() -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows an exploration's progress on stderr: a bar on a terminal, else a line now and then."""
+def _live_progress() -> Iterator[Show]:
+    """Yield a function that shows progress on stderr: a bar with the time left on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
         yield _progress_lines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -99,33 +100,27 @@ def _live_progress() -> Iterator[Callable[[Progress], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Bar(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
         tasks: dict[str, TaskID] = {}
 
-        def show(progress: Progress) -> None:
-            if progress.stage not in tasks:
-                tasks[progress.stage] = bar.add_task(progress.stage)
-            bar.update(
-                tasks[progress.stage],
-                completed=progress.done,
-                total=progress.planned,
-                description=str(progress),
-            )
+        def show(stage: str, done: int, planned: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage)
+            bar.update(tasks[stage], completed=done, total=planned)
 
         yield show
 
 
-def _progress_lines(seconds: float = 5.0) -> Callable[[Progress], None]:
-    """Return a function that prints where a stage stands, at most once in ``seconds``, and where it ends."""
-    shown = time.monotonic()
-    last = ""
+def _progress_lines(seconds: float = 5.0) -> Show:
+    """Return a function that prints where long work stands, at most once in ``seconds``, and where it ends."""
+    shown, spoken, last = time.monotonic(), False, ""
 
-    def show(progress: Progress) -> None:
-        nonlocal shown, last
-        line = f"{progress}: {progress.done} of {progress.planned}"
-        ends = progress.done == progress.planned
-        if line != last and (ends or time.monotonic() - shown >= seconds):
-            shown, last = time.monotonic(), line
+    def show(stage: str, done: int, planned: int) -> None:
+        nonlocal shown, spoken, last
+        line = f"{stage}: {done} of {planned}"
+        due = time.monotonic() >= shown + seconds
+        if line != last and (due or (spoken and done == planned)):
+            shown, spoken, last = time.monotonic(), True, line
             print(line, file=sys.stderr, flush=True)
 
     return show
@@ -264,9 +259,17 @@ def simulate_(
     cycles reach, and any difference ends with exit status 1."""
     from hwsim import steps
 
-    result = steps.simulate_network(
-        network, data=data, images=images, cycles=cycles, simulated=simulated, seed=seed, mac=mac
-    )
+    with _live_progress() as show:
+        result = steps.simulate_network(
+            network,
+            data=data,
+            images=images,
+            cycles=cycles,
+            simulated=simulated,
+            seed=seed,
+            mac=mac,
+            progress=lambda done, planned: show("simulate images", done, planned),
+        )
     if as_json:
         _print_json(result.to_json())
     else:

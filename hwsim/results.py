@@ -35,7 +35,8 @@ def write_results(explored: Explored, directory: Path, command: str = "") -> Pat
     for evaluation in explored.front:
         files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
     fields = asdict(_Results(facts, explored.evaluations))
-    files.write(directory / RESULTS, json.dumps(fields, indent=1, allow_nan=False) + "\n")
+    text = json.dumps(fields, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    files.write(directory / RESULTS, text.encode(errors="replace"))  # a path's bytes need be no text
     return write_report(directory, explored.evaluations, facts)
 
 

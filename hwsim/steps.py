@@ -151,7 +151,7 @@ def simulate_network(
     simulated: int = 4,
     seed: int = 0,
     mac: str = "mac",
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Simulation:
     """Run an integer network on a test split: every image in exact arithmetic, and on the circuits what they reach.
 

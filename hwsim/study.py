@@ -17,6 +17,7 @@ from hwsim import files
 from hwsim.bits import parse_overflow, quoted
 from hwsim.catalogue import look_up
 from hwsim.cost.hardware import Hardware
+from hwsim.cost.technology import technology
 from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS
@@ -128,6 +129,9 @@ class Study(_Table):
         look_up("search", self.search, SEARCHES)
         self.memory.value()
         self.hardware.value("mac")
+        sizes = {"area", "critical_path"} & set(self.objectives)
+        if sizes and not technology(self.hardware.technology).physical:
+            raise ValueError(f"technology {self.hardware.technology} has no {min(sizes)}; choose open45, say")
         return self
 
     def to_toml(self) -> str:

@@ -17,7 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 import tiny
 from hwsim import cli, steps
 from hwsim.errors import HwsimError
-from hwsim.models.resnet import resnet20
+from hwsim.models.builder import parameter_shapes
+from hwsim.models.resnet import _structure, resnet20
 from hwsim.network import save
 
 ONNX = ("--div", "255", "--calibration", "images.npz")
@@ -361,9 +362,6 @@ WEIGHTS = {
 @pytest.mark.parametrize("case", WEIGHTS)
 def test_bad_resnet_weights_are_refused(tmp_path, case):
     change, sentence = WEIGHTS[case]
-    from hwsim.models.builder import parameter_shapes
-    from hwsim.models.resnet import _structure
-
     shapes = {f"{x.name}.{k}": s for x in _structure().layers for k, s in parameter_shapes(x).items()}
     shapes.pop("conv1.bias", None)
     tensors = {key: np.ones(shape) for key, shape in shapes.items() if not (".conv" in key and "bias" in key)}
@@ -485,6 +483,7 @@ STUDIES = {
         'unknown objective "speed"; known: accuracy_loss',
     ),
     "objective of a file": (study("seed = 3", 'objectives = ["a.py:b"]'), 'unknown objective "a.py:b"'),
+    "area without sizes": (study("seed = 3", 'objectives = ["area"]'), "technology gates has no area"),
     "duplicate objective": (study("seed = 3", 'objectives = ["gates", "gates"]'), "listed twice"),
     "no objective": (study("seed = 3", "objectives = []"), "objectives: "),
     "objectives of text": (study("seed = 3", 'objectives = "gates"'), "objectives: "),
@@ -517,7 +516,7 @@ STUDIES = {
         'layer "conv1"; the network has conv, out',
     ),
     "fixed unsigned for signed": (added("space.fixed", 'conv = "int4*uint4/int12"'), "can be negative"),
-    "fixed malformed": (added("space.fixed", 'conv = "four"'), 'bits "four"'),
+    "fixed malformed": (added("space.fixed", 'conv = "four"'), 'space.fixed.conv: bits "four"'),
     "fixed of a number": (added("space.fixed", "conv = 4"), "space.fixed.conv: "),
     "clock of 0": (added("hardware", "clock_mhz = 0"), "hardware.clock_mhz: "),
     "clock of nan": (added("hardware", "clock_mhz = nan"), "hardware.clock_mhz: "),
@@ -624,6 +623,27 @@ def test_a_circuit_that_differs_ends_with_status_1(place, monkeypatch, capsys):
     status, out, err = command(monkeypatch, capsys, *SIMULATE, "--mac", "own.py:Mac", "--json")
     assert (status, err) == (1, "")
     assert json.loads(out)["equal"] is False
+
+
+SEARCH = (
+    "from hwsim.explore.search import random\ndef search(space, done, objectives, rng, count):\n    return "
+)
+SEARCHES = {
+    "fails": (SEARCH + "1 / 0", "ZeroDivisionError"),
+    "no function": ("search = 3", "not callable"),
+    "one point again": (SEARCH + "random(space, [], objectives, rng, 2)", "again"),
+    "too many": (SEARCH + "random(space, done, objectives, rng, count + 1)", "more than 8"),
+}
+
+
+@pytest.mark.parametrize("case", SEARCHES)
+def test_a_bad_search_of_ones_own_is_told_in_one_sentence(place, monkeypatch, capsys, case):
+    content, sentence = SEARCHES[case]
+    (place / "own.py").write_text(content)
+    (place / "study.toml").write_text(study("seed = 3", 'search = "own.py:search"'))
+    status, out, err = command(monkeypatch, capsys, *EXPLORE)
+    assert (status, out) == (2, "")
+    assert sentence in err.splitlines()[-1]
 
 
 # As a process: nothing is left to this one's settings

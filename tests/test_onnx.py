@@ -263,7 +263,7 @@ def test_hostile_and_doubled_names_stay_text(tmp_path):
         "../../etc/passwd",
         "../../etc/passwd_2",
         "input_2",
-        "\n",
+        "_",
     ]
 
 

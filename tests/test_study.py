@@ -44,7 +44,7 @@ studies = st.builds(
         HardwareTable,
         clock_mhz=st.floats(1, 100_000),
         images_per_second=st.floats(0, 1e6, exclude_min=True),
-        technology=st.sampled_from(["open45", "gates"]),
+        technology=st.sampled_from(["open45", "open130"]),
     ),
     memory=st.builds(
         MemoryTable,

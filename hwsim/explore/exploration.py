@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from hwsim import files
 from hwsim.bits import BitConfig, LayerBits, bit_config
-from hwsim.catalogue import file_digest, look_up
+from hwsim.catalogue import call, file_digest, look_up
 from hwsim.cost.compression import compress, float32_bytes, layer_bytes
 from hwsim.cost.hardware import circuits
 from hwsim.cost.technology import technology
@@ -40,7 +40,7 @@ from hwsim.quantize import Calibration, calibrate, quantize
 from hwsim.quantize.settings import Settings
 from hwsim.simulate.inference import measure_accuracy
 from hwsim.simulate.replay import replay
-from hwsim.study import Study
+from hwsim.study import Study, read_study
 
 STUDY, STORE = "study.toml", "evaluations.sqlite"
 """Files of an exploration's folder: the study with every default written out, and what was evaluated so far."""
@@ -48,21 +48,15 @@ STUDY, STORE = "study.toml", "evaluations.sqlite"
 BATCH = 8
 """Design points proposed at a time; part of the result, like the seed."""
 
+LOADING, EVALUATING = "load", "evaluate design points"
+"""Stages of an exploration, as its progress names them."""
+
 REPLAY_CYCLES = 1 << 20
 """Clock cycles that each design point's circuits spend on real operands."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where an exploration stands: the stage, design points done, planned, and how many of them were reused."""
-
-    stage: str
-    done: int
-    planned: int
-    reused: int
-
-    def __str__(self) -> str:
-        return f"{self.stage} ({self.reused} reused)" if self.reused else self.stage
+Progress = Callable[[str, int, int], None]
+"""Called with a stage, what is done of it and what is planned."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +197,7 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
     for name in space.fixed:
         if name not in signed:
             raise HwsimError(f'space.fixed names layer "{name}"; the network has {", ".join(signed)}')
+    fixed = {name: _fixed(name, text, signed[name]) for name, text in space.fixed.items()}
     patterns = [
         (weight, bits, f"{accumulator}/{overflow}")
         for accumulator, weight, bits, overflow in itertools.product(
@@ -214,8 +209,8 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
     ]
 
     def text(name: str, weight: str, bits: int, rest: str) -> str:
-        if name in space.fixed:
-            return str(LayerBits.parse(space.fixed[name], signed[name]))
+        if name in fixed:
+            return fixed[name]
         activation = f"{'' if signed[name] else 'u'}int{bits}"
         return str(LayerBits.parse(f"{weight}*{activation}/{rest}", signed[name]))
 
@@ -237,8 +232,15 @@ def _fewest_bits_last(weight: str) -> tuple[int, bool]:
     return (-form.bits, isinstance(form, PowerOfTwo))
 
 
+def _fixed(name: str, text: str, signed: bool) -> str:
+    try:
+        return str(LayerBits.parse(text, signed))
+    except HwsimError as error:
+        raise HwsimError(f"space.fixed.{name}: {error}") from None
+
+
 def explore(
-    study: Study, directory: Path, *, progress: Callable[[Progress], None] = lambda _: None
+    study: Study, directory: Path, *, progress: Progress = lambda stage, done, planned: None
 ) -> Explored:
     """Evaluate a study's budget of design points, keeping each in ``directory`` as soon as it is measured.
 
@@ -246,26 +248,25 @@ def explore(
     hwsim's, is refused.
     """
     refuse_other(study, directory)
-    progress(Progress("load", 0, 1, 0))
+    progress(LOADING, 0, 1)
     bench = open_bench(study)
     space = search_space(study, bench.network)
     files.write(directory / STUDY, study.to_toml())
-    progress(Progress("load", 1, 1, 0))
+    progress(LOADING, 1, 1)
     planned = min(study.budget, space.size)
     evaluations: list[Evaluation] = []
     reused = 0
     with open_store(directory / STORE) as store:
         for point in _proposals(study, space, evaluations):
-            stored = _stored(store, bench, point, len(evaluations))
-            if stored is None:
-                progress(Progress("evaluate design points", len(evaluations), planned, reused))
-                stored = bench.evaluate(len(evaluations), point)
-                store.put(_key(bench, point), json.dumps(stored.to_json(), allow_nan=False))
+            progress(EVALUATING, len(evaluations), planned)
+            evaluation = _stored(store, bench, point, len(evaluations))
+            if evaluation is None:
+                evaluation = bench.evaluate(len(evaluations), point)
+                store.put(_key(bench, point), json.dumps(evaluation.to_json(), allow_nan=False))
             else:
                 reused += 1
-            evaluations.append(stored)
-            progress(Progress("evaluate design points", len(evaluations), planned, reused))
-    progress(Progress("evaluate design points", len(evaluations), len(evaluations), reused))
+            evaluations.append(evaluation)
+    progress(EVALUATING, len(evaluations), len(evaluations))
     return Explored(evaluations, reused, bench)
 
 
@@ -274,7 +275,11 @@ def _proposals(study: Study, space: SearchSpace, done: list[Evaluation]) -> Iter
     search = look_up("search", study.search, SEARCHES)
     while len(done) < study.budget:
         rng = np.random.default_rng([study.seed, len(done)])
-        batch = search(space, list(done), study.objectives, rng, min(BATCH, study.budget - len(done)))
+        count = min(BATCH, study.budget - len(done))
+        what = f'search "{study.search}"'
+        batch = call(what, search, space, list(done), study.objectives, rng, count)
+        if len(batch) > count or len({*batch, *(e.point for e in done)}) < len(batch) + len(done):
+            raise HwsimError(f"{what} proposes a point again or more than {count}; propose new points only")
         if not batch:
             return
         yield from batch
@@ -293,12 +298,19 @@ _EVALUATION = TypeAdapter(Evaluation)
 
 
 def refuse_other(study: Study, directory: Path) -> None:
-    """Refuse a folder that holds another study, or files that are none of hwsim's."""
+    """Refuse a folder that holds another study, or files that are none of hwsim's; only the budget may differ."""
     if (directory / STUDY).exists():
-        if files.read_text(directory / STUDY, "study file") != study.to_toml():
+        if not _same_but_budget(directory / STUDY, study):
             raise HwsimError(f'"{directory}" holds another study; choose another folder with -o or remove it')
     elif directory.exists() and (not directory.is_dir() or _holds_files(directory)):
         raise HwsimError(f'"{directory}" is not empty and holds no study; choose another folder with -o')
+
+
+def _same_but_budget(path: Path, study: Study) -> bool:
+    try:
+        return read_study(path).model_copy(update={"budget": study.budget}) == study
+    except HwsimError:
+        return False
 
 
 def _holds_files(directory: Path) -> bool:

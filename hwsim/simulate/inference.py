@@ -183,9 +183,9 @@ def measure_accuracy(
     images: Images,
     labels: IntArray,
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Accuracy:
-    """Return accuracy and overflows over images; ``progress`` is told the images done so far."""
+    """Return accuracy and overflows over images; ``progress`` is told the images done and planned."""
     if not len(images):
         raise HwsimError("the split holds no image; give at least one")
     overflows: dict[str, IntArray] = {
@@ -203,8 +203,7 @@ def measure_accuracy(
     for start in range(0, len(images), batch):
         outputs = run(network, images[start : start + batch], count)
         correct += int((outputs.argmax(axis=1) == labels[start : start + batch]).sum())
-        if progress is not None:
-            progress(min(start + batch, len(images)))
+        progress(min(start + batch, len(images)), len(images))
     return Accuracy(
         correct,
         len(images),

@@ -228,6 +228,7 @@ def quantize_(
         "network": str(output),
         "bits": str(bits_path),
         "layers": {name: str(b) for name, b in network.bits.items()},
+        "calibration": calibration or network.data,
         "source": network.source,
     }
     if as_json:
@@ -235,7 +236,8 @@ def quantize_(
     width = max(map(len, network.bits))
     for name, layer_bits in network.bits.items():
         print(f"  {name:{width}}  {layer_bits}")
-    print(f"{network.source}\nwrote {output} and {bits_path}")
+    print(f"calibrated on the calibration split of {facts['calibration']}: {network.source}")
+    print(f"wrote {output} and {bits_path}")
     return None
 
 

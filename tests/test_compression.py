@@ -77,7 +77,7 @@ def layers(draw: st.DrawFn, name: str) -> IntegerLayer:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.data(), st.lists(st.text(max_size=6), unique=True, max_size=4))
+@given(st.data(), st.lists(st.text(max_size=6).filter(str.isprintable), unique=True, max_size=4))
 def test_a_network_comes_back_identical_and_its_layers_sum_to_the_file(data, names):
     network = network_of(*(data.draw(layers(name)) for name in names))
     content = compress(network)

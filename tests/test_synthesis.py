@@ -19,12 +19,13 @@ import pytest
 
 from hwsim.cost import TECHNOLOGIES, Cost, synthesize
 from hwsim.cost.equivalence import circuit_graph, compare
-from hwsim.cost.netlist import Instance, Mapped, clock_cycle, verilog
+from hwsim.cost.netlist import Instance, Mapped
 from hwsim.cost.synthesis import map_onto
 from hwsim.cost.technology import Technology
 from hwsim.cost.timing import critical_path_ps, logic_depth
 from hwsim.datapath.datapath import Register
 from hwsim.datapath.mac import Mac
+from hwsim.datapath.netlist import clock_cycle, verilog
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
@@ -428,7 +429,7 @@ def test_a_register_that_the_datapath_does_not_declare_is_refused() -> None:
         register.next <<= a
         return (register ^ a,)
 
-    with pytest.raises(HwsimError, match="makes a port, register or memory of its own"):
+    with pytest.raises(HwsimError, match="makes an input, register or memory of its own"):
         synthesize(Logic("hidden", (1,), (1,), remember))
 
 

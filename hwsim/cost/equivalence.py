@@ -15,8 +15,9 @@ from functools import reduce
 import pyrtl
 
 from hwsim.cost import yosys
-from hwsim.cost.netlist import Mapped, ordered, ports
+from hwsim.cost.netlist import Mapped
 from hwsim.cost.technology import Technology
+from hwsim.datapath.netlist import ordered, ports
 from hwsim.errors import HwsimError
 
 _EXHAUSTIVE_BITS = 16

@@ -16,9 +16,10 @@ from typing import Any
 from hwsim import files
 from hwsim.cost import equivalence, timing, yosys
 from hwsim.cost import technology as technologies
-from hwsim.cost.netlist import Mapped, clock_cycle, mapped, verilog
+from hwsim.cost.netlist import Mapped, mapped
 from hwsim.cost.technology import Technology
 from hwsim.datapath.datapath import Datapath, describe
+from hwsim.datapath.netlist import clock_cycle, verilog
 from hwsim.errors import HwsimError
 
 ABC_SCRIPT = "strash; ifraig; scorr; dc2; strash; &get -n; &dch -f; &nf; &put"

@@ -1,20 +1,20 @@
-"""Yosys and ABC, always in a process of their own: they end their process on an error, and may hang."""
+"""Yosys and ABC, always in a process of their own."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
-import math
-import os
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from hwsim import process
 from hwsim.errors import HwsimError
+from hwsim.process import OutOfTimeError
+
+__all__ = ["OutOfTimeError", "abc", "version", "workplace", "yosys"]
+
+_PURPOSE = "logic synthesis"
 
 _CHILD = """
 import sys
@@ -25,10 +25,6 @@ for command in sys.argv[1:]:
 """
 
 
-class OutOfTimeError(Exception):
-    """A tool ran past its time limit and was ended."""
-
-
 def version() -> str:
     """Return the tool's name and version; raise :class:`HwsimError` where it is not installed."""
     try:
@@ -37,14 +33,9 @@ def version() -> str:
         raise HwsimError("logic synthesis needs Yosys; install it with: pip install pyosys") from None
 
 
-@contextlib.contextmanager
-def workplace() -> Iterator[Path]:
-    """Yield a folder that is gone afterwards, for a tool's files."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="hwsim-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise HwsimError(f"logic synthesis cannot use the temporary folder: {error}; set TMPDIR") from None
+def workplace() -> AbstractContextManager[Path]:
+    """Return a folder for a tool's files that is gone afterwards."""
+    return process.workplace(_PURPOSE)
 
 
 def yosys(commands: list[str], folder: Path, timeout_s: float) -> str:
@@ -61,42 +52,9 @@ def abc(commands: str, folder: Path, timeout_s: float) -> str:
 
 
 def _run(command: list[str], folder: Path, timeout_s: float) -> str:
-    """Run a command in a session of its own, and leave none of its processes.
-
-    The kernel bounds its processor time as well, so that a tool whose parent was killed ends too.
-    """
-    limited = ["/bin/sh", "-c", 'ulimit -t "$0"; exec "$@"', str(math.ceil(timeout_s) + 1), *command]
     try:
-        process = subprocess.Popen(
-            limited,
-            cwd=folder,
-            env={**os.environ, "TMPDIR": str(folder), "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
+        return process.run(_PURPOSE, command, folder, timeout_s)
+    except process.FailedError as error:
         raise HwsimError(
-            f"cannot start a process for logic synthesis: {error.strerror}; free memory"
+            f"{version()} failed with status {error.status}: {error.complaint}; simplify or report the datapath"
         ) from None
-    try:
-        said = process.communicate(timeout=timeout_s)[0].decode(errors="replace")
-    except BaseException as error:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise OutOfTimeError from None
-        raise
-    if process.returncode:
-        raise HwsimError(
-            f"{version()} failed with status {process.returncode}: {_complaint(said)}; simplify or report the datapath"
-        )
-    return said
-
-
-def _complaint(said: str) -> str:
-    """Return the line of a log that names the error, or else its last."""
-    lines = said.split("\n")
-    return next((line for line in reversed(lines) if "rror" in line), "".join(lines[-2:])).strip()

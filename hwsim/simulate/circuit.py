@@ -24,10 +24,7 @@ def run(
     before every so many further ones: independent sums of that length, one behind the other.
     The netlist is run by PyRTL's own FastSimulation.
     """
-    if set(inputs) != set(datapath.inputs) or len({np.shape(values) for values in inputs.values()}) > 1:
-        given = {name: np.shape(values) for name, values in inputs.items()}
-        raise HwsimError(f"a run needs one row of values for each of {list(datapath.inputs)}, not {given}")
-    rows = {name: form.encode(inputs[name]).tolist() for name, form in datapath.inputs.items()}
+    rows = encoded(datapath, inputs)
     cycles = len(next(iter(rows.values()), []))
     simulation, reset = _compiled(datapath)
     registers = {name: f"{name}_register" for name in datapath.registers}
@@ -42,7 +39,17 @@ def run(
         for name, register in registers.items():
             seen[name].append(simulation.regs[register])
     formats = {**datapath.outputs, **{name: r.format for name, r in datapath.registers.items()}}
-    return {name: formats[name].decode(np.array(codes, np.int64)) for name, codes in seen.items()}
+    return {
+        name: formats[name].decode(np.array(codes, np.uint64).view(np.int64)) for name, codes in seen.items()
+    }
+
+
+def encoded(datapath: Datapath, inputs: Mapping[str, IntArray]) -> dict[str, list[int]]:
+    """Return the bit patterns of every input port, one a cycle; refuse other ports and rows of other lengths."""
+    if set(inputs) != set(datapath.inputs) or len({np.shape(values) for values in inputs.values()}) > 1:
+        given = {name: np.shape(values) for name, values in inputs.items()}
+        raise HwsimError(f"a run needs one row of values for each of {list(datapath.inputs)}, not {given}")
+    return {name: form.encode(inputs[name]).tolist() for name, form in datapath.inputs.items()}
 
 
 @lru_cache(maxsize=512)

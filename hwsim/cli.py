@@ -248,17 +248,20 @@ def simulate_(
         str, typer.Option(help="Data set or NPZ file to test on; the network's own if left out.")
     ] = "",
     images: Annotated[int, typer.Option(min=0, help="Test images; 0 takes the whole split.")] = 0,
-    cycles: Annotated[int, typer.Option(min=0, help="Clock cycles to spend on the circuits; 0 for none.")] = 1
-    << 26,
-    simulated: Annotated[int, typer.Option(min=0, help="Outputs a layer for PyRTL's own simulator.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the share that the cycles reach.")] = 0,
+    backend: Annotated[str, typer.Option(help="lanes, arithmetic, pyrtl or verilog.")] = "lanes",
+    verify: Annotated[int, typer.Option(min=0, help="Outputs of each layer for PyRTL and Icarus too.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of those outputs.")] = 0,
+    gates: Annotated[
+        bool, typer.Option("--gates", help="Run gates even where their arithmetic is proved.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads for the circuits; 0 takes all cores.")] = 0,
     mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
     as_json: Json = False,
 ) -> None:
     """Run an integer network bit-accurately.
 
-    Every image runs in exact integer arithmetic; the circuits run every output of as many images as the
-    cycles reach, and any difference ends with exit status 1."""
+    The compiled circuits compute every output of every image and are compared with exact arithmetic at each;
+    any difference ends with exit status 1. Backends pyrtl and verilog run a sample alone, arithmetic none."""
     from hwsim import steps
 
     with _live_progress() as show:
@@ -266,10 +269,12 @@ def simulate_(
             network,
             data=data,
             images=images,
-            cycles=cycles,
-            simulated=simulated,
+            backend=backend,
+            verify=verify,
             seed=seed,
             mac=mac,
+            gates=gates,
+            threads=threads,
             progress=lambda done, planned: show("simulate images", done, planned),
         )
     if as_json:

@@ -6,7 +6,9 @@ Each is the command of the same verb: ``quantize_model`` is ``hwsim quantize`` a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -19,11 +21,12 @@ from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Int, Overflow, PowerOfTwo, Rounding, parse_format, parse_int
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.network import load as load_network
-from hwsim.simulate.inference import Accuracy, measure_accuracy
-from hwsim.simulate.replay import Difference, Replay, replay
+from hwsim.simulate.inference import Accuracy, Difference, compute_layer, measure_accuracy
+from hwsim.simulate.replay import Replay, replay
 
 if TYPE_CHECKING:
     from hwsim.explore.exploration import Explored
+    from hwsim.simulate.circuits import Circuits
     from hwsim.study import Study
 
 
@@ -60,52 +63,61 @@ def quantize_model(
     return quantize(network, bits, calibrate(network, chosen), settings=Settings.parse(quantizer))
 
 
+BACKENDS = ("lanes", "arithmetic", "pyrtl", "verilog")
+"""What runs a network: its compiled circuits, or exact arithmetic alone or with a sample in another simulator."""
+
+
 @dataclass(frozen=True)
 class Simulation:
-    """An integer network's accuracy and overflows on a test split, and what its circuits replayed."""
+    """An integer network's accuracy and overflows on a test split, and what its circuits ran.
+
+    ``cycles`` are the clock cycles of each layer's compiled circuits over all images (empty unless they ran),
+    ``steps`` says what they ran for its sums. ``replays`` are the outputs that ``simulators`` ran as well.
+    """
 
     network: str
     data: str
+    backend: str
     accuracy: Accuracy
+    cycles: Mapping[str, int]
+    steps: Mapping[str, str]
+    simulators: tuple[str, ...]
     replays: tuple[Replay, ...]
 
     @property
     def difference(self) -> Difference | None:
         """The first value on which a circuit and the arithmetic disagree, or None."""
-        return next((r.difference for r in self.replays if r.difference), None)
+        found = (self.accuracy.difference, *(r.difference for r in self.replays))
+        return next((d for d in found if d is not None), None)
 
     def to_json(self) -> dict[str, Any]:
         low, high = self.accuracy.interval
         return {
             "network": self.network,
             "data": self.data,
+            "backend": self.backend,
             "correct": self.accuracy.correct,
             "images": self.accuracy.images,
             "accuracy_percent": self.accuracy.percent,
             "interval_percent": [low, high],
             "overflows": [asdict(o) for o in self.accuracy.overflows],
-            "circuits": [asdict(r) for r in self.replays],
+            "circuit_cycles": dict(self.cycles),
+            "circuit_steps": dict(self.steps),
+            "verified_in": list(self.simulators),
+            "verified": [asdict(r) for r in self.replays],
             "equal": self.difference is None,
         }
 
     def text(self) -> str:
         """Return the result as a table for people."""
         low, high = self.accuracy.interval
-        replays = {r.layer: r for r in self.replays}
         overflows = {o.layer: o for o in self.accuracy.overflows}
-        width = max(map(len, [*replays, *overflows, "layer"]))
-        lines = [
-            f"{'layer':{width}}  {'sums':>12}  {'overflowed':>12}  {'outputs on circuits':>22}  {'cycles':>10}"
-        ]
-        for name in dict.fromkeys([*overflows, *replays]):
-            over, replayed = overflows.get(name), replays.get(name)
+        width = max(map(len, [*overflows, *self.cycles, "layer"]))
+        lines = [f"{'layer':{width}}  {'sums':>12}  {'overflowed':>12}  {'circuit cycles':>14}"]
+        for name in dict.fromkeys([*self.cycles, *overflows]):
+            over = overflows.get(name)
             sums = f"{over.sums:12}  {over.overflowed:12}" if over else f"{'':12}  {'':12}"
-            done = (
-                f"{f'{replayed.compared} of {replayed.outputs}':>22}  {replayed.cycles:10}"
-                if replayed
-                else ""
-            )
-            lines.append(f"{name:{width}}  {sums}  {done}".rstrip())
+            lines.append(f"{name:{width}}  {sums}  {self.cycles.get(name, ''):>14}".rstrip())
         lines += [
             f"  overflows in {o.layer} by channel: {_channels(o.by_channel)}"
             for o in overflows.values()
@@ -115,27 +127,23 @@ class Simulation:
             f"accuracy {self.accuracy.percent:.2f}% ({self.accuracy.correct} of {self.accuracy.images} test images of "
             f"{self.data}, 95% interval {low:.2f} to {high:.2f})"
         )
-        if self.replays:
-            lines.append(self._verdict())
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._verdict()])
 
-    def _verdict(self) -> str:
-        """Return how much the circuits ran and whether anything differed, in two lines."""
-        compared, outputs, simulated, cycles = (
-            sum(getattr(r, field) for r in self.replays)
-            for field in ("compared", "outputs", "simulated", "cycles")
-        )
-        images = self.replays[0].images
-        share = (
-            "every output"
-            if compared == outputs
-            else f"{compared} of {outputs} outputs, some of every layer,"
-        )
-        return (
-            f"circuits: {share} of {images} image{'s' * (images != 1)}, {cycles} clock cycles; "
-            f"{simulated} outputs in PyRTL's simulator too\n"
-            f"circuits against arithmetic: {self.difference or 'no difference'}"
-        )
+    def _verdict(self) -> Iterator[str]:
+        """Yield how much the circuits ran and whether anything differed, a line each."""
+        if self.cycles:
+            yield f"circuits: every output of every image, {sum(self.cycles.values())} clock cycles"
+            for step in dict.fromkeys(self.steps.values()):
+                layers = [name for name, other in self.steps.items() if other == step]
+                which = "all layers" if len(layers) == len(self.steps) else ", ".join(layers)
+                yield f"  sums of {which}: {step}"
+        if self.replays:
+            outputs, cycles = (
+                sum(getattr(r, field) for r in self.replays) for field in ("simulated", "cycles")
+            )
+            yield f"sample: {outputs} outputs of all layers, {cycles} clock cycles, in {' and in '.join(self.simulators)}"
+        if self.cycles or self.replays:
+            yield f"circuits against arithmetic, at every output and overflow: {self.difference or 'no difference'}"
 
 
 def _channels(counts: tuple[int, ...]) -> str:
@@ -147,28 +155,69 @@ def simulate_network(
     *,
     data: str = "",
     images: int = 0,
-    cycles: int = 1 << 26,
-    simulated: int = 4,
+    backend: str = "lanes",
+    verify: int = 4,
     seed: int = 0,
     mac: str = "mac",
+    gates: bool = False,
+    threads: int = 0,
     progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Simulation:
-    """Run an integer network on a test split: every image in exact arithmetic, and on the circuits what they reach.
+    """Run an integer network on a test split and compare its circuits with exact arithmetic.
 
-    The circuits spend ``cycles`` clock cycles on whole images, or on a share of every layer drawn with
-    ``seed``; ``simulated`` outputs of each layer go through PyRTL's own simulator too. Both are compared
-    strictly with the arithmetic (:func:`hwsim.simulate.replay.replay`).
+    ``backend`` is one of :data:`BACKENDS`. With "lanes" the compiled circuits compute every output of every
+    image, on ``threads`` threads (0 for all cores), and are compared at every tensor; sums run as arithmetic
+    where a multiply-accumulate is proved to be that, unless ``gates``. ``verify`` outputs of each layer, drawn
+    with ``seed``, go through PyRTL's simulator and, where installed, Icarus Verilog as well. With "pyrtl" and
+    "verilog" the arithmetic computes the network and the named simulator that sample alone.
     """
     chosen = network if isinstance(network, QuantizedNetwork) else load_network(Path(network))
     source = data or chosen.data
     if not source:
         raise HwsimError(f'network "{chosen.name}" names no data set; give one to test on: --data file.npz')
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
     split = load_split(source, "test")
     split.check(chosen.input_shape, chosen.layers[-1].layer.outputs)
     x, labels = (split.images[:images], split.labels[:images]) if images else (split.images, split.labels)
-    accuracy = measure_accuracy(chosen, x, labels, progress=progress)
-    replays = replay(chosen, x, cycles=cycles, simulated=simulated, seed=seed, mac=mac) if cycles else ()
-    return Simulation(chosen.name, source, accuracy, replays)
+    compiled = _compiled(chosen, mac, gates, threads) if backend == "lanes" else None
+    accuracy = measure_accuracy(
+        chosen,
+        x,
+        labels,
+        compute=compiled.compute if compiled else compute_layer,
+        against=compute_layer if compiled else None,
+        progress=progress,
+    )
+    simulators = _simulators(backend) if verify else ()
+    replays = (
+        replay(chosen, x, cycles=0, simulated=verify, simulators=simulators, seed=seed, mac=mac)
+        if simulators
+        else ()
+    )
+    cycles = {item.layer.name: compiled.cycles(item) * len(x) for item in chosen.layers} if compiled else {}
+    return Simulation(
+        chosen.name,
+        source,
+        backend,
+        accuracy,
+        {name: count for name, count in cycles.items() if count},
+        compiled.steps if compiled else {},
+        simulators,
+        replays,
+    )
+
+
+def _compiled(network: QuantizedNetwork, mac: str, gates: bool, threads: int) -> Circuits:
+    from hwsim.simulate.circuits import Circuits
+
+    return Circuits(network, mac=mac, gates=gates, threads=threads or os.cpu_count() or 1)
+
+
+def _simulators(backend: str) -> tuple[str, ...]:
+    if backend == "lanes":
+        return ("pyrtl", "verilog") if shutil.which("iverilog") and shutil.which("vvp") else ("pyrtl",)
+    return () if backend == "arithmetic" else (backend,)
 
 
 def make_datapath(name: str, **parameters: str) -> Datapath:

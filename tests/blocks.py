@@ -120,7 +120,7 @@ def _write(self, width, a, b, c, cut):
         return
     memory = writable[cut % len(writable)]
     port = self.ports.get(memory, 0)
-    if port > 3 or memory.addrwidth < 3 and port:
+    if port > 3 or (memory.addrwidth < 3 and port):
         return
     self.ports[memory] = port + 1
     address = self.fit(a, memory.addrwidth, cut)
@@ -319,7 +319,7 @@ def reference(design: Design, kind=pyrtl.Simulation) -> dict[str, np.ndarray]:
             },
             default_value=design.default,
             block=design.block,
-            tracer=True if kind is pyrtl.CompiledSimulation else None,
+            tracer=pyrtl.SimulationTrace(block=design.block) if kind is pyrtl.CompiledSimulation else None,
         )
         for cycle in range(design.cycles):
             simulation.step({name: rows[cycle][lane] for name, rows in design.inputs.items()})
@@ -333,17 +333,24 @@ def array(rows: list[list[int]], width: int) -> np.ndarray:
     return np.array(rows, np.uint64 if width <= 64 else object)
 
 
-def recipes(most: int = 60):
-    """Return a strategy for recipes of at most so many steps."""
+def recipes(most: int, least: int = 1):
+    """Return a strategy for recipes of so many steps."""
     width = st.sampled_from(WIDTHS) | st.integers(1, WIDEST)
     back = st.integers(0, 4) | st.integers(0, 999)
     step = st.tuples(
-        st.sampled_from(sorted(STEPS)), st.just(0) | width, back, back, back, st.just(0) | st.integers(0, 31)
+        st.sampled_from([*STEPS, "m", "@", "m", "@"]),
+        st.just(0) | width,
+        back,
+        back,
+        back,
+        st.just(0) | st.integers(0, 31),
     )
     memory = st.tuples(
         st.sampled_from(("ram", "ram", "list", "short list", "function")), width, st.integers(1, 6)
     )
-    sizes = st.integers(1, 12) | st.integers(1, most)
+    sizes = st.integers(least, most)
+    if least == 1:
+        sizes = st.integers(1, 12) | sizes
     return st.builds(
         Recipe,
         inputs=st.lists(width, min_size=1, max_size=4).map(tuple),
@@ -353,7 +360,7 @@ def recipes(most: int = 60):
         every_wire=st.booleans(),
         cycles=st.integers(1, 6),
         different=st.sampled_from((1, 3, 5)),
-        lanes=st.sampled_from((1, 2, 7, 16, 33, 64, 65, 100)),
+        lanes=st.sampled_from((1, 2, 7, 16, 33, 65, 100, 300, 512, 1025)),
         default=st.sampled_from((0, 0, 0, 1)),
         seed=st.integers(0, 2**32 - 1),
     )

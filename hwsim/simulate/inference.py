@@ -6,7 +6,7 @@ This is the reference the circuits are compared with at every layer's tensor.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,10 +114,21 @@ def compute_layer(
     raise TypeError(f"an integer network holds no {layer.kind}")
 
 
-def run(network: QuantizedNetwork, images: Images, visit: Visit | None = None) -> IntArray:
+Compute = Callable[[IntegerLayer, tuple[IntArray, ...], Rounding], tuple[IntArray, Overflowed | None]]
+"""From a layer, its input tensors and the network's rounding to its output and, of sums, which overflowed."""
+
+
+def run(
+    network: QuantizedNetwork,
+    images: Images,
+    visit: Visit | None = None,
+    *,
+    compute: Compute = compute_layer,
+) -> IntArray:
     """Return the network's output integers [n, outputs] for uint8 images [n, h, w, c].
 
-    ``visit`` sees every layer in order; a tensor is dropped after its last reader.
+    ``visit`` sees every layer in order; a tensor is dropped after its last reader. ``compute`` is what computes
+    a layer: exact arithmetic, or circuits.
     """
     if images.ndim != 4 or images.dtype != np.uint8 or _planes(images) != network.input_shape:
         raise HwsimError(
@@ -128,7 +139,7 @@ def run(network: QuantizedNetwork, images: Images, visit: Visit | None = None) -
     tensors: dict[str, IntArray] = {INPUT: look_up(network.input_table, images)}
     for index, item in enumerate(network.layers):
         inputs = tuple(tensors[name] for name in item.layer.inputs)
-        output, overflowed = compute_layer(item, inputs, network.rounding)
+        output, overflowed = compute(item, inputs, network.rounding)
         if visit is not None:
             visit(item, inputs, output, overflowed)
         tensors[item.layer.name] = output
@@ -153,12 +164,33 @@ class Overflows:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The first value on which circuit and arithmetic disagree; ``where`` is (image, channel, row, column)."""
+
+    layer: str
+    part: str
+    where: tuple[int, ...]
+    circuit: int
+    arithmetic: int
+
+    def __str__(self) -> str:
+        return (
+            f"layer {self.layer}, {self.part} at (image, channel, row, column) {self.where}: "
+            f"circuit {self.circuit}, arithmetic {self.arithmetic}"
+        )
+
+
+@dataclass(frozen=True)
 class Accuracy:
-    """Correct predictions (largest output, first of equals) and each layer's overflows over a split."""
+    """Correct predictions (largest output, first of equals) and each layer's overflows over a split.
+
+    ``difference`` is the first value on which the two implementations disagreed, where two were run.
+    """
 
     correct: int
     images: int
     overflows: tuple[Overflows, ...]
+    difference: Difference | None = None
 
     @property
     def percent(self) -> float:
@@ -183,41 +215,59 @@ def measure_accuracy(
     images: Images,
     labels: IntArray,
     *,
+    compute: Compute = compute_layer,
+    against: Compute | None = None,
     progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Accuracy:
-    """Return accuracy and overflows over images; ``progress`` is told the images done and planned."""
+    """Return accuracy and overflows over images; ``progress`` is told the images done and planned.
+
+    ``compute`` computes each layer. With ``against``, so does that one on the same inputs, and both are compared
+    at every output and every overflow.
+    """
     if not len(images):
         raise HwsimError("the split holds no image; give at least one")
-    overflows: dict[str, IntArray] = {
-        item.layer.name: np.zeros(item.layer.output_shape[0], np.int64)
-        for item in network.layers
-        if item.layer.has_weights
-    }
+    weighted = [item.layer for item in network.layers if item.layer.has_weights]
+    counts = {layer.name: np.zeros(layer.output_shape[0], np.int64) for layer in weighted}
+    correct, start, differences = 0, 0, list[Difference]()
 
-    def count(item: IntegerLayer, _: tuple[IntArray, ...], __: IntArray, over: Overflowed | None) -> None:
+    def visit(
+        item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, over: Overflowed | None
+    ) -> None:
         if over is not None:
-            overflows[item.layer.name] += over.sum(axis=(0, 2, 3))
+            counts[item.layer.name] += over.sum(axis=(0, 2, 3))
+        if against is not None and not differences:
+            expected = against(item, inputs, network.rounding)
+            differences.extend(_differences(item.layer.name, start, (output, over), expected))
 
-    correct = 0
     batch = images_per_batch(network)
     for start in range(0, len(images), batch):
-        outputs = run(network, images[start : start + batch], count)
+        outputs = run(network, images[start : start + batch], visit, compute=compute)
         correct += int((outputs.argmax(axis=1) == labels[start : start + batch]).sum())
         progress(min(start + batch, len(images)), len(images))
-    return Accuracy(
-        correct,
-        len(images),
-        tuple(
-            Overflows(
-                item.layer.name,
-                len(images) * item.layer.outputs,
-                int(overflows[item.layer.name].sum()),
-                tuple(overflows[item.layer.name].tolist()),
-            )
-            for item in network.layers
-            if item.layer.has_weights
-        ),
+    overflows = tuple(
+        Overflows(
+            layer.name,
+            len(images) * layer.outputs,
+            int(counts[layer.name].sum()),
+            tuple(counts[layer.name].tolist()),
+        )
+        for layer in weighted
     )
+    return Accuracy(correct, len(images), overflows, next(iter(differences), None))
+
+
+def _differences(
+    layer: str,
+    first_image: int,
+    circuit: tuple[IntArray, Overflowed | None],
+    arithmetic: tuple[IntArray, Overflowed | None],
+) -> Iterator[Difference]:
+    """Yield the first place at which outputs differ, and the first at which overflows do."""
+    for part, ours, theirs in zip(("output", "overflow"), circuit, arithmetic, strict=True):
+        if ours is not None and theirs is not None and not np.array_equal(ours, theirs):
+            image, *rest = (int(axis[0]) for axis in np.nonzero(ours != theirs))
+            place = (image, *rest)
+            yield Difference(layer, part, (first_image + image, *rest), int(ours[place]), int(theirs[place]))
 
 
 def images_per_batch(network: QuantizedNetwork, budget_bytes: int = 1 << 27) -> int:

@@ -7,44 +7,30 @@ netlists are evaluated bit-parallel, one output a lane; a few of them go through
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwsim.arithmetic import dot
+from hwsim.catalogue import look_up
 from hwsim.datapath import parts
 from hwsim.datapath.datapath import Datapath
 from hwsim.formats import IntArray
 from hwsim.layers import AveragePool, MaxPool, Padding, Pair
 from hwsim.network import Images, IntegerLayer, QuantizedNetwork
 from hwsim.simulate import circuit
-from hwsim.simulate.inference import Overflowed, operands, run, weight_operands, windows
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The first value on which circuit and arithmetic disagree; ``where`` is (image, channel, row, column)."""
-
-    layer: str
-    part: str
-    where: tuple[int, ...]
-    circuit: int
-    arithmetic: int
-
-    def __str__(self) -> str:
-        return (
-            f"layer {self.layer}, {self.part} at (image, channel, row, column) {self.where}: "
-            f"circuit {self.circuit}, arithmetic {self.arithmetic}"
-        )
+from hwsim.simulate.inference import Difference, Overflowed, operands, run, weight_operands, windows
+from hwsim.simulate.verilog import run_verilog
 
 
 @dataclass(frozen=True)
 class Replay:
     """How much of one layer the circuits ran, and the first difference if any.
 
-    Of the ``outputs`` that the layer has over ``images`` images, ``compared`` were run on the netlists in ``cycles`` clock
-    cycles, and ``simulated`` of these by PyRTL's own simulator too.
+    Of the ``outputs`` that the layer has over ``images`` images, ``compared`` were run on the netlists in
+    ``cycles`` clock cycles, and ``simulated`` of these by other simulators too.
     """
 
     layer: str
@@ -62,6 +48,7 @@ def replay(
     *,
     cycles: int = 1 << 25,
     simulated: int = 4,
+    simulators: Sequence[str] = ("pyrtl",),
     seed: int = 0,
     mac: str = "mac",
 ) -> tuple[Replay, ...]:
@@ -70,11 +57,14 @@ def replay(
     ``cycles`` is a budget of clock cycles, summed over all outputs: it is spent on whole images from the
     first on, every output of every layer; if one image takes more, on a share of each layer's outputs drawn
     with ``seed``, half of them sums that overflowed where there are so many. ``simulated`` outputs of each
-    layer also go through PyRTL's FastSimulation.
+    layer also go through each of the ``simulators``, names of :data:`SIMULATORS`.
     """
+    others = [look_up("simulator", name, SIMULATORS) for name in simulators]
     formats = network.formats()
     circuits = {item.layer.name: parts(item, formats, network.rounding, mac=mac) for item in network.layers}
-    per_image = sum(item.layer.outputs * _cycles(item, circuits[item.layer.name]) for item in network.layers)
+    per_image = sum(
+        item.layer.outputs * cycles_per_output(item, circuits[item.layer.name]) for item in network.layers
+    )
     share = min(1.0, cycles / max(per_image, 1))
     rng = np.random.default_rng(seed)
     replays: list[Replay] = []
@@ -83,14 +73,16 @@ def replay(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, overflowed: Overflowed | None
     ) -> None:
         if circuits[item.layer.name]:
-            places = _sample(output, overflowed, max(1, round(share * output.size)), rng)
-            replays.append(_replay_layer(item, circuits[item.layer.name], inputs, output, places, simulated))
+            places = _sample(output, overflowed, max(1, simulated, round(share * output.size)), rng)
+            replays.append(
+                _replay_layer(item, circuits[item.layer.name], inputs, output, places, simulated, others)
+            )
 
     run(network, images[: max(1, cycles // max(per_image, 1))], compare)
     return tuple(replays)
 
 
-def _cycles(item: IntegerLayer, circuits: Mapping[str, Datapath]) -> int:
+def cycles_per_output(item: IntegerLayer, circuits: Mapping[str, Datapath]) -> int:
     """Return the clock cycles that one output of a layer takes on its circuits."""
     return sum(_terms(item, part) for part in circuits)
 
@@ -125,6 +117,28 @@ _OPERANDS = 1 << 22
 """Outputs run at a time, and their operands: what the caches and the memory bear."""
 
 
+Runner = Callable[[Datapath, Mapping[str, IntArray]], dict[str, IntArray]]
+"""Runs a circuit on inputs [cycles, lanes], each lane from reset, and returns what is there after its last cycle."""
+
+
+def _one_behind_the_other(run: Callable[..., dict[str, IntArray]]) -> Runner:
+    """Return the runner of a simulator that has one lane: it resets between the lanes."""
+
+    def runner(datapath: Datapath, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        cycles = next(iter(inputs.values())).shape[0]
+        rows = {name: values.T.ravel() for name, values in inputs.items()}
+        return {name: values[cycles - 1 :: cycles] for name, values in run(datapath, rows, cycles).items()}
+
+    return runner
+
+
+SIMULATORS: dict[str, Runner] = {
+    "pyrtl": _one_behind_the_other(circuit.run),
+    "verilog": _one_behind_the_other(run_verilog),
+}
+"""Simulators by others: PyRTL's FastSimulation, and Icarus Verilog on the exported text."""
+
+
 def _replay_layer(
     item: IntegerLayer,
     circuits: Mapping[str, Datapath],
@@ -132,28 +146,17 @@ def _replay_layer(
     output: IntArray,
     places: IntArray,
     simulated: int,
+    others: Sequence[Runner],
 ) -> Replay:
     step = max(1, min(_LANES, _OPERANDS // max(_terms(item, part) for part in circuits)))
     chunks = (places[start : start + step] for start in range(0, len(places), step))
-    found = (
-        d for chunk in chunks for d in _compare(item, circuits, inputs, output, chunk, circuit.run_lanes)
-    )
     few = places[:: max(1, len(places) // max(simulated, 1))][:simulated]
-    difference = next(found, None) or next(_compare(item, circuits, inputs, output, few, _run_in_pyrtl), None)
-    cycles = len(places) * _cycles(item, circuits)
-    return Replay(item.layer.name, len(output), output.size, len(places), len(few), cycles, difference)
-
-
-Runner = Callable[[Datapath, Mapping[str, IntArray]], dict[str, IntArray]]
-
-
-def _run_in_pyrtl(datapath: Datapath, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
-    """Do what :func:`circuit.run_lanes` does in PyRTL's FastSimulation, one lane behind the other."""
-    cycles = next(iter(inputs.values())).shape[0]
-    results = circuit.run(
-        datapath, {name: values.T.ravel() for name, values in inputs.items()}, reset_every=cycles
+    runs = itertools.chain(
+        ((chunk, circuit.run_lanes) for chunk in chunks), ((few, other) for other in others)
     )
-    return {name: values[cycles - 1 :: cycles] for name, values in results.items()}
+    found = (d for chunk, run in runs for d in _compare(item, circuits, inputs, output, chunk, run))
+    cycles = len(places) * cycles_per_output(item, circuits)
+    return Replay(item.layer.name, len(output), output.size, len(places), len(few), cycles, next(found, None))
 
 
 def _compare(

@@ -1,0 +1,23 @@
+"""Lane-parallel simulation: a netlist compiled so that each of its wires is a vector of independent runs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "LaneSimulation": "hwsim.simulate.lanes.simulation",
+    "Reduction": "hwsim.simulate.lanes.reduction",
+    "reduce": "hwsim.simulate.lanes.reduction",
+    "run_channels": "hwsim.simulate.lanes.evaluation",
+    "run_lanes": "hwsim.simulate.lanes.evaluation",
+}
+
+__all__ = ["LaneSimulation", "Reduction", "reduce", "run_channels", "run_lanes"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import LLVM when it is first used."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'hwsim.simulate.lanes' has no attribute {name!r}")

@@ -1,0 +1,135 @@
+"""This machine's compiler: LLVM's text form to functions that can be called, kept in the user's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from hwsim import files
+from hwsim.errors import HwsimError
+
+VECTOR_BITS = 512
+"""How wide a vector register the code is laid out for; narrower machines split it."""
+
+_MEASURE = "1"
+"""Raise it when the passes change, so that kept objects are not used."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled function of pointers and 64-bit integers; calling it lets other threads run."""
+
+    call: Callable[..., None]
+    engine: Any
+
+
+def _target() -> Any:
+    """Return a code generator for this machine; an engine takes it over, so each has one of its own."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features().flatten()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True
+    )
+
+
+@lru_cache(maxsize=1)
+def fingerprint() -> str:
+    """Return what compiled code depends on besides its text."""
+    version = ".".join(map(str, llvm.llvm_version_info))
+    features = llvm.get_host_cpu_features().flatten()
+    return "\n".join([_MEASURE, version, llvm.get_process_triple(), llvm.get_host_cpu_name(), features])
+
+
+_lock = threading.Lock()
+_kernels: dict[str, Kernel] = {}
+
+
+def compile_kernel(text: str, name: str, arguments: int, speed: int = 2) -> Kernel:
+    """Return the function ``name`` of a module in LLVM's text form; ``arguments`` are 64 bits each.
+
+    The same text is compiled once a process, and its object is kept under the text and the machine in the
+    user's cache folder (``HWSIM_CACHE``). ``speed`` is the effort of the optimiser, 0 to 3.
+    """
+    key = hashlib.sha256("\n".join([fingerprint(), str(speed), text]).encode()).hexdigest()
+    with _lock:
+        if key not in _kernels:
+            _kernels[key] = _compile(text, name, arguments, speed, key)
+        return _kernels[key]
+
+
+def _compile(text: str, name: str, arguments: int, speed: int, key: str) -> Kernel:
+    place = cache_place("kernels", f"{key}.o")
+    kept = _recall(place)
+    module = llvm.parse_assembly(text)
+    if kept is None:
+        _optimise(module, speed)
+    engine = llvm.create_mcjit_compiler(module, _target())
+
+    def notify(_: Any, produced: bytes) -> None:
+        if kept is None:
+            _remember(place, produced)
+
+    engine.set_object_cache(notify, lambda _: kept)
+    engine.finalize_object()
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(engine.get_function_address(name))
+    return Kernel(function, engine)
+
+
+def _optimise(module: Any, speed: int) -> None:
+    options = llvm.create_pipeline_tuning_options(speed_level=speed)
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = False
+    builder = llvm.create_pass_builder(_target(), options)
+    builder.getModulePassManager().run(module, builder)
+
+
+def cache_place(*names: str) -> Path | None:
+    """Return where something is kept, or nothing where the user has no such place."""
+    chosen, shared = os.environ.get("HWSIM_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(chosen) if chosen else (Path(shared) if shared else Path.home() / ".cache") / "hwsim"
+    except RuntimeError:
+        return None
+    return folder.joinpath(*names)
+
+
+def _recall(place: Path | None) -> bytes | None:
+    """Return a kept object, or nothing where there is none or it is damaged."""
+    try:
+        content = place.read_bytes() if place else b""
+    except OSError:
+        return None
+    digest, kept = content[:32], content[32:]
+    return kept if kept and hashlib.sha256(kept).digest() == digest else None
+
+
+def _remember(place: Path | None, produced: bytes) -> None:
+    """Keep an object; a folder that cannot be written costs time, not the result."""
+    if place:
+        with contextlib.suppress(HwsimError):
+            files.write(place, hashlib.sha256(produced).digest() + produced)
+
+
+def module_text(name: str, parameters: Sequence[str], lines: Sequence[str], intrinsics: Sequence[str]) -> str:
+    """Return a module of one function, its body given as lines that end in a return."""
+    width = f'"prefer-vector-width"="{VECTOR_BITS}" "min-legal-vector-width"="{VECTOR_BITS}"'
+    return "\n".join(
+        [
+            *sorted(intrinsics),
+            f"define void @{name}({', '.join(parameters)}) nounwind {width} {{",
+            *lines,
+            "}",
+            "",
+        ]
+    )

@@ -1,0 +1,206 @@
+"""Integers lane by lane, and the same bit by bit: bit planes of 512 lanes.
+
+Lane l of a group of 512 is bit l mod 64 of word l div 64 of each of its planes; an array of planes is
+[group, bit, word].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.simulate.lanes.analysis import storage_bits
+from hwsim.simulate.lanes.machine import Kernel, compile_kernel, module_text
+from hwsim.simulate.lanes.sliced import WORDS
+
+LANES = 64 * WORDS
+"""Lanes of a group."""
+
+Array = npt.NDArray[Any]
+
+
+def pack(values: Array, width: int) -> Array:
+    """Return the planes [group, width, word] of contiguous integers, a multiple of 512 of them."""
+    planes = np.empty((values.size // LANES, width, WORDS), np.uint64)
+    if values.size:
+        _pack(values.itemsize * 8, width).call(values.ctypes.data, planes.ctypes.data, len(planes))
+    return planes
+
+
+def unpack(planes: Array, width: int, into: Array | None = None) -> Array:
+    """Return the integers of planes [group, width, word], zeros above their bits; in a contiguous array if given."""
+    values = np.empty(len(planes) * LANES, f"uint{storage_bits(width)}") if into is None else into
+    if values.size:
+        _unpack(width).call(planes.ctypes.data, values.ctypes.data, len(planes))
+    return values
+
+
+_OCTETS = "<64 x i8>"
+_WORDS = f"<{WORDS} x i64>"
+
+
+class _Lines:
+    """Instructions on vectors of eight words."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.intrinsics: set[str] = set()
+
+    def put(self, text: str) -> str:
+        name = f"%t{len(self.lines)}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def load(self, type_: str, element: str, base: str, index: str) -> str:
+        address = self.put(f"getelementptr {element}, ptr {base}, i64 {index}")
+        return self.put(f"load {type_}, ptr {address}, align 1")
+
+    def store(self, type_: str, value: str, element: str, base: str, index: str) -> None:
+        address = self.put(f"getelementptr {element}, ptr {base}, i64 {index}")
+        self.lines.append(f"  store {type_} {value}, ptr {address}, align 1")
+
+    def offset(self, start: str, places: int) -> str:
+        return self.put(f"add i64 {start}, {places}")
+
+    def shuffle(self, type_: str, one: str, other: str, order: Sequence[int]) -> str:
+        indices = ", ".join(f"i32 {k}" for k in order)
+        return self.put(f"shufflevector {type_} {one}, {type_} {other}, <{len(order)} x i32> <{indices}>")
+
+    def octets(self, value: str, bits: int) -> list[str]:
+        """Return the octets of 64 integers, the least significant first: halves are told apart until they are octets."""
+        if bits == 8:
+            return [value]
+        half = bits // 2
+        pairs = self.put(f"bitcast <64 x i{bits}> {value} to <128 x i{half}>")
+        low, high = (self.shuffle(f"<128 x i{half}>", pairs, "poison", range(odd, 128, 2)) for odd in (0, 1))
+        return self.octets(low, half) + self.octets(high, half)
+
+    def integers(self, octets: Sequence[str], bits: int) -> str:
+        """Return 64 integers from their octets; missing ones are zeros."""
+        parts, size = [*octets, *["zeroinitializer"] * (bits // 8 - len(octets))], 8
+        order = [k // 2 + 64 * (k % 2) for k in range(128)]
+        while len(parts) > 1:
+            joined = (
+                self.shuffle(f"<64 x i{size}>", *pair, order)
+                for pair in zip(parts[::2], parts[1::2], strict=True)
+            )
+            parts = [self.put(f"bitcast <128 x i{size}> {pair} to <64 x i{2 * size}>") for pair in joined]
+            size *= 2
+        return parts[0]
+
+    def transpose_words(self, rows: Sequence[str]) -> list[str]:
+        """Return the columns of eight vectors of eight words, in three rounds of exchanges."""
+        columns = list(rows)
+        for size in (4, 2, 1):
+            low = [k if k & size == 0 else k + WORDS - size for k in range(WORDS)]
+            high = [k + size if k & size == 0 else k + WORDS for k in range(WORDS)]
+            for k in range(WORDS):
+                if k & size == 0:
+                    pair = columns[k], columns[k + size]
+                    columns[k], columns[k + size] = (
+                        self.shuffle(_WORDS, *pair, order) for order in (low, high)
+                    )
+        return columns
+
+    def transpose_bits(self, octets: str) -> str:
+        """Return octets with the bits of each eight of them exchanged: bit i of octet t is bit t of octet i."""
+        return self._by_matrix(octets) if _has_matrices() else self._by_exchange(octets)
+
+    def _by_matrix(self, octets: str) -> str:
+        """The product of a bit matrix and unit vectors; the instruction counts the matrix' rows from the last."""
+        turned = self.shuffle(_OCTETS, octets, "poison", [k ^ 7 for k in range(64)])
+        units = ", ".join(f"i8 {_bit_of(k % 8)}" for k in range(64))
+        name = "llvm.x86.vgf2p8affineqb.512"
+        self.intrinsics.add(f"declare {_OCTETS} @{name}({_OCTETS}, {_OCTETS}, i8)")
+        return self.put(f"call {_OCTETS} @{name}({_OCTETS} <{units}>, {_OCTETS} {turned}, i8 0)")
+
+    def _by_exchange(self, octets: str) -> str:
+        """Exchange blocks of one, two and four bits (H. S. Warren, Hacker's Delight, 2012, section 7-3)."""
+        words = self.put(f"bitcast {_OCTETS} {octets} to {_WORDS}")
+        for places, mask in ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0)):
+            down = self.put(f"lshr {_WORDS} {words}, splat (i64 {places})")
+            differ = self.put(f"xor {_WORDS} {words}, {down}")
+            kept = self.put(f"and {_WORDS} {differ}, splat (i64 {mask})")
+            up = self.put(f"shl {_WORDS} {kept}, splat (i64 {places})")
+            once = self.put(f"xor {_WORDS} {words}, {kept}")
+            words = self.put(f"xor {_WORDS} {once}, {up}")
+        return self.put(f"bitcast {_WORDS} {words} to {_OCTETS}")
+
+
+@cache
+def _has_matrices() -> bool:
+    """Return whether this machine multiplies bit matrices of 512 bits."""
+    features = llvm.get_host_cpu_features()
+    return bool(features.get("gfni") and features.get("avx512vbmi"))
+
+
+def _bit_of(position: int) -> int:
+    """Return a bit of an octet as a signed number."""
+    return -128 if position == 7 else 1 << position
+
+
+@cache
+def _pack(bits: int, width: int) -> Kernel:
+    """Compile the packing: octets are cut out of the integers, their bits exchanged, and their words put together."""
+    code, vector = _Lines(), f"<64 x i{bits}>"
+    loaded = [
+        code.load(vector, f"i{bits}", "%values", code.offset("%lane", 64 * word)) for word in range(WORDS)
+    ]
+    octets = [code.octets(value, bits) for value in loaded]
+    order = [8 * (k % 8) + k // 8 for k in range(64)]
+    for low in range(0, width, 8):
+        rows = []
+        for word in range(WORDS):
+            gathered = code.shuffle(_OCTETS, code.transpose_bits(octets[word][low // 8]), "poison", order)
+            rows.append(code.put(f"bitcast {_OCTETS} {gathered} to {_WORDS}"))
+        planes = code.transpose_words(rows)
+        for bit, plane in zip(range(low, min(low + 8, width)), planes, strict=False):
+            code.store(_WORDS, plane, "i64", "%planes", code.offset("%plane", bit * WORDS))
+    return _over_groups("pack", ["%values", "%planes"], code, width)
+
+
+@cache
+def _unpack(width: int) -> Kernel:
+    """Compile the inverse of the packing."""
+    bits = storage_bits(width)
+    code, vector = _Lines(), f"<64 x i{bits}>"
+    octets: list[list[str]] = [[] for _ in range(WORDS)]
+    order = [8 * (k % 8) + k // 8 for k in range(64)]
+    for low in range(0, width, 8):
+        planes = [
+            code.load(_WORDS, "i64", "%planes", code.offset("%plane", bit * WORDS))
+            if bit < width
+            else "zeroinitializer"
+            for bit in range(low, low + 8)
+        ]
+        for word, row in enumerate(code.transpose_words(planes)):
+            gathered = code.put(f"bitcast {_WORDS} {row} to {_OCTETS}")
+            octets[word].append(code.transpose_bits(code.shuffle(_OCTETS, gathered, "poison", order)))
+    for word, parts in enumerate(octets):
+        value = code.integers(parts, bits)
+        code.store(vector, value, f"i{bits}", "%values", code.offset("%lane", 64 * word))
+    return _over_groups("unpack", ["%planes", "%values"], code, width)
+
+
+def _over_groups(name: str, pointers: Sequence[str], code: _Lines, width: int) -> Kernel:
+    lines = [
+        "entry:",
+        "  br label %body",
+        "body:",
+        "  %group = phi i64 [0, %entry], [%group_after, %body]",
+        f"  %lane = mul i64 %group, {LANES}",
+        f"  %plane = mul i64 %group, {width * WORDS}",
+        *code.lines,
+        "  %group_after = add i64 %group, 1",
+        "  %again = icmp ult i64 %group_after, %groups",
+        "  br i1 %again, label %body, label %end",
+        "end:",
+        "  ret void",
+    ]
+    parameters = [*(f"ptr noalias {pointer}" for pointer in pointers), "i64 %groups"]
+    return compile_kernel(module_text(name, parameters, lines, sorted(code.intrinsics)), name, 3, 2)

@@ -1,0 +1,364 @@
+"""A whole layer's sums of products through a datapath's circuit, every cycle of every accumulator.
+
+One cycle consumes one (activation, weight) pair; the register's state after k cycles is the netlist's. Where a
+netlist is proved to multiply and accumulate (:mod:`hwsim.simulate.lanes.proof`), the cycles run that arithmetic
+on machine words; where not, or where asked to, they run the netlist's gates on 512 lanes a vector.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.datapath.datapath import Datapath, describe
+from hwsim.errors import HwsimError
+from hwsim.formats import Format, Int, IntArray, Overflow
+from hwsim.simulate.lanes.analysis import storage_bits
+from hwsim.simulate.lanes.columns import GateTile, compile_gates, run_gates
+from hwsim.simulate.lanes.proof import Proof, prove
+from hwsim.simulate.lanes.schedule import Operand, Tile, compile_tile
+from hwsim.simulate.lanes.step import (
+    OBSERVERS,
+    Accumulation,
+    accumulations,
+    arithmetic_step,
+    decoded,
+    netlist_step,
+    observed,
+)
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Accumulators:
+    """What the accumulators hold after the last cycle, [m, n], and what was observed of them.
+
+    ``overflowed`` says whether an exact sum left the range in any cycle, ``minimum`` and ``maximum`` are the
+    extreme values after a cycle; each is None where it was not asked for. ``step`` says what was run: the
+    netlist's gates, or the arithmetic they are proved to be, and by which proof.
+    """
+
+    values: Array
+    step: str
+    overflowed: npt.NDArray[np.bool_] | None = None
+    minimum: Array | None = None
+    maximum: Array | None = None
+
+
+def reduce(
+    datapath: Datapath,
+    activations: IntArray,
+    weights: IntArray,
+    *,
+    threads: int = 1,
+    observe: Iterable[str] = (),
+    gates: bool = False,
+) -> Accumulators:
+    """Return the accumulators [m, n] of ``activations`` [m, k] and ``weights`` [k, n] after k cycles from reset.
+
+    Arrays of 8- or 16-bit integers are read where they lie. ``observe`` names "overflow" and "extremes";
+    ``gates`` runs the netlist's gates even where their arithmetic is proved. Raises :class:`HwsimError` where
+    the datapath has other ports than an activation, a weight and an accumulator, or an operand does not fit.
+    """
+    return Reduction(datapath, weights, observe=observe, gates=gates).run(activations, threads=threads)
+
+
+class Reduction:
+    """A datapath and the weights [k, n] of a layer, ready to be run on activations.
+
+    With ``depthwise`` each of n channels has activations of its own. Ports are told apart by their names:
+    the one called "weight" takes the weights.
+    """
+
+    def __init__(
+        self,
+        datapath: Datapath,
+        weights: IntArray,
+        *,
+        observe: Iterable[str] = (),
+        gates: bool = False,
+        depthwise: bool = False,
+    ) -> None:
+        self.datapath, self.depthwise = datapath, depthwise
+        self.observe = _observers(observe)
+        self.meaning = _ports(datapath)
+        weight, activation = datapath.inputs["weight"], self._activation_format()
+        self._weights = np.asarray(weights)
+        if self._weights.ndim != 2 or 0 in self._weights.shape:
+            raise HwsimError(f'the values of "weight" have the shape {self._weights.shape}; give [k, n]')
+        check_values("weight", self._weights, weight)
+        self.cycles, self.columns = self._weights.shape
+        self.proof = None if gates else _proved(datapath)
+        self.step = self._describe(activation)
+
+    def _activation_port(self) -> str:
+        return next(name for name in self.datapath.inputs if name != "weight")
+
+    def _activation_format(self) -> Int:
+        form = self.datapath.inputs[self._activation_port()]
+        if not isinstance(form, Int):
+            raise HwsimError(
+                f"{describe(self.datapath)} takes activations in {form}; a reduction needs integers"
+            )
+        return form
+
+    def _describe(self, activation: Int) -> str:
+        if self.proof is None:
+            return "netlist, gate by gate"
+        if self.unsaturated:
+            return f"proved arithmetic, which cannot saturate in {self.cycles} cycles; {self.proof.method}"
+        return f"proved arithmetic; {self.proof.method}"
+
+    @property
+    def unsaturated(self) -> bool:
+        """Whether the accumulator saturates, but cannot in so many cycles: then it wraps just as well.
+
+        From reset, k products of at most p in magnitude stay within reset - k p and reset + k p.
+        """
+        if self.proof is None or self.proof.meaning.overflow is not Overflow.SATURATE:
+            return False
+        register = self.datapath.registers[self.meaning.accumulator]
+        weight, activation = (decoded(form) for form in self.datapath.inputs.values())
+        reach = max(abs(weight.minimum), weight.maximum) * max(abs(activation.minimum), activation.maximum)
+        reach = reach * self.cycles
+        return bool(
+            register.reset - reach >= register.format.minimum
+            and register.reset + reach <= register.format.maximum
+        )
+
+    def run(self, activations: IntArray, *, threads: int = 1) -> Accumulators:
+        """Return the accumulators [m, n] of activations [m, k]; with ``depthwise`` of [m, k, n]."""
+        values = np.asarray(activations)
+        shape = (self.cycles, self.columns) if self.depthwise else (self.cycles,)
+        if values.ndim != 1 + len(shape) or values.shape[1:] != shape:
+            raise HwsimError(
+                f'the values of "{self._activation_port()}" have the shape {values.shape}; '
+                f"give [m, {', '.join(map(str, shape))}]"
+            )
+        values = np.ascontiguousarray(values)
+        row = values[0].size if len(values) else 0
+        base = np.arange(len(values), dtype=np.int64) * row
+        step = self.columns if self.depthwise else 1
+        return self.gather(
+            values.reshape(-1), base, np.arange(self.cycles, dtype=np.int64) * step, threads=threads
+        )
+
+    def gather(
+        self, activations: IntArray, base: IntArray, offset: IntArray, *, threads: int = 1
+    ) -> Accumulators:
+        """Return the accumulators [m, n], row i's activation in cycle k lying at ``base[i] + offset[k]``.
+
+        ``activations`` is one-dimensional: a padded image, say, that a convolution reads where it lies.
+        Channels of a depthwise layer lie side by side.
+        """
+        values = np.asarray(activations)
+        _check_gather(
+            self._activation_port(), values, base, offset, self.cycles, self.columns if self.depthwise else 1
+        )
+        check_values(self._activation_port(), values, self._activation_format())
+        if len(base) == 0:
+            return self._results({name: np.zeros((0, self.columns), np.int64) for name in self._names()})
+        base, offset = np.ascontiguousarray(base, np.int64), np.ascontiguousarray(offset, np.int64)
+        if self.proof is None:
+            return self._results(self._run_gates(values, base, offset, threads))
+        return self._results(self._run_words(values, base, offset, threads))
+
+    def _names(self) -> list[str]:
+        names = [self.meaning.accumulator, *(["overflow"] if "overflow" in self.observe else [])]
+        return names + (["minimum", "maximum"] if "extremes" in self.observe else [])
+
+    def _results(self, results: dict[str, Array]) -> Accumulators:
+        overflowed = results.get("overflow")
+        return Accumulators(
+            results[self.meaning.accumulator],
+            self.step,
+            None if overflowed is None else overflowed.astype(np.bool_),
+            results.get("minimum"),
+            results.get("maximum"),
+        )
+
+    # On machine words
+
+    def _run_words(self, values: Array, base: IntArray, offset: IntArray, threads: int) -> dict[str, Array]:
+        assert self.proof is not None
+        values = _stored(values, storage_bits(self._activation_format().bits))
+        meaning = self.proof.meaning
+        if self.unsaturated:
+            meaning = Accumulation(meaning.accumulator, meaning.left, meaning.right, Overflow.WRAP)
+        operands = self._operands(values.itemsize * 8)
+        tile = _tile(self.datapath, meaning, self.observe, operands, self.columns)
+        packed = self._packed(tile, dict(operands)["weight"].bits)
+        m, rows = len(base), tile.rows
+        tiles = -(-m // rows)
+        base = np.concatenate([base, np.repeat(base[-1:], tiles * rows - m)])
+        if self.depthwise:
+            values = _with_margin(values, int(base.max() + offset.max()) + len(packed) * tile.columns)
+        width = len(packed) * tile.columns
+        results = {name: np.empty((tiles * rows, width), _result_dtype(tile, name)) for name in tile.results}
+
+        def run(column: int, first: int, last: int) -> None:
+            table: list[Array] = []
+            shift = column * tile.columns
+            for name in tile.inputs:
+                table += (
+                    [packed[column]]
+                    if name == "weight"
+                    else [values[shift:] if self.depthwise else values, base, offset]
+                )
+            table += [results[name][:, shift:] for name in tile.results]
+            addresses = np.array([array.ctypes.data for array in table], np.uint64)
+            tile.kernel.call(addresses.ctypes.data, self.cycles, first * rows, last * rows, width)
+
+        _spread(run, len(packed), tiles, threads)
+        return {name: result[:m, : self.columns] for name, result in results.items()}
+
+    def _operands(self, bits: int) -> tuple[tuple[str, Operand], ...]:
+        register = self.datapath.registers[self.meaning.accumulator].format
+        activation = self._activation_format()
+        weight = decoded(self.datapath.inputs["weight"])
+        size = max(storage_bits(weight.bits), storage_bits(register.bits), 16)
+        axis: Any = "both" if self.depthwise else "row"
+        operands = {
+            "weight": Operand("column", size, weight.signed),
+            self._activation_port(): Operand(axis, bits, activation.signed),
+        }
+        return tuple((name, operands[name]) for name in self.datapath.inputs)
+
+    def _packed(self, tile: Tile, bits: int) -> Array:
+        """Return the weights as [column tile, k, columns of a tile], filled up with zeros."""
+        tiles = -(-self.columns // tile.columns)
+        padded = np.zeros((self.cycles, tiles * tile.columns), f"int{bits}")
+        padded[:, : self.columns] = self._weights
+        return np.ascontiguousarray(padded.reshape(self.cycles, tiles, tile.columns).transpose(1, 0, 2))
+
+    # On gates
+
+    def _run_gates(self, values: Array, base: IntArray, offset: IntArray, threads: int) -> dict[str, Array]:
+        form = self.datapath.inputs["weight"]
+        codes = form.encode(self._weights.astype(np.int64))
+        gates = _gates(self.datapath, self.meaning, self.observe)
+        return run_gates(gates, values, base, offset, codes, self.depthwise, threads)
+
+
+@lru_cache(maxsize=512)
+def _proved(datapath: Datapath) -> Proof | None:
+    return prove(datapath)
+
+
+@lru_cache(maxsize=512)
+def _tile(
+    datapath: Datapath,
+    meaning: Accumulation,
+    observe: frozenset[str],
+    operands: tuple[tuple[str, Operand], ...],
+    columns: int,
+) -> Tile:
+    step = arithmetic_step(datapath, meaning)
+    if observe:
+        step = observed(step, datapath, meaning, observe)
+    return compile_tile(step, dict(operands), min(columns, 64))
+
+
+@lru_cache(maxsize=512)
+def _gates(datapath: Datapath, meaning: Accumulation, observe: frozenset[str]) -> GateTile:
+    step = netlist_step(datapath)
+    return compile_gates(observed(step, datapath, meaning, observe) if observe else step, ["weight"])
+
+
+def _observers(observe: Iterable[str]) -> frozenset[str]:
+    names = frozenset([observe] if isinstance(observe, str) else observe)
+    if not names <= set(OBSERVERS):
+        raise HwsimError(
+            f"a reduction cannot observe {sorted(names - set(OBSERVERS))}; it knows {', '.join(OBSERVERS)}"
+        )
+    return names
+
+
+def _ports(datapath: Datapath) -> Accumulation:
+    """Return which port is which; the kind of overflow stands for itself only after a proof."""
+    possible = accumulations(datapath)
+    if not possible or "weight" not in datapath.inputs:
+        raise HwsimError(
+            f"{describe(datapath)} is no reduction: it needs an input called weight, one for activations, "
+            "one signed register of at most 32 bits and no other output"
+        )
+    return possible[0]
+
+
+def check_values(name: str, values: Array, form: Format) -> None:
+    """Refuse values that a port's format does not have."""
+    if values.dtype.kind not in "iu":
+        raise HwsimError(f'the values of "{name}" are {values.dtype}; give integers')
+    if not isinstance(form, Int):
+        form.encode(values)
+        return
+    least, most = (0, (1 << 8 * values.itemsize) - 1) if values.dtype.kind == "u" else (None, None)
+    if least is not None and most is not None and form.minimum <= least and most <= form.maximum:
+        return
+    if values.size and (int(values.min()) < form.minimum or int(values.max()) > form.maximum):
+        raise HwsimError(
+            f'the values of "{name}" are {values.min()} to {values.max()}; {form} has {form.minimum} to {form.maximum}'
+        )
+
+
+def _check_gather(
+    name: str, values: Array, base: IntArray, offset: IntArray, cycles: int, width: int
+) -> None:
+    if values.ndim != 1 or np.ndim(base) != 1 or np.shape(offset) != (cycles,):
+        raise HwsimError(
+            f'the values of "{name}" have the shape {values.shape}, their bases {np.shape(base)} and offsets '
+            f"{np.shape(offset)}; give one row each, and {cycles} offsets"
+        )
+    if len(base) and (
+        int(np.min(base)) + int(np.min(offset)) < 0
+        or int(np.max(base)) + int(np.max(offset)) + width > len(values)
+    ):
+        raise HwsimError(
+            f'the bases and offsets of "{name}" point outside its {len(values)} values; correct them'
+        )
+
+
+def _stored(values: Array, least_bits: int) -> Array:
+    """Return values as contiguous machine integers of 8 to 32 bits, the array itself where it is so already."""
+    if values.itemsize * 8 < least_bits or values.itemsize > 4:
+        values = values.astype(np.int16 if least_bits <= 16 else np.int32)
+    return np.ascontiguousarray(values)
+
+
+def _with_margin(values: Array, size: int) -> Array:
+    """Return values followed by what a vector's last lanes read beyond them."""
+    return (
+        values
+        if len(values) >= size
+        else np.concatenate([values, np.zeros(size - len(values), values.dtype)])
+    )
+
+
+def _result_dtype(tile: Tile, name: str) -> npt.DTypeLike:
+    return np.dtype(f"int{tile.result_bits[name]}")
+
+
+def _spread(run: Callable[[int, int, int], None], columns: int, tiles: int, threads: int) -> None:
+    """Call ``run(column, first, last)`` for all tiles of all columns, in so many threads."""
+    if threads < 1:
+        raise HwsimError(f"a reduction takes at least one thread, not {threads}; give threads=1")
+    workers = min(threads, tiles * columns, 4 * (os.cpu_count() or 1))
+    if workers == 1:
+        for column in range(columns):
+            run(column, 0, tiles)
+        return
+    pieces = max(1, 2 * workers // columns)
+    edges: Sequence[int] = [tiles * k // pieces for k in range(pieces + 1)]
+    jobs = [(c, a, b) for c in range(columns) for a, b in pairwise(edges) if a < b]
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(run, *job) for job in jobs]:
+            done.result()

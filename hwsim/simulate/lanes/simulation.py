@@ -1,0 +1,617 @@
+"""Any PyRTL block in many lanes at once, each lane a run of its own."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, TextIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyrtl
+
+from hwsim.errors import HwsimError
+from hwsim.simulate.lanes.analysis import storage_bits
+from hwsim.simulate.lanes.form import WORD, Form
+from hwsim.simulate.lanes.gatewise import compile_program
+from hwsim.simulate.lanes.netlist import Parts, circuit_of, memory_name, widths_of_parts
+from hwsim.simulate.lanes.wordwise import Loop, Place, Port, Program, compile_loop
+
+Array: TypeAlias = npt.NDArray[Any]
+Named: TypeAlias = str | pyrtl.WireVector
+
+MEMORY_BYTES = 1 << 40
+"""What a memory may take in all lanes; only the pages that are used take any real memory."""
+
+_SPARSE_BYTES = 1 << 30
+"""From this size on an array is reserved without being counted as memory in use."""
+
+_NORESERVE = 0x4000
+"""Linux's MAP_NORESERVE, which Python's mmap does not name in every version."""
+
+
+class SimulationError(HwsimError, pyrtl.PyrtlError):  # type: ignore[misc]
+    """A refused simulation: also a PyrtlError, so that it is caught where PyRTL's own simulators' errors are."""
+
+
+class LaneSimulation:
+    """Simulate a block in ``lanes`` independent lanes, compiled to vectors of machine integers.
+
+    ``block`` is a :class:`pyrtl.Block`, by default the working block. Each lane has its own stimulus, registers
+    and memories; ROMs are shared. With one lane it stands where :class:`pyrtl.CompiledSimulation` stands, and
+    any wire can be traced and inspected. ``register_value_map`` gives registers, and ``memory_value_map``
+    addresses of memories, one integer for all lanes or one for each; ``default_value`` is what all others begin
+    with that have no reset value. ``tracer`` records wires of a single lane; True makes one.
+
+    Arrays hold uint64, or Python integers where a wire is wider than 64 bits. Several writes to one address of a
+    memory in one cycle have no defined winner, as in PyRTL.
+
+    Raises :class:`HwsimError` for fewer than one lane, a combinational loop, an undriven wire, a memory that is
+    too large to be kept for every lane, and values that don't fit, naming the wire.
+    """
+
+    def __init__(
+        self,
+        block: pyrtl.Block | None = None,
+        lanes: int = 1,
+        tracer: pyrtl.SimulationTrace | bool | None = True,
+        register_value_map: Mapping[Any, Any] | None = None,
+        memory_value_map: Mapping[Any, Mapping[int, Any]] | None = None,
+        default_value: int = 0,
+    ) -> None:
+        if not isinstance(lanes, int | np.integer) or lanes < 1:
+            raise SimulationError(f"a simulation has at least one lane, not {lanes}; give lanes=1 or more")
+        self.block = pyrtl.working_block(block)
+        self.lanes, self.default_value = int(lanes), default_value
+        try:
+            self._circuit = circuit_of(self.block)
+        except HwsimError as error:
+            raise SimulationError(str(error)) from None
+        self._widths = {wire.name: len(wire) for wire in self.block.wirevector_set}
+        self.tracer = self._tracer(tracer)
+        if self.tracer is not None:
+            self.tracer._set_initial_values(default_value, register_value_map or {}, memory_value_map or {})
+        self._compile()
+        self._memories = _Memories(self, memory_value_map or {})
+        self._set_registers(register_value_map or {})
+        self._last: dict[str, Array] = {}
+        self._peek: Loop | None = None
+
+    def _tracer(self, tracer: pyrtl.SimulationTrace | bool | None) -> pyrtl.SimulationTrace | None:
+        if tracer is True:
+            return pyrtl.SimulationTrace(block=self.block) if self.lanes == 1 else None
+        if not isinstance(tracer, pyrtl.SimulationTrace):
+            return None
+        if self.lanes > 1:
+            raise SimulationError(f"a tracer records one lane, not {self.lanes}; give lanes=1 or tracer=None")
+        return tracer
+
+    # What is compiled
+
+    def _compile(self) -> None:
+        circuit = self._circuit
+        outputs = {wire.name for wire in self.block.wirevector_subset(pyrtl.Output)}
+        asserted = {wire.name for wire in self.block.rtl_assert_dict}
+        traced = set(self.tracer.trace) if self.tracer is not None else set()
+        self._outputs = sorted(outputs)
+        self._streamed = sorted(outputs | asserted | traced)
+        self._reads = [k for k, node in enumerate(circuit.form.nodes) if node.op == "read"]
+        form = circuit.form
+        holds = {
+            Place("hold", name, k): form.register(name, size, k)
+            for name, width in circuit.registers.items()
+            for k, size in enumerate(widths_of_parts(width))
+        }
+        holds |= {Place("read", str(node), 0): node for node in self._reads}
+        self._loop = compile_program(
+            Program(
+                form,
+                _placed("stream", {name: circuit.wires[name] for name in self._streamed}),
+                holds,
+                _placed("register", circuit.next),
+                [
+                    Port(
+                        _memory_places(write.memory, len(write.data)), write.address, write.data, write.enable
+                    )
+                    for write in circuit.writes
+                ],
+                frozenset(
+                    memory_name(net)
+                    for net in self.block.logic_subset("m")
+                    if isinstance(net.op_param[1], pyrtl.RomBlock)
+                ),
+            ),
+            self.lanes,
+        )
+        vector = max(self._loop.vector, min(64, 1 << (self.lanes - 1).bit_length()))
+        self._padded = -(-self.lanes // vector) * vector
+
+    def _compile_peek(self) -> Loop:
+        """Compile what recomputes every wire of the last cycle from its inputs, registers and what was read."""
+        form, where = Form(), dict[int, int]()
+        for number, node in enumerate(self._circuit.form.nodes):
+            args = [where[arg] for arg in node.args]
+            if node.op == "read":
+                where[number] = form.input(f"read {number}", node.width)
+            else:
+                where[number] = form.import_node(node, args)
+        wires = {name: tuple(where[part] for part in parts) for name, parts in self._circuit.wires.items()}
+        return compile_loop(Program(form, holds=_placed("wire", wires)).narrowed(), self.lanes)
+
+    # State
+
+    def _empty(self, width: int, *shape: int) -> Array:
+        return np.zeros((*shape, self._padded), _storage(width))
+
+    def _set_registers(self, given: Mapping[Any, Any]) -> None:
+        values = {_name(key): value for key, value in given.items()}
+        self._registers: dict[Place, Array] = {}
+        self._held: dict[Place, Array] = {}
+        for wire in self.block.wirevector_subset(pyrtl.Register):
+            reset = wire.reset_value if wire.reset_value is not None else self.default_value
+            parts = self._encode(wire.name, values.pop(wire.name, reset), ())
+            for k, array in enumerate(parts):
+                self._registers[Place("register", wire.name, k)] = array
+                self._held[Place("hold", wire.name, k)] = array.copy()
+        if values:
+            raise SimulationError(
+                f'"{next(iter(values))}" is no register of the block; give one of its registers'
+            )
+        for node in self._reads:
+            self._held[Place("read", str(node), 0)] = self._empty(self._circuit.form.width(node))
+
+    def _encode(self, name: str, values: Any, shape: tuple[int, ...]) -> list[Array]:
+        """Return a wire's values as the arrays of its parts, [*shape, lanes] with lanes filled up.
+
+        One value stands for all lanes.
+        """
+        width = self._widths[name]
+        if isinstance(values, np.ndarray) and width > WORD and values.ndim == len(shape) + 2:
+            return self._encode_parts(name, values, shape)
+        given = _checked(name, values, width)
+        in_place = width <= WORD and given.shape == (*shape, self._padded) and given.flags.c_contiguous
+        if in_place and given.dtype == _storage(width):
+            return [given]
+        if given.shape not in (shape, (*shape, self.lanes)):
+            expected = " x ".join(map(str, (*shape, self.lanes)))
+            raise SimulationError(
+                f'the values of "{name}" have the shape {given.shape}; give {expected} of them, lanes last'
+            )
+        if given.shape == shape:
+            given = given[..., None]
+        parts = []
+        for k, size in enumerate(widths_of_parts(width)):
+            array = self._empty(size, *shape)
+            part = given >> WORD * k & ((1 << size) - 1) if given.dtype == object else given
+            array[..., : self.lanes] = part
+            parts.append(array)
+        return parts
+
+    def _encode_parts(self, name: str, values: Array, shape: tuple[int, ...]) -> list[Array]:
+        sizes = widths_of_parts(self._widths[name])
+        if values.shape != (len(sizes), *shape, self.lanes) or values.dtype != np.uint64:
+            raise SimulationError(
+                f'the values of "{name}" are {values.dtype} {values.shape}; '
+                f"give uint64 {(len(sizes), *shape, self.lanes)}"
+            )
+        parts = []
+        for size, part in zip(sizes, values, strict=True):
+            array = self._empty(size, *shape)
+            array[..., : self.lanes] = _checked(name, part, size)
+            parts.append(array)
+        return parts
+
+    def _decode(self, parts: Sequence[Array], width: int) -> Array:
+        """Return the values of a wire, [..., lanes], from the arrays of its parts."""
+        cut = [part[..., : self.lanes] for part in parts]
+        if width <= WORD:
+            return cut[0].astype(np.uint64)
+        total = cut[0].astype(object)
+        for k, part in enumerate(cut[1:], 1):
+            total = total | part.astype(object) << WORD * k
+        return total
+
+    # Running
+
+    def run(
+        self,
+        inputs: Mapping[Named, Any] | Sequence[Mapping[Named, Any]],
+        cycles: int | None = None,
+        *,
+        words: bool = False,
+    ) -> dict[str, Array]:
+        """Run the inputs' cycles; return every output in every cycle, [cycles, lanes].
+
+        ``inputs`` maps every input's name to an array [cycles, lanes], or [cycles] for all lanes alike; a list
+        of one mapping a cycle is taken too. ``cycles`` says how many where the block has no inputs. An input
+        of more than 64 bits may be uint64 [parts, cycles, lanes], the least significant 64 bits first.
+
+        ``words`` returns the machine words as they are, at a fraction of the time: the narrowest unsigned
+        integers that hold an output, and for an output of more than 64 bits uint64 [parts, cycles, lanes]. An
+        input in its narrowest unsigned integers is read where it lies.
+        """
+        if not isinstance(inputs, Mapping):
+            cycles = len(inputs)
+            inputs = {key: [step[key] for step in inputs] for key in (inputs[0] if inputs else ())}
+        named = {
+            _name(key): np.asarray(value) if not _has_objects(value) else value
+            for key, value in inputs.items()
+        }
+        self._check_names(named)
+        lengths = {name: _cycles(values, self._widths[name]) for name, values in named.items()}
+        count = cycles if cycles is not None else max(lengths.values(), default=0)
+        streams = {name: self._streams(name, count) for name in self._streamed}
+        if count:
+            self._run(
+                {name: self._encode(name, values, (count,)) for name, values in named.items()}, streams, count
+            )
+        if not words:
+            return {name: self._decode(streams[name], self._widths[name]) for name in self._outputs}
+        cut = {name: [part[:, : self.lanes] for part in streams[name]] for name in self._outputs}
+        return {name: parts[0] if len(parts) == 1 else np.stack(parts) for name, parts in cut.items()}
+
+    def _streams(self, name: str, cycles: int) -> list[Array]:
+        return [
+            np.empty((cycles, self._padded), _storage(size)) for size in widths_of_parts(self._widths[name])
+        ]
+
+    def _run(self, inputs: Mapping[str, list[Array]], kept: Mapping[str, list[Array]], cycles: int) -> None:
+        streams = {
+            Place("stream", name, k): part for name, parts in kept.items() for k, part in enumerate(parts)
+        }
+        arrays = {
+            Place("input", name, k): part for name, parts in inputs.items() for k, part in enumerate(parts)
+        }
+        everything = {**arrays, **streams, **self._registers, **self._held, **self._memories.arrays}
+        self._loop.run(everything, cycles, self._padded)
+        self._inputs = {place: array[-1].copy() for place, array in arrays.items()}
+        self._last = {
+            name: self._decode([part[-1] for part in parts], self._widths[name])
+            for name, parts in kept.items()
+        }
+        self._trace(kept)
+        self._check_assertions(kept)
+
+    def step(self, provided_inputs: Mapping[Named, Any] | None = None) -> None:
+        """Run one cycle; each input is one integer for all lanes or one for each."""
+        named = {_name(key): value for key, value in (provided_inputs or {}).items()}
+        self._check_names(named)
+        encoded = {}
+        for name, value in named.items():
+            given = np.asarray(_integers(name, value, self._widths[name]))
+            encoded[name] = self._encode(name, given[None], (1,))
+        self._run(encoded, {name: self._streams(name, 1) for name in self._streamed}, 1)
+
+    def step_multiple(
+        self,
+        provided_inputs: Mapping[Named, Sequence[Any]] | None = None,
+        expected_outputs: Mapping[Named, Sequence[Any]] | None = None,
+        nsteps: int | None = None,
+        file: TextIO | None = None,
+        stop_after_first_error: bool = False,
+    ) -> None:
+        """Run several cycles and print, to ``file`` or the standard output, where outputs are not as expected.
+
+        Each input and expected output has one entry a cycle: an integer, or one for each lane. An expected
+        "?" is not compared.
+        """
+        given = {_name(key): value for key, value in (provided_inputs or {}).items()}
+        expected = {_name(key): value for key, value in (expected_outputs or {}).items()}
+        steps = self._steps(given, expected, nsteps)
+        failed: list[tuple[int, str, int, int, int]] = []
+        for step in range(steps):
+            self.step({name: _entry(values[step]) for name, values in given.items()})
+            failed += self._differences(step, expected)
+            if failed and stop_after_first_error:
+                break
+        if failed:
+            _print_differences(failed, self.lanes > 1, stop_after_first_error, file or sys.stdout)
+
+    def _steps(self, given: Mapping[str, Any], expected: Mapping[str, Any], nsteps: int | None) -> int:
+        if not nsteps and not given:
+            raise SimulationError("need to supply either input values or a number of steps to simulate")
+        longest = max((len(values) for values in given.values()), default=0)
+        if nsteps and given and nsteps > longest:
+            raise SimulationError(
+                "nsteps is specified but is greater than the number of values supplied for each input"
+            )
+        steps = nsteps or longest
+        if steps < 1:
+            raise SimulationError("must simulate at least one step")
+        if any(len(values) < steps for values in given.values()):
+            raise SimulationError("must supply a value for each provided wire for each step of simulation")
+        if any(len(values) < steps for values in expected.values()):
+            raise SimulationError("any expected outputs must have a supplied value each step of simulation")
+        return steps
+
+    def _differences(
+        self, step: int, expected: Mapping[str, Any]
+    ) -> Iterator[tuple[int, str, int, int, int]]:
+        for name, values in expected.items():
+            if isinstance(values[step], str) and values[step] == "?":
+                continue
+            wanted = np.broadcast_to(np.asarray(_entry(values[step]), object), (self.lanes,))
+            found = np.broadcast_to(np.asarray(self.inspect(name), object), (self.lanes,))
+            for lane in np.flatnonzero(wanted != found):
+                yield step, name, int(lane), int(wanted[lane]), int(found[lane])
+
+    # Looking
+
+    def inspect(self, wire: Named) -> Any:
+        """Return any wire's value in the last cycle, [lanes]; an integer where there is one lane."""
+        name = _name(wire)
+        if name not in self._circuit.wires:
+            raise KeyError(f'"{name}" is no wire of the block')
+        if name not in self._last:
+            self._look(name)
+        values = self._last[name]
+        return int(values[0]) if self.lanes == 1 else values.copy()
+
+    def _look(self, name: str) -> None:
+        if not hasattr(self, "_inputs"):
+            if name not in self._circuit.registers:
+                raise SimulationError(f'"{name}" has no value before the first step; run one')
+            parts = [
+                self._registers[Place("register", name, k)] for k in range(len(self._circuit.wires[name]))
+            ]
+            self._last[name] = self._decode(parts, self._widths[name])
+            return
+        if self._peek is None:
+            self._peek = self._compile_peek()
+        wires = {
+            Place("wire", wire, k): self._empty(self._circuit.form.width(part))
+            for wire, parts in self._circuit.wires.items()
+            for k, part in enumerate(parts)
+        }
+        sources = {
+            Place("register", place.name, place.part): array
+            for place, array in self._held.items()
+            if place.role == "hold"
+        }
+        sources |= {
+            Place("input", f"read {place.name}", 0): array
+            for place, array in self._held.items()
+            if place.role == "read"
+        }
+        self._peek.run({**self._inputs, **sources, **wires}, 1, self._padded)
+        for wire, nodes in self._circuit.wires.items():
+            arrays = [wires[Place("wire", wire, k)] for k in range(len(nodes))]
+            self._last[wire] = self._decode(arrays, self._widths[wire])
+
+    def inspect_mem(self, memory: pyrtl.MemBlock) -> Any:
+        """Return a memory's content: addresses to values where there is one lane, else [addresses, lanes]."""
+        return self._memories.content(memory)
+
+    def _trace(self, kept: Mapping[str, list[Array]]) -> None:
+        if self.tracer is not None:
+            for name, values in self.tracer.trace.items():
+                values.extend(map(int, self._decode(kept[name], self._widths[name])[:, 0]))
+
+    def _check_assertions(self, kept: Mapping[str, list[Array]]) -> None:
+        for wire, error in self.block.rtl_assert_dict.items():
+            if not kept[wire.name][0][:, : self.lanes].all():
+                raise error
+
+    def _check_names(self, given: Mapping[str, Any]) -> None:
+        for name in given:
+            if name not in self._circuit.inputs:
+                raise SimulationError(
+                    f'"{name}" is no input of the block; its inputs are {sorted(self._circuit.inputs)}'
+                )
+        missing = sorted(set(self._circuit.inputs) - set(given))
+        if missing:
+            raise SimulationError(f'the input "{missing[0]}" has no value; give one for each input')
+
+
+class _Memories:
+    """The arrays of a block's memories and ROMs, and what they begin with."""
+
+    def __init__(self, simulation: LaneSimulation, given: Mapping[Any, Mapping[int, Any]]) -> None:
+        self.simulation = simulation
+        self.arrays: dict[Place, Array] = {}
+        blocks = {
+            memory_name(net): net.op_param[1] for net in sorted(simulation.block.logic_subset("m@"), key=str)
+        }
+        mapped = getattr(simulation.block, "mem_map", {})
+        by_id = {mapped.get(memory, memory).id: (memory, values) for memory, values in given.items()}
+        for memory, _ in by_id.values():
+            if isinstance(memory, pyrtl.RomBlock):
+                raise SimulationError(
+                    f'the memory "{memory.name}" is a ROM; it takes no initial values; leave it out of memory_value_map'
+                )
+        for name, block in blocks.items():
+            if isinstance(block, pyrtl.RomBlock):
+                self._rom(name, block)
+            else:
+                self._ram(name, block, by_id.get(block.id, (block, {}))[1])
+
+    def _rom(self, name: str, rom: pyrtl.RomBlock) -> None:
+        self._refuse_large(rom, 1 << rom.addrwidth, 1)
+        try:
+            data = np.array([rom._get_read_data(address) for address in range(1 << rom.addrwidth)], object)
+        except pyrtl.PyrtlError as error:
+            raise SimulationError(f'the ROM "{rom.name}" has no value at every address: {error}') from None
+        for k, size in enumerate(widths_of_parts(rom.bitwidth)):
+            part = data >> WORD * k & ((1 << size) - 1)
+            self.arrays[Place("memory", name, k)] = part.astype(_storage(size))
+
+    def _ram(self, name: str, memory: pyrtl.MemBlock, given: Mapping[int, Any]) -> None:
+        simulation, words = self.simulation, 1 << memory.addrwidth
+        self._refuse_large(memory, words, simulation._padded)
+        for k, size in enumerate(widths_of_parts(memory.bitwidth)):
+            start = simulation.default_value >> WORD * k & ((1 << size) - 1)
+            array = _zeros((words, simulation._padded), _storage(size))
+            if start:
+                array[:] = start
+            self.arrays[Place("memory", name, k)] = array
+        for address, values in given.items():
+            if not 0 <= address < words:
+                raise SimulationError(
+                    f'the address {address} is outside of the memory "{memory.name}"; it has {words}'
+                )
+            checked = _checked(memory.name, values, memory.bitwidth)
+            if checked.shape not in ((), (simulation.lanes,)):
+                raise SimulationError(
+                    f'the values of "{memory.name}" at {address} are {checked.shape}; give one a lane'
+                )
+            for k, size in enumerate(widths_of_parts(memory.bitwidth)):
+                part = checked >> WORD * k & ((1 << size) - 1) if checked.dtype == object else checked
+                self.arrays[Place("memory", name, k)][address, : simulation.lanes] = part
+
+    def _refuse_large(self, memory: pyrtl.MemBlock, words: int, lanes: int) -> None:
+        size = sum(storage_bits(size) // 8 for size in widths_of_parts(memory.bitwidth)) * words * lanes
+        if size > MEMORY_BYTES:
+            raise SimulationError(
+                f'the memory "{memory.name}" takes {size} bytes in {lanes} lanes, more than {MEMORY_BYTES}; '
+                "give it fewer address bits or the simulation fewer lanes"
+            )
+
+    def content(self, memory: pyrtl.MemBlock) -> Any:
+        simulation = self.simulation
+        block = getattr(simulation.block, "mem_map", {}).get(memory, memory)
+        names = {place.name for place in self.arrays if place.name.endswith(f" {block.id}")}
+        if not names:
+            raise SimulationError(
+                f'"{memory.name}" is no memory of the block; give one that it reads or writes'
+            )
+        name = names.pop()
+        parts = [self.arrays[Place("memory", name, k)] for k in range(len(widths_of_parts(block.bitwidth)))]
+        rom = isinstance(block, pyrtl.RomBlock)
+        if rom:
+            parts = [part[:, None] for part in parts]
+        if simulation.lanes == 1:
+            return Content(parts, block.bitwidth)
+        return simulation._decode(parts, block.bitwidth)
+
+
+class Content(MutableMapping[int, int]):
+    """What a memory holds now, by address; changing it changes the memory.
+
+    Equal to any mapping that gives the same value for every address, 0 where it gives none.
+    """
+
+    def __init__(self, parts: Sequence[Array], width: int) -> None:
+        self._parts, self._width = parts, width
+
+    def __getitem__(self, address: int) -> int:
+        if not 0 <= address < len(self):
+            raise KeyError(address)
+        return sum(int(part[address, 0]) << WORD * k for k, part in enumerate(self._parts))
+
+    def __setitem__(self, address: int, value: int) -> None:
+        checked = int(_checked("memory", value, self._width)[()])
+        for part, size, k in zip(
+            self._parts, widths_of_parts(self._width), range(len(self._parts)), strict=True
+        ):
+            part[address, 0] = checked >> WORD * k & ((1 << size) - 1)
+
+    def __delitem__(self, address: int) -> None:
+        self[address] = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._parts[0])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and all(self[key] == other.get(key, 0) for key in {*self, *other})
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _cycles(values: Any, width: int) -> int:
+    """Return how many cycles an input's values are for."""
+    parted = width > WORD and np.ndim(values) == 3
+    shape = np.shape(values)[parted:]
+    return shape[0] if shape else 0
+
+
+def _placed(role: str, values: Mapping[str, Parts]) -> dict[Place, int]:
+    return {Place(role, name, k): part for name, parts in values.items() for k, part in enumerate(parts)}
+
+
+def _memory_places(memory: str, parts: int) -> tuple[Place, ...]:
+    return tuple(Place("memory", memory, k) for k in range(parts))
+
+
+def _storage(width: int) -> npt.DTypeLike:
+    return np.dtype(f"uint{storage_bits(width)}")
+
+
+def _zeros(shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+    """Return an array of zeros whose pages come into being when they are used."""
+    count = shape[0] * shape[1]
+    size = count * np.dtype(dtype).itemsize
+    if size < _SPARSE_BYTES or sys.platform != "linux":
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+    return np.frombuffer(pages, dtype, count).reshape(shape)
+
+
+def _name(wire: Any) -> str:
+    return wire if isinstance(wire, str) else wire.name
+
+
+def _entry(value: Any) -> Any:
+    return int(value) if isinstance(value, str) else value
+
+
+def _integers(name: str, values: Any, width: int) -> Any:
+    """Return values with PyRTL's own ways to write one integer (a bool, a string, a negative number) resolved."""
+    if isinstance(values, str | bool):
+        return np.asarray(pyrtl.infer_val_and_bitwidth(values, bitwidth=width).value, object)
+    return np.asarray(values) if not _has_objects(values) else np.asarray(values, object)
+
+
+def _has_objects(values: Any) -> bool:
+    """Return whether values are Python integers that numpy's may not hold."""
+    return not isinstance(values, np.ndarray)
+
+
+def _checked(name: str, values: Any, width: int) -> Array:
+    """Return values as an array of integers that are patterns of ``width`` bits.
+
+    A negative integer of at most ``width`` bits stands for its two's complement.
+    """
+    given = values if isinstance(values, np.ndarray) else np.asarray(values, object)
+    if given.dtype == np.bool_:
+        given = given.astype(np.uint8)
+    integral = given.dtype.kind in "iu" or (
+        given.dtype == object and all(isinstance(value, int | np.integer) for value in given.flat)
+    )
+    if not integral:
+        raise SimulationError(f'the values of "{name}" are {given.dtype}; give integers')
+    if given.size == 0 or (given.dtype.kind == "u" and given.dtype.itemsize * 8 <= width):
+        return given
+    least, most = int(given.min()), int(given.max())
+    if least < -(1 << width - 1) or most >= 1 << width:
+        wrong = least if least < -(1 << width - 1) else most
+        raise SimulationError(f'the value {wrong} does not fit "{name}"; it has {width} bits')
+    if given.dtype == object or (width > 64 and least < 0):
+        given = np.asarray(given.astype(object) & ((1 << width) - 1), object)
+        return given.astype(np.uint64) if width <= WORD else given
+    if least < 0:
+        given = given.astype(np.int64).view(np.uint64) & np.uint64((1 << width) - 1)
+    return given.astype(object) if width > WORD else given
+
+
+def _print_differences(
+    failed: Sequence[tuple[int, str, int, int, int]], lanes: bool, stopped: bool, file: TextIO
+) -> None:
+    """Print a table of differences as PyRTL's simulators do, with the lane where there are several."""
+    suffix = "(stopped after step with first error):" if stopped else "on one or more steps:"
+    head = f"{'lane':>6} " if lanes else ""
+    print(f"Unexpected output {suffix}", file=file)
+    print(f"{'step':>5} {head}{'name':>10} {'expected':>8} {'actual':>8}", file=file)
+    for step, name, lane, expected, actual in sorted(
+        failed,
+        key=lambda row: (
+            row[0],
+            pyrtl.core._natural_sort_key(row[1]) if hasattr(pyrtl.core, "_natural_sort_key") else row[1],
+            row[2],
+        ),
+    ):
+        where = f"{lane:>6} " if lanes else ""
+        print(f"{step:>5} {where}{name:>10} {expected:>8} {actual:>8}", file=file)

@@ -1,0 +1,239 @@
+"""One clock cycle of a datapath as a form, straight from its netlist or from its arithmetic.
+
+A step's inputs and registers are single nodes (at most 64 bits). Where an input's format is not an integer in two's
+complement, the arithmetic step takes its decoded values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hwsim.datapath.adders import width_of
+from hwsim.datapath.datapath import Datapath, elaborate
+from hwsim.errors import HwsimError
+from hwsim.formats import Format, Int, Overflow, PowerOfTwo
+from hwsim.simulate.lanes.form import WORD, Form
+from hwsim.simulate.lanes.netlist import circuit_of
+
+
+@dataclass(frozen=True)
+class Step:
+    """A form with the value after the cycle of every register, and of every output port during it.
+
+    ``inputs`` are the formats of what the form's inputs hold. ``reset`` and ``signed`` tell of every register
+    what it begins with, as a pattern of its bits, and how it is read.
+    """
+
+    form: Form
+    inputs: Mapping[str, Int]
+    next: Mapping[str, int]
+    reset: Mapping[str, int]
+    signed: Mapping[str, bool]
+
+
+def netlist_step(datapath: Datapath) -> Step:
+    """Return the step of a datapath's own netlist; its inputs hold bit patterns."""
+    circuit = circuit_of(elaborate(datapath, cut_registers=True))
+    form, place = Form(), dict[int, int]()
+    for number, node in enumerate(circuit.form.nodes):
+        if node.op == "input" and node.param[0] in datapath.registers:
+            place[number] = form.register(str(node.param[0]), node.width)
+        else:
+            place[number] = form.import_node(node, [place[arg] for arg in node.args])
+    wires = {name: circuit.wires[f"next_{name}"] for name in datapath.registers}
+    wires |= {name: circuit.wires[name] for name in datapath.outputs}
+    if any(len(parts) > 1 for parts in wires.values()):
+        raise HwsimError(f"a register or output has more than {WORD} bits; split it")
+    formats = {**{name: r.format for name, r in datapath.registers.items()}, **datapath.outputs}
+    return Step(
+        form,
+        {
+            name: Int(form_.bits, isinstance(form_, Int) and form_.signed)
+            for name, form_ in datapath.inputs.items()
+        },
+        {name: place[parts[0]] for name, parts in wires.items()},
+        {name: _reset(datapath, name) for name in wires},
+        {name: formats[name].signed for name in wires},
+    )
+
+
+def _reset(datapath: Datapath, name: str) -> int:
+    if name not in datapath.registers:
+        return 0
+    register = datapath.registers[name]
+    return register.reset & ((1 << register.format.bits) - 1)
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """``accumulator = fit(accumulator + left * right)``: the arithmetic that a datapath may be proved to have."""
+
+    accumulator: str
+    left: str
+    right: str
+    overflow: Overflow
+
+
+def accumulations(datapath: Datapath) -> tuple[Accumulation, ...]:
+    """Return the arithmetic a datapath may have by its ports: two inputs, one signed register, nothing else."""
+    if len(datapath.inputs) != 2 or len(datapath.registers) != 1 or datapath.outputs:
+        return ()
+    (name, register), (left, right) = next(iter(datapath.registers.items())), datapath.inputs
+    if not register.format.signed or register.format.bits > WORD // 2:
+        return ()
+    stated = getattr(datapath, "overflow", None)
+    kinds = [stated] if isinstance(stated, Overflow) else list(Overflow)
+    return tuple(Accumulation(name, left, right, kind) for kind in kinds)
+
+
+def decoded(form: Format) -> Int:
+    """Return the integer format of a format's values."""
+    if isinstance(form, Int):
+        return form
+    return Int(width_of(form.minimum, form.maximum))
+
+
+def arithmetic_step(datapath: Datapath, meaning: Accumulation) -> Step:
+    """Return the step of an accumulation on decoded inputs: one multiplication, one addition, one fit."""
+    register = datapath.registers[meaning.accumulator]
+    formats = {name: decoded(form) for name, form in datapath.inputs.items()}
+    form = Form()
+    factors = [_value(form, formats[name], form.input(name, formats[name].bits)) for name in formats]
+    total = Sum(form, formats[meaning.left], formats[meaning.right], register.format)
+    accumulator = form.register(meaning.accumulator, register.format.bits)
+    result = total.fitted(accumulator, factors[0], factors[1], meaning.overflow)
+    return Step(
+        form,
+        formats,
+        {meaning.accumulator: result},
+        {meaning.accumulator: _reset(datapath, meaning.accumulator)},
+        {meaning.accumulator: True},
+    )
+
+
+def _value(form: Form, format_: Int, code: int) -> int:
+    """Return a two's complement number of an integer format's bits: one more where it is unsigned."""
+    return code if format_.signed else form.zero_extend(code, format_.bits + 1)
+
+
+class Sum:
+    """The exact sum of an accumulator and a product, in a form, and how it is fitted."""
+
+    def __init__(self, form: Form, left: Int, right: Int, accumulator: Int) -> None:
+        self.form, self.accumulator = form, accumulator
+        corners = [x * y for x in (left.minimum, left.maximum) for y in (right.minimum, right.maximum)]
+        self.bits = width_of(min(corners), max(corners))
+
+    def fitted(self, accumulator: int, left: int, right: int, overflow: Overflow) -> int:
+        """Return ``fit(accumulator + left * right)`` for two's complement factors."""
+        form, bits = self.form, self.accumulator.bits
+        product = form.multiply(form.sign_extend(left, self.bits), form.sign_extend(right, self.bits))
+        if overflow is Overflow.WRAP:
+            fitting = form.slice(product, 0, bits) if self.bits > bits else form.sign_extend(product, bits)
+            return form.add(accumulator, fitting)
+        if self.bits <= bits:
+            return form.saturating_add(accumulator, form.sign_extend(product, bits))
+        return clamped(form, self.exact(accumulator, product), self.accumulator)
+
+    def exact(self, accumulator: int, product: int) -> int:
+        width = max(self.bits, self.accumulator.bits) + 1
+        return self.form.add(self.form.sign_extend(accumulator, width), self.form.sign_extend(product, width))
+
+
+def clamped(form: Form, total: int, target: Int) -> int:
+    """Return a wide two's complement number clamped into a format."""
+    width = form.width(total)
+    low, high = form.constant(target.minimum, width), form.constant(target.maximum, width)
+    above = form.select(form.signed_less(total, low), low, total)
+    within = form.select(form.signed_less(high, above), high, above)
+    return form.slice(within, 0, target.bits)
+
+
+def decode_circuit(form: Form, format_: Format, code: int) -> int:
+    """Return the value of a bit pattern, in the bits of its :func:`decoded` format."""
+    if isinstance(format_, Int):
+        return code
+    width = decoded(format_).bits
+    magnitude = form.constant(1, width + 1)
+    for k in range(format_.bits - 1):
+        places = min(1 << k, width + 1)
+        zeros = [form.constant(0, places)] if places <= width else []
+        shifted = (
+            form.concat([*zeros, form.slice(magnitude, 0, width + 1 - places)])
+            if zeros
+            else form.constant(0, width + 1)
+        )
+        magnitude = form.select(form.slice(code, k, 1), shifted, magnitude)
+    magnitude = form.slice(magnitude, 1, width)
+    return form.select(
+        form.slice(code, format_.bits - 1, 1), form.subtract(form.constant(0, width), magnitude), magnitude
+    )
+
+
+def substituted(step: Step, values: Mapping[str, int], form: Form) -> dict[str, int]:
+    """Return a step's next values in another form, some inputs replaced by nodes of that form."""
+    place: dict[int, int] = {}
+    for number, node in enumerate(step.form.nodes):
+        if node.op == "input" and node.param[0] in values:
+            place[number] = values[str(node.param[0])]
+        else:
+            place[number] = form.import_node(node, [place[arg] for arg in node.args])
+    return {name: place[node] for name, node in step.next.items()}
+
+
+OBSERVERS = ("overflow", "extremes")
+"""What a reduction can watch besides its result."""
+
+
+def observed(step: Step, datapath: Datapath, meaning: Accumulation, observe: frozenset[str]) -> Step:
+    """Return a step with registers that watch its accumulator.
+
+    ``overflow`` is 1 once an exact sum has left the accumulator's range, whatever the step made of it;
+    ``minimum`` and ``maximum`` are the extreme values the accumulator had after a cycle.
+    """
+    form = Form()
+    name, register = meaning.accumulator, datapath.registers[meaning.accumulator].format
+    results = substituted(step, {}, form)
+    following, reset, signed = dict(results), dict(step.reset), dict(step.signed)
+    if "overflow" in observe:
+        left, right = (
+            _value(form, decoded(datapath.inputs[port]), _meaning(form, step, datapath, port))
+            for port in (meaning.left, meaning.right)
+        )
+        total = Sum(
+            form, decoded(datapath.inputs[meaning.left]), decoded(datapath.inputs[meaning.right]), register
+        )
+        outside = _outside(form, total, form.register(name, register.bits), left, right)
+        following["overflow"] = form.either(form.register("overflow", 1), outside)
+        reset["overflow"], signed["overflow"] = 0, False
+    if "extremes" in observe:
+        for port, swap in (("minimum", False), ("maximum", True)):
+            kept = form.register(port, register.bits)
+            pair = (results[name], kept) if not swap else (kept, results[name])
+            following[port] = form.select(form.signed_less(*pair), results[name], kept)
+            reset[port] = (register.maximum if port == "minimum" else register.minimum) & (
+                (1 << register.bits) - 1
+            )
+            signed[port] = True
+    return replace(step, form=form, next=following, reset=reset, signed=signed)
+
+
+def _meaning(form: Form, step: Step, datapath: Datapath, port: str) -> int:
+    """Return the value on an input port, which the step takes as a pattern or decoded."""
+    given = step.inputs[port]
+    node = form.input(port, given.bits)
+    if isinstance(datapath.inputs[port], PowerOfTwo) and not given.signed:
+        return decode_circuit(form, datapath.inputs[port], node)
+    return node
+
+
+def _outside(form: Form, total: Sum, accumulator: int, left: int, right: int) -> int:
+    """Return whether accumulator + left * right is outside the accumulator's range, one bit."""
+    wrapped = total.fitted(accumulator, left, right, Overflow.WRAP)
+    if total.bits <= total.accumulator.bits:
+        saturated = total.fitted(accumulator, left, right, Overflow.SATURATE)
+        return form.invert(form.equal(wrapped, saturated))
+    product = form.multiply(form.sign_extend(left, total.bits), form.sign_extend(right, total.bits))
+    exact = total.exact(accumulator, product)
+    return form.invert(form.equal(exact, form.sign_extend(wrapped, form.width(exact))))

@@ -1,0 +1,259 @@
+"""The loop over cycles and lanes: a form's registers, inputs, outputs and memories in arrays, one lane beside the other.
+
+Lanes are taken a vector at a time. A cycle reads everything first (inputs, registers, memories), computes, and
+then writes outputs, registers and memories, so that the old values are seen throughout a cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.simulate.lanes.analysis import containers, narrowed, storage_bits
+from hwsim.simulate.lanes.codegen import Code, Translation, Value, kind_interval
+from hwsim.simulate.lanes.form import Form, Node
+from hwsim.simulate.lanes.machine import Kernel, compile_kernel, module_text
+
+Array = npt.NDArray[Any]
+
+
+class Place(NamedTuple):
+    """An array that a kernel works on: ``role`` and ``name`` say whose, ``part`` which 64 bits of it."""
+
+    role: str
+    name: str
+    part: int
+
+
+class Port(NamedTuple):
+    """A memory's write port, after narrowing."""
+
+    places: tuple[Place, ...]
+    address: int
+    data: tuple[int, ...]
+    enable: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a kernel computes every cycle.
+
+    ``streams`` are kept of every cycle, ``holds`` of the last one, ``state`` becomes the registers' value.
+    ``shared`` are the memories that all lanes read from one array.
+    """
+
+    form: Form
+    streams: dict[Place, int] = field(default_factory=dict)
+    holds: dict[Place, int] = field(default_factory=dict)
+    state: dict[Place, int] = field(default_factory=dict)
+    writes: Sequence[Port] = ()
+    shared: frozenset[str] = frozenset()
+
+    def narrowed(self) -> Program:
+        """Return the program without what nobody reads."""
+        roots = [*self.streams.values(), *self.holds.values(), *self.state.values()]
+        roots += [node for port in self.writes for node in (port.address, *port.data, port.enable)]
+        form, place = narrowed(self.form, roots)
+        return Program(
+            form,
+            {key: place[root] for key, root in self.streams.items()},
+            {key: place[root] for key, root in self.holds.items()},
+            {key: place[root] for key, root in self.state.items()},
+            [
+                Port(port.places, place[port.address], tuple(place[d] for d in port.data), place[port.enable])
+                for port in self.writes
+            ],
+            self.shared,
+        )
+
+
+_LARGE = 4000
+"""Nodes from which on a vector has fewer lanes, so that compiling stays quick."""
+
+
+def lanes_of(form: Form, lanes: int) -> int:
+    """Return how many lanes a vector has: some registers full of the widest integers, a power of two."""
+    widest = max((bits for bits in containers(form)), default=8)
+    size = max(8, 1024 // max(8, widest)) if len(form.nodes) < _LARGE else 8
+    return min(size, 64, 1 << (lanes - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A compiled program and the arrays it works on, in the order of their addresses."""
+
+    kernel: Kernel
+    places: tuple[Place, ...]
+    vector: int
+    """Lanes are a multiple of this."""
+
+    def run(self, arrays: Mapping[Place, Array], cycles: int, lanes: int) -> None:
+        """Run all cycles of all lanes.
+
+        Arrays are [lanes] for registers and holds, [cycles, lanes] for inputs and streams, [addresses, lanes]
+        for memories, [addresses] for shared ones.
+        """
+        scratch = np.zeros(1, np.uint64)
+        ordered = [scratch if place == SCRATCH else arrays[place] for place in self.places]
+        table = np.array([array.ctypes.data for array in ordered], np.uint64)
+        lane_bytes = sum(
+            a.itemsize for a, p in zip(ordered, self.places, strict=True) if p.role == "register"
+        )
+        block = max(1, _STATE_BYTES // max(1, lane_bytes) // self.vector) * self.vector
+        for first in range(0, lanes, block):
+            self.kernel.call(table.ctypes.data, cycles, first, min(first + block, lanes), lanes)
+
+
+_STATE_BYTES = 1 << 14
+"""Registers of so many lanes are run through all cycles before the next lanes: they stay in the first cache."""
+
+
+SCRATCH = Place("scratch", "", 0)
+"""Where a disabled memory write goes."""
+
+
+def compile_loop(program: Program, lanes: int) -> Loop:
+    """Compile a narrowed program for some number of lanes."""
+    vector = lanes_of(program.form, lanes)
+    writer = _Writer(program, Code(vector))
+    lines = writer.lines()
+    parameters = ["ptr %table", *(f"i64 %{name}" for name in ("cycles", "first", "last", "lanes"))]
+    text = module_text("run", parameters, lines, sorted(writer.code.intrinsics))
+    speed = 1 if len(program.form.nodes) > _LARGE else 2
+    return Loop(compile_kernel(text, "run", 5, speed), tuple(writer.places), vector)
+
+
+class _Writer:
+    def __init__(self, program: Program, code: Code) -> None:
+        self.program, self.code = program, code
+        self.places: dict[Place, int] = {}
+        self.translation = Translation(program.form, code, self._source)
+
+    def lines(self) -> list[str]:
+        program, code = self.program, self.code
+        self.translation.translate()
+        for place, root in program.streams.items():
+            self._store(root, place, "%at")
+        for place, root in program.holds.items():
+            self._store(root, place, "%tile")
+        next_values = [(self._stored(root), place, root) for place, root in program.state.items()]
+        for value, place, root in next_values:
+            self._put(value, storage_bits(program.form.width(root)), place, "%tile")
+        for port in program.writes:
+            self._write(port)
+        step = code.lanes
+        return [
+            "entry:",
+            *(line for place, k in self.places.items() for line in self._pointer(place, k)),
+            "  br label %next_cycle",
+            "next_cycle:",
+            "  %cycle = phi i64 [0, %entry], [%cycle_after, %end_cycle]",
+            "  %row = mul i64 %cycle, %lanes",
+            "  br label %body",
+            "body:",
+            "  %tile = phi i64 [%first, %next_cycle], [%tile_after, %body]",
+            "  %at = add i64 %row, %tile",
+            *code.lines,
+            f"  %tile_after = add i64 %tile, {step}",
+            "  %more = icmp ult i64 %tile_after, %last",
+            "  br i1 %more, label %body, label %end_cycle",
+            "end_cycle:",
+            "  %cycle_after = add i64 %cycle, 1",
+            "  %again = icmp ult i64 %cycle_after, %cycles",
+            "  br i1 %again, label %next_cycle, label %end",
+            "end:",
+            "  ret void",
+        ]
+
+    def _pointer(self, place: Place, index: int) -> list[str]:
+        return [
+            f"  %e{index} = getelementptr ptr, ptr %table, i64 {index}",
+            f"  %p{index} = load ptr, ptr %e{index}",
+        ]
+
+    def _address(self, place: Place, bits: int, index: str) -> str:
+        number = self.places.setdefault(place, len(self.places))
+        return self.code.put(f"getelementptr i{bits}, ptr %p{number}, i64 {index}")
+
+    def _source(self, node: Node, row: int | None) -> Value:
+        if node.op == "read":
+            return self._read(node)
+        place = Place(node.op, str(node.param[0]), int(node.param[1]))
+        return self._load(place, node.width, "%at" if node.op == "input" else "%tile")
+
+    def _load(self, place: Place, width: int, index: str) -> Value:
+        bits = storage_bits(width)
+        type_ = self.code.type(bits, True)
+        name = self.code.put(f"load {type_}, ptr {self._address(place, bits, index)}, align {bits // 8}")
+        return self._loaded(name, width)
+
+    def _loaded(self, name: str, width: int) -> Value:
+        """Return a value as it lies in memory: zeros above its bits."""
+        bits = storage_bits(width)
+        if width == 1:
+            name = self.code.put(f"trunc {self.code.type(8, True)} {name} to {self.code.type(1, True)}")
+            return Value(name, 1, 0, 1, True)
+        low, high = kind_interval(width, "zero" if width < bits else "sign")
+        return Value(name, bits, low, high, True)
+
+    def _stored(self, root: int) -> Value:
+        bits = storage_bits(self.program.form.width(root))
+        return self.code.spread(self.translation.value(root, None, bits, "zero"))
+
+    def _store(self, root: int, place: Place, index: str) -> None:
+        self._put(self._stored(root), storage_bits(self.program.form.width(root)), place, index)
+
+    def _put(self, value: Value, bits: int, place: Place, index: str) -> None:
+        address = self._address(place, bits, index)
+        self.code.do(f"store {self.code.type(bits, True)} {value.name}, ptr {address}, align {bits // 8}")
+
+    def _element_index(self, address: Value, memory: str) -> list[str]:
+        """Return each lane's index of an address into a memory's array."""
+        code = self.code
+        if memory not in self.program.shared:
+            wide = code.type(64, True)
+            stride = code.spread(Value("%lanes", 64, 0, 1 << 40, False)).name
+            row = code.put(f"mul {wide} {code.spread(address).name}, {stride}")
+            start = code.spread(Value("%tile", 64, 0, 1 << 40, False)).name
+            offsets = ", ".join(f"i64 {k}" for k in range(code.lanes))
+            lane = code.put(f"add {wide} {start}, {f'<{offsets}>' if code.lanes > 1 else '0'}")
+            address = Value(code.put(f"add {wide} {row}, {lane}"), 64, 0, 1 << 62, True)
+        return [self._element(code.spread(address).name, 64, k) for k in range(code.lanes)]
+
+    def _element(self, vector: str, bits: int, lane: int) -> str:
+        if self.code.lanes == 1:
+            return vector
+        return self.code.put(f"extractelement {self.code.type(bits, True)} {vector}, i64 {lane}")
+
+    def _read(self, node: Node) -> Value:
+        memory, bits, code = str(node.param[0]), storage_bits(node.width), self.code
+        place = Place("memory", memory, int(node.param[1]))
+        address = self.translation.value(node.args[0], None, 64, "zero")
+        result = "poison"
+        for lane, index in enumerate(self._element_index(address, memory)):
+            element = code.put(f"load i{bits}, ptr {self._address(place, bits, index)}, align {bits // 8}")
+            if code.lanes == 1:
+                return self._loaded(element, node.width)
+            result = code.put(
+                f"insertelement {code.type(bits, True)} {result}, i{bits} {element}, i64 {lane}"
+            )
+        return self._loaded(result, node.width)
+
+    def _write(self, port: Port) -> None:
+        code, form = self.code, self.program.form
+        indices = self._element_index(
+            self.translation.value(port.address, None, 64, "zero"), port.places[0].name
+        )
+        enable = code.spread(self.translation.value(port.enable, None, 1, "any")).name
+        scratch = self._address(SCRATCH, 8, "0")
+        enabled = [self._element(enable, 1, lane) for lane in range(code.lanes)]
+        for place, part in zip(port.places, port.data, strict=True):
+            bits, data = storage_bits(form.width(part)), self._stored(part).name
+            for lane, index in enumerate(indices):
+                address = self._address(place, bits, index)
+                target = code.put(f"select i1 {enabled[lane]}, ptr {address}, ptr {scratch}")
+                code.do(f"store i{bits} {self._element(data, bits, lane)}, ptr {target}, align 1")

@@ -1,0 +1,126 @@
+"""Whole layers through circuits in lanes: equal to the arithmetic cycle by cycle, and never assumed to be."""
+
+import numpy as np
+import pytest
+
+from hwsim.datapath import describe, elaborate
+from hwsim.datapath.mac import Mac
+from hwsim.datapath.shift_mac import ShiftMac
+from hwsim.errors import HwsimError
+from hwsim.formats import Int, Overflow, PowerOfTwo
+from hwsim.simulate import LaneSimulation, circuit
+from hwsim.simulate.lanes import reduce
+from hwsim.simulate.lanes.proof import prove
+from test_check import Changed, flip
+
+VARIANTS = [*Mac.variants(), *ShiftMac.variants()]
+UNPROVED = [d for d in VARIANTS if d.weight == PowerOfTwo(5) and d.accumulator == Int(32)]
+"""Beyond 2^33 cases; they run gate by gate."""
+
+
+def operands(datapath, m, k, n, seed=0):
+    """Activations [m, k] and weights [k, n], extremes among them."""
+    rng = np.random.default_rng(seed)
+    codes = [
+        rng.integers(0, 1 << form.bits, s)
+        for form, s in zip(datapath.inputs.values(), ((m, k), (k, n)), strict=True)
+    ]
+    for form, values in zip(datapath.inputs.values(), codes, strict=True):
+        values[rng.random(values.shape) < 0.3] = 1 << (form.bits - 1)
+        values[rng.random(values.shape) < 0.3] = (1 << (form.bits - 1)) - 1
+    return [form.decode(values) for form, values in zip(datapath.inputs.values(), codes, strict=True)]
+
+
+def accumulate(datapath, a, w):
+    """Accumulators, whether they overflowed, and their extremes: the arithmetic, one cycle after the other."""
+    shape = (a.shape[0], w.shape[1])
+    total, overflowed = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+    least, most = np.full(shape, datapath.accumulator.maximum), np.full(shape, datapath.accumulator.minimum)
+    for column, row in zip(a.T, w, strict=True):
+        exact = total + column[:, None] * row
+        values = {"activation": column[:, None], "weight": row, "accumulator": total}
+        total = datapath.compute(values)["accumulator"]
+        overflowed |= exact != total
+        least, most = np.minimum(least, total), np.maximum(most, total)
+    return total, overflowed, least, most
+
+
+def agree(datapath, m, k, n, gates):
+    """Hold accumulators, overflows and extremes against the arithmetic, and what is said to have run."""
+    a, w = operands(datapath, m, k, n)
+    found = reduce(datapath, a, w, observe=("overflow", "extremes"), gates=gates, threads=2)
+    seen = found.values, found.overflowed, found.minimum, found.maximum
+    for values, expected in zip(seen, accumulate(datapath, a, w), strict=True):
+        np.testing.assert_array_equal(values, expected, err_msg=describe(datapath))
+    assert ("gate by gate" in found.step) == (gates or datapath in UNPROVED)
+
+
+@pytest.mark.parametrize("gates", [False, True])
+def test_layers_accumulate_as_the_arithmetic_says(gates):
+    for datapath in VARIANTS[::6]:
+        agree(datapath, 35, 40, 17, gates)
+    for m, k, n in ((1, 1, 1), (520, 9, 3), (3, 2, 130)):
+        agree(VARIANTS[7], m, k, n, gates)
+        agree(VARIANTS[-1], m, k, n, gates)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gates", [False, True])
+def test_every_variant_accumulates_as_its_arithmetic_says(gates):
+    for datapath in VARIANTS:
+        agree(datapath, 35, 300, 17, gates)
+        agree(datapath, 513, 9, 3, gates)
+
+
+@pytest.mark.slow
+def test_the_steps_of_all_multiply_accumulates_are_run_exhaustively():
+    missing = [datapath for datapath in VARIANTS if prove(datapath) is None]
+    assert missing == UNPROVED
+
+
+@pytest.mark.parametrize(
+    "datapath",
+    [
+        Mac(Int(4), Int(4, signed=False), Int(8), Overflow.SATURATE),
+        Mac(Int(3), Int(5), Int(12)),
+        Mac(Int(4), Int(4), Int(24), Overflow.SATURATE, "baugh_wooley"),
+        ShiftMac(PowerOfTwo(4), Int(4), Int(20)),
+    ],
+    ids=describe,
+)
+def test_a_planted_fault_is_run_not_proved_away(datapath):
+    a, w = operands(datapath, 9, 30, 7)
+    lanes = {"activation": np.repeat(a, 7, axis=0).T, "weight": np.tile(w, (1, 9))}
+    for index in range(5):
+        faulty = Changed(datapath, flip(index))
+        found = reduce(faulty, a, w)
+        expected = circuit.run_lanes(faulty, lanes)["accumulator"].reshape(9, 7)
+        np.testing.assert_array_equal(found.values, expected)
+        assert found.step == "netlist, gate by gate"
+
+
+def test_the_general_door_runs_clocked_datapaths_as_pyrtl_does():
+    for datapath in VARIANTS[::9]:
+        a, w = operands(datapath, 12, 50, 1)
+        inputs = {"activation": a.T, "weight": np.repeat(w, 12, axis=1)}
+        codes = {name: form.encode(inputs[name]) for name, form in datapath.inputs.items()}
+        found = LaneSimulation(elaborate(datapath), lanes=12).run(codes)["accumulator"]
+        after = circuit.run(datapath, {name: values[:, 5] for name, values in inputs.items()})["accumulator"]
+        np.testing.assert_array_equal(datapath.accumulator.decode(found[1:, 5]), after[:-1], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("a", "w", "sentence"),
+    [
+        (np.full((2, 3), 128), np.zeros((3, 2), int), "128"),
+        (np.zeros((2, 4), int), np.zeros((3, 2), int), r"\(2, 4\)"),
+        (np.zeros(3, int), np.zeros((3, 2), int), r"\(3,\)"),
+        (np.zeros((2, 3)), np.zeros((3, 2), int), "float64"),
+        (np.zeros((2, 3), int), np.full((3, 2), -33), "-33"),
+        (np.zeros((2, 0), int), np.zeros((0, 2), int), r"\(0, 2\)"),
+    ],
+)
+def test_operands_that_do_not_fit_are_refused_in_one_sentence(a, w, sentence):
+    with pytest.raises(HwsimError, match=sentence) as refused:
+        reduce(Mac(Int(6), Int(8), Int(16)), a, w)
+    assert "\n" not in str(refused.value)

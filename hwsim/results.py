@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from hwsim import files
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import Evaluation
-from hwsim.explore.exploration import REPLAY_CYCLES, Explored, point_bits
+from hwsim.explore.exploration import COMPARED_IMAGES, Explored, point_bits
 from hwsim.report import StudyFacts, write_report
 from hwsim.study import Study
 
@@ -83,8 +83,8 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             f"that pace needs, each synthesised for {study.hardware.technology} with its synchronous reset, wires not counted.",
             f"Traffic: an on-chip buffer of {study.memory.buffer_bytes} bytes, bursts of {study.memory.burst_bits} bits, "
             f"loop order {study.memory.loop_order}; each layer reads its input from and writes its output to external memory.",
-            "Every point's accuracy is that of exact integer arithmetic on all test images; its circuits ran about "
-            f"{REPLAY_CYCLES} clock cycles of the first images, every layer, and agreed at each accumulator and output.",
+            "Every point's accuracy is that of its circuits, compiled from the netlists: they computed every output of "
+            f"every test image, and equal exact arithmetic at every output of the first {COMPARED_IMAGES} images.",
             "One trained network is shown; differences between quantizers at 2 and 3 bits vary with the training seed.",
         ),
     )

@@ -63,6 +63,8 @@ def quantize_model(
     return quantize(network, bits, calibrate(network, chosen), settings=Settings.parse(quantizer))
 
 
+VERIFIED_IMAGES = 16
+
 BACKENDS = ("lanes", "arithmetic", "pyrtl", "verilog")
 """What runs a network: its compiled circuits, or exact arithmetic alone or with a sample in another simulator."""
 
@@ -139,7 +141,7 @@ class Simulation:
                 yield f"  sums of {which}: {step}"
         if self.replays:
             outputs, cycles = (
-                sum(getattr(r, field) for r in self.replays) for field in ("simulated", "cycles")
+                sum(getattr(r, field) for r in self.replays) for field in ("compared", "cycles")
             )
             yield f"sample: {outputs} outputs of all layers, {cycles} clock cycles, in {' and in '.join(self.simulators)}"
         if self.cycles or self.replays:
@@ -168,7 +170,7 @@ def simulate_network(
     ``backend`` is one of :data:`BACKENDS`. With "lanes" the compiled circuits compute every output of every
     image, on ``threads`` threads (0 for all cores), and are compared at every tensor; sums run as arithmetic
     where a multiply-accumulate is proved to be that, unless ``gates``. ``verify`` outputs of each layer, drawn
-    with ``seed``, go through PyRTL's simulator and, where installed, Icarus Verilog as well. With "pyrtl" and
+    with ``seed`` from the first 16 images, go through PyRTL's simulator and, where installed, Icarus Verilog as well. With "pyrtl" and
     "verilog" the arithmetic computes the network and the named simulator that sample alone.
     """
     chosen = network if isinstance(network, QuantizedNetwork) else load_network(Path(network))
@@ -191,7 +193,7 @@ def simulate_network(
     )
     simulators = _simulators(backend) if verify else ()
     replays = (
-        replay(chosen, x, cycles=0, simulated=verify, simulators=simulators, seed=seed, mac=mac)
+        replay(chosen, x[:VERIFIED_IMAGES], outputs=verify, simulators=simulators, seed=seed, mac=mac)
         if simulators
         else ()
     )

@@ -7,7 +7,7 @@ import pytest
 
 import networks
 from hwsim.formats import Int, Overflow, Rounding
-from hwsim.simulate.circuits import LANES, Circuits
+from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import compute_layer, measure_accuracy
 
 ALL_LABELS = np.zeros(5, np.int64)
@@ -44,16 +44,6 @@ def test_gates_and_threads_change_nothing():
     circuits, result = compared(network, gates=True, threads=2)
     assert result.difference is None
     assert set(circuits.steps.values()) == {"netlist, gate by gate"}
-
-
-def test_more_outputs_than_lanes_are_run_in_parts():
-    network = networks.every_kind(7)
-    largest = max(item.layer.outputs for item in network.layers)
-    images = networks.images(LANES // largest + 1)
-    labels = np.zeros(len(images), np.int64)
-    circuits = Circuits(network)
-    result = measure_accuracy(network, images, labels, compute=circuits.compute, against=compute_layer)
-    assert result.difference is None
 
 
 WRONG = """

@@ -3,15 +3,15 @@
 import operator
 import random
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pyrtl
 import pytest
 
-from hwsim.arithmetic import dot
+from hwsim.arithmetic import dot, fit
 from hwsim.datapath import DATAPATHS
-from hwsim.datapath.datapath import describe, elaborate
+from hwsim.datapath.datapath import Register, describe, elaborate
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import MaxPool
 from hwsim.datapath.requantize import Requantize
@@ -19,7 +19,7 @@ from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, Overflow, PowerOfTwo, Rounding
 from hwsim.simulate import LaneSimulation, circuit
-from hwsim.simulate.lanes import Reduction, planes, reduce, run_channels, run_lanes
+from hwsim.simulate.lanes import Reduction, planes, reduce, run_channels, run_lanes, toggles
 from hwsim.simulate.lanes.bits import blasted, source_bit
 from hwsim.simulate.lanes.form import Form
 from hwsim.simulate.lanes.gatewise import GateLoop
@@ -155,6 +155,30 @@ def counter_with_memory():
     return block, memory, count
 
 
+def test_toggles_are_counted_on_every_wire():
+    block, *_ = counter_with_memory()
+    rng = np.random.default_rng(0)
+    inputs = {
+        "address": rng.integers(0, 8, (30, 9)),
+        "data": rng.integers(0, 1 << 63, (30, 9)).astype(object) << 7,
+        "enable": rng.integers(0, 2, (30, 9)),
+    }
+    found = toggles(block, inputs)
+    single = [
+        pyrtl.Simulation(block=block, tracer=pyrtl.SimulationTrace("all", block=block)) for _ in range(9)
+    ]
+    for lane, simulation in enumerate(single):
+        for cycle in range(30):
+            simulation.step({name: int(values[cycle, lane]) for name, values in inputs.items()})
+    for name, counts in found.items():
+        expected = np.zeros(len(counts), np.int64)
+        for simulation in single:
+            values = simulation.tracer.trace[name]
+            for before, after in pairwise(values):
+                expected += [(before ^ after) >> bit & 1 for bit in range(len(counts))]
+        np.testing.assert_array_equal(counts, expected, strict=True)
+
+
 def test_every_lane_has_its_own_memory_and_registers():
     block, memory, count = counter_with_memory()
     rng, lanes, cycles = random.Random(0), 11, 40
@@ -184,6 +208,21 @@ def test_every_lane_has_its_own_memory_and_registers():
             assert simulation.inspect(wire.name)[lane] == single.inspect(wire.name)
         content = simulation.inspect_mem(memory)[:, lane]
         assert content.tolist() == [single.inspect_mem(memory).get(k, 0) for k in range(8)]
+
+
+@pytest.mark.parametrize("address_bits", [1, 3, 6, 7, 8, 9])
+def test_a_rom_is_read_at_an_address_of_each_lane(address_bits):
+    rng = random.Random(address_bits)
+    for width in (1, 5, 8, 9, 70):
+        data = [rng.getrandbits(width) for _ in range(1 << address_bits)]
+        block = pyrtl.Block()
+        with pyrtl.set_working_block(block, no_sanity_check=True):
+            table = pyrtl.RomBlock(width, address_bits, data, asynchronous=True)
+            pyrtl.Output(width, "o").__ilshift__(table[pyrtl.Input(address_bits, "a")])
+        for lanes in (1, 5, 64, 130):
+            a = np.array([[rng.randrange(1 << address_bits) for _ in range(lanes)] for _ in range(3)])
+            found = LaneSimulation(block, lanes=lanes).run({"a": a})["o"]
+            assert found.tolist() == [[data[k] for k in row] for row in a]
 
 
 def test_words_are_the_same_values_as_they_lie_in_the_machine():
@@ -240,9 +279,9 @@ def test_gates_and_words_are_the_same_lanes(mac):
     rng = np.random.default_rng(0)
     inputs = {name: rng.integers(0, 1 << form.bits, (40, 700)) for name, form in mac.inputs.items()}
     simulation = LaneSimulation(block, lanes=700)
-    assert isinstance(simulation._loop, GateLoop)
+    assert isinstance(simulation._loop(64), GateLoop)
     few = LaneSimulation(block, lanes=5)
-    assert not isinstance(few._loop, GateLoop)
+    assert not isinstance(few._loop(64), GateLoop)
     found, same = simulation.run(inputs), few.run({name: values[:, -5:] for name, values in inputs.items()})
     np.testing.assert_array_equal(found["accumulator"][:, -5:], same["accumulator"], strict=True)
     values = {name: form.decode(inputs[name].astype(np.int64)) for name, form in mac.inputs.items()}
@@ -315,6 +354,68 @@ def test_a_depthwise_layer_has_activations_of_its_own_in_every_channel(channels,
     a, w = rng.integers(0, 256, (30, 9, channels)), rng.integers(-32, 32, (9, channels))
     found = Reduction(mac, w, depthwise=True, gates=gates).run(a).values
     np.testing.assert_array_equal(found, (a * w).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Pipelined:
+    """The product is registered before it is added: a sum lags a cycle behind."""
+
+    bits: int = 40
+
+    @property
+    def inputs(self):
+        return {"weight": Int(6), "activation": Int(8, False)}
+
+    @property
+    def registers(self):
+        return {"product": Register(Int(15)), "accumulator": Register(Int(self.bits), 5)}
+
+    @property
+    def outputs(self):
+        return {}
+
+    def connect(self, wires):
+        a = wires["activation"].zero_extended(9)
+        product_ = pyrtl.signed_mult(wires["weight"], a)
+        total = pyrtl.signed_add(wires["accumulator"], wires["product"])
+        return {"product": product_[:15], "accumulator": total[: self.bits]}
+
+
+@pytest.mark.parametrize("bits", [16, 40])
+def test_a_pipelined_accumulator_is_reduced_on_its_gates(bits):
+    rng = np.random.default_rng(0)
+    a, w = rng.integers(0, 256, (600, 20)), rng.integers(-32, 32, (20, 3))
+    found = reduce(Pipelined(bits), a, w, observe="extremes")
+    sums = 5 + np.cumsum(a[:, :-1, None] * w[:-1], axis=1)
+    prefixes = fit(np.concatenate([np.full((600, 1, 3), 5), sums], axis=1), Int(bits), Overflow.WRAP)
+    np.testing.assert_array_equal(found.values, prefixes[:, -1])
+    np.testing.assert_array_equal(found.minimum, prefixes.min(axis=1))
+    np.testing.assert_array_equal(found.maximum, prefixes.max(axis=1))
+    assert found.step == "netlist, gate by gate"
+    with pytest.raises(HwsimError, match="overflow has no meaning"):
+        reduce(Pipelined(bits), a, w, observe="overflow")
+
+
+@dataclass(frozen=True)
+class Words(Mac):
+    """A multiply-accumulate written in words."""
+
+    def connect(self, wires):
+        width = self.accumulator.bits
+        a = wires["activation"].zero_extended(9) if not self.activation.signed else wires["activation"]
+        total = pyrtl.signed_add(wires["accumulator"], pyrtl.signed_mult(wires["weight"], a))
+        return {"accumulator": total[:width]}
+
+
+@pytest.mark.parametrize("bits", [13, 16, 27, 32])
+def test_arithmetic_written_in_words_is_proved_as_well(bits):
+    mac = Words(Int(6), Int(8, False), Int(bits))
+    a, w = operands(mac, 20, 50, 7)
+    expected = dot(a, w, Int(bits), Overflow.WRAP).values
+    for gates in (False, True):
+        found = reduce(mac, a, w, gates=gates)
+        np.testing.assert_array_equal(found.values, expected)
+        assert ("proved" in found.step) != gates
 
 
 def test_a_sum_that_cannot_saturate_says_so():
@@ -465,6 +566,7 @@ IDENTITY = block_of(lambda a: a, a=4)
         (lambda: LaneSimulation(IDENTITY, lanes=2).run({"a": [[1, 0.5]]}), ['"a"', "integers"]),
         (lambda: LaneSimulation(IDENTITY, lanes=2).run({"b": [[1, 2]]}), ['"b" is no input', "['a']"]),
         (lambda: LaneSimulation(IDENTITY, lanes=2).run({}), ['input "a" has no value']),
+        (lambda: LaneSimulation(IDENTITY, observe=["z"]), ['"z" is no wire']),
         (lambda: LaneSimulation(IDENTITY, lanes=2).step({"a": [1, 99]}), ['99 does not fit "a"']),
         (lambda: reduce(MACS[0], [[256]], [[1]]), ['"activation"', "256", "uint8"]),
         (lambda: reduce(MACS[0], [[1]], [[-33]]), ['"weight"', "-33", "int6"]),
@@ -487,7 +589,7 @@ def test_bad_input_is_refused_by_name(call, words):
 
 def test_a_block_with_a_memory_runs_on_words():
     block, *_ = counter_with_memory()
-    assert not isinstance(LaneSimulation(block, lanes=600)._loop, GateLoop)
+    assert not isinstance(LaneSimulation(block, lanes=600)._loop(64), GateLoop)
 
 
 CIRCUITS = [variant for kind in DATAPATHS.values() for variant in list(kind.variants())[::9]]

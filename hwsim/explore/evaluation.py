@@ -11,7 +11,7 @@ from typing import Any
 from hwsim.cost.hardware import Part as Part
 from hwsim.simulate.inference import wilson
 
-EVALUATOR_VERSION = 1
+EVALUATOR_VERSION = 2
 """Raised whenever a measured value of an unchanged design point would change: old results are then not reused."""
 
 
@@ -67,8 +67,9 @@ class LayerResult:
 class Evaluation:
     """A design point with everything measured at it; the order of evaluation is ``index``.
 
-    ``circuit_outputs`` outputs were replayed by the PyRTL circuits in ``circuit_cycles`` clock cycles and
-    agreed with the arithmetic; a point whose circuits differ is no evaluation but an error.
+    The accuracy is that of the compiled circuits, which took ``circuit_cycles`` clock cycles for every output of
+    every image; on the first ``compared_images`` they were compared with exact arithmetic at every output and
+    overflow. A point whose circuits differ is no evaluation but an error.
     """
 
     index: int
@@ -80,8 +81,8 @@ class Evaluation:
     file_bytes: int
     images_per_second: float
     layers: tuple[LayerResult, ...]
-    circuit_outputs: int = 0
     circuit_cycles: int = 0
+    compared_images: int = 0
 
     @property
     def interval(self) -> tuple[float, float]:

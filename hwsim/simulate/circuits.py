@@ -8,21 +8,18 @@ has no circuit and is moved.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.datapath import parts
-from hwsim.datapath.datapath import Datapath, elaborate
-from hwsim.formats import Format, IntArray, Rounding
+from hwsim.datapath.datapath import Datapath
+from hwsim.formats import IntArray, Rounding
 from hwsim.layers import AveragePool, Convolution, MaxPool
 from hwsim.network import IntegerLayer, QuantizedNetwork
 from hwsim.simulate.inference import Overflowed, compute_layer, windows
-from hwsim.simulate.lanes import LaneSimulation, Reduction
+from hwsim.simulate.lanes import Reduction, run_channels, run_lanes
 from hwsim.simulate.replay import cycles_per_output
-
-LANES = 1 << 16
 
 
 class Circuits:
@@ -63,30 +60,61 @@ class Circuits:
         if not circuits:
             return compute_layer(item, inputs, rounding)
         overflowed: Overflowed | None = None
-        x, operator = inputs[0], item.layer.operator
-        if item.layer.has_weights:
-            x, overflowed = self._sums[item.layer.name].run(x, self.threads)
-        elif isinstance(operator, MaxPool | AveragePool):
-            (part,) = (name for name in circuits if name != "requantize")
-            fill = circuits[part].inputs["activation"].minimum if part == "max_pool" else 0
-            taken = windows(x, operator.kernel, operator.stride, operator.padding, fill)
-            x = _accumulate(circuits[part], taken.reshape(*taken.shape[:4], -1))
-        if "requantize" in circuits:
-            x = _step(circuits["requantize"], {"accumulator": x} | _constants(item, ("multiplier",)))
-        elif "add" in circuits:
-            operands = {"first": x, "second": inputs[1]}
-            names = ("first_multiplier", "second_multiplier")
-            x = _step(circuits["add"], operands | _constants(item, names))
-        return x, overflowed
+        values = _by_channel(inputs[0])
+        for part, circuit in circuits.items():
+            if part == "mac":
+                sums, overflowed = self._sums[item.layer.name].run(inputs[0], self.threads)
+                values = _by_channel(sums)
+            elif part in ("max_pool", "average_pool"):
+                values = self._pooled(item, circuit, inputs[0])
+            else:
+                operands = {"accumulator": values}
+                if part == "add":
+                    operands = {"first": values, "second": _by_channel(inputs[1])}
+                values = self._requantized(item, circuit, operands)
+        return _by_image(values, len(inputs[0]), item), overflowed
+
+    def _requantized(
+        self, item: IntegerLayer, circuit: Datapath, operands: Mapping[str, IntArray]
+    ) -> IntArray:
+        """Return a requantiser's or an addition's output on operands [channels, lanes]."""
+        channels = item.layer.output_shape[0]
+        constants = {name: np.broadcast_to(c, channels) for name, c in _constants(item).items()}
+        streams = {name: values[None] for name, values in operands.items()}
+        output: IntArray = run_channels(circuit, streams, constants, threads=self.threads)["output"]
+        return output
+
+    def _pooled(self, item: IntegerLayer, circuit: Datapath, x: IntArray) -> IntArray:
+        """Return a pool's register after the cycles of each window, [channels, lanes]."""
+        operator = item.layer.operator
+        assert isinstance(operator, MaxPool | AveragePool)
+        fill = circuit.inputs["activation"].minimum if isinstance(operator, MaxPool) else 0
+        taken = windows(x, operator.kernel, operator.stride, operator.padding, fill)
+        terms = taken.transpose(4, 5, 1, 0, 2, 3).reshape(taken.shape[4] * taken.shape[5], -1)
+        ((name, _),) = circuit.registers.items()
+        register: IntArray = run_lanes(circuit, {"activation": terms}, threads=self.threads)[name]
+        return register.reshape(taken.shape[1], -1)
 
 
-def _constants(item: IntegerLayer, multipliers: tuple[str, ...]) -> dict[str, IntArray]:
-    """Return a requantiser's constants by port, each to be broadcast over [n, c, h, w]."""
+def _by_channel(x: IntArray) -> IntArray:
+    """Return a tensor [n, c, h, w] as [c, n * h * w]."""
+    return x.transpose(1, 0, 2, 3).reshape(x.shape[1], -1)
+
+
+def _by_image(values: IntArray, images: int, item: IntegerLayer) -> IntArray:
+    """Return [c, n * h * w] as a tensor [n, c, h, w] of int64."""
+    channels, height, width = item.layer.output_shape
+    return values.reshape(channels, images, height, width).transpose(1, 0, 2, 3).astype(np.int64)
+
+
+def _constants(item: IntegerLayer) -> dict[str, IntArray]:
+    """Return a requantiser's or an addition's constants by port: one, or one for each channel."""
     assert item.multiplier is not None and item.bias is not None and item.shift is not None
-    single = len(multipliers) > 1
-    values = np.split(item.multiplier, len(multipliers)) if single else [item.multiplier]
-    named = dict(zip(multipliers, values, strict=True)) | {"bias": item.bias, "shift": item.shift}
-    return {name: value[:, None, None] for name, value in named.items()}
+    if item.layer.kind == "add":
+        multipliers = {"first_multiplier": item.multiplier[:1], "second_multiplier": item.multiplier[1:]}
+    else:
+        multipliers = {"multiplier": item.multiplier}
+    return {**multipliers, "bias": item.bias, "shift": item.shift}
 
 
 class _Sums:
@@ -110,26 +138,20 @@ class _Sums:
 
     def run(self, x: IntArray, threads: int) -> tuple[IntArray, Overflowed]:
         """Return accumulators [n, outputs, height, width] and which of them overflowed."""
-        top, left, bottom, right = self.operator.padding
-        padded = np.pad(x.astype(np.int16), ((0, 0), (0, 0), (top, bottom), (left, right)))
-        if self.depthwise:
-            padded = np.ascontiguousarray(padded.transpose(0, 2, 3, 1))
+        padded = self._padded(x)
         n, channels = x.shape[:2]
         strides = np.array(padded.strides) // padded.itemsize
         image, row, column = (strides[0], *strides[1:3]) if self.depthwise else (strides[0], *strides[2:])
         height, width = self.item.layer.output_shape[1:]
         (down, along), kernel = self.operator.stride, self.operator.kernel
         base = _lattice((n, image), (height, row * down), (width, column * along))
-        taps = _lattice((kernel[0], row), (kernel[1], column))
-        if not self.depthwise:
-            taps = _lattice((channels // self.operator.groups, strides[1])).repeat(taps.size) + np.tile(
-                taps, channels // self.operator.groups
-            )
+        per_group = 0 if self.depthwise else channels // self.operator.groups
+        taps = _lattice(
+            *([(per_group, strides[1])] if per_group else []), (kernel[0], row), (kernel[1], column)
+        )
         values = padded.reshape(-1)
         sums = [
-            reduction.gather(
-                values, base + group * strides[1] * (channels // self.operator.groups), taps, threads=threads
-            )
+            reduction.gather(values, base + group * per_group * strides[1], taps, threads=threads)
             for group, reduction in enumerate(self.reductions)
         ]
 
@@ -140,6 +162,23 @@ class _Sums:
         overflowed = [s.overflowed for s in sums if s.overflowed is not None]
         return planes([s.values for s in sums]), planes(overflowed)
 
+    def _padded(self, x: IntArray) -> npt.NDArray[np.int16]:
+        """Return the input with its padding, contiguous: [n, c, h, w], a depthwise layer's [n, h, w, c]."""
+        top, left, bottom, right = self.operator.padding
+        if self.depthwise:
+            x = x.transpose(0, 2, 3, 1)
+        n, *shape = x.shape
+        rows, columns = (1, 2) if self.depthwise else (2, 3)
+        shape[rows - 1] += top + bottom
+        shape[columns - 1] += left + right
+        padded = np.zeros((n, *shape), np.int16)
+        place = [slice(None)] * 4
+        place[rows], place[columns] = (
+            slice(first, first + x.shape[axis]) for first, axis in ((top, rows), (left, columns))
+        )
+        padded[tuple(place)] = x
+        return padded
+
 
 def _lattice(*axes: tuple[int, int]) -> IntArray:
     """Return the offsets of a lattice of (count, step) axes, the last fastest, flat."""
@@ -147,44 +186,3 @@ def _lattice(*axes: tuple[int, int]) -> IntArray:
     for count, step in axes:
         offsets = (offsets[:, None] + np.arange(count, dtype=np.int64) * step).ravel()
     return offsets
-
-
-@lru_cache(maxsize=256)
-def _simulation(datapath: Datapath) -> LaneSimulation:
-    return LaneSimulation(elaborate(datapath, cut_registers=True), lanes=LANES, tracer=None)
-
-
-def _step(datapath: Datapath, values: Mapping[str, IntArray]) -> IntArray:
-    """Return the one output or next register of a circuit's cycle on arrays that broadcast."""
-    simulation = _simulation(datapath)
-    state = {name: register.format for name, register in datapath.registers.items()}
-    formats: dict[str, Format] = {**datapath.inputs, **state}
-    shape = np.broadcast_shapes(*(v.shape for v in values.values()))
-    codes = {name: np.broadcast_to(_codes(formats[name], v), shape).reshape(-1) for name, v in values.items()}
-    ((port, form),) = {**datapath.outputs, **{f"next_{name}": form for name, form in state.items()}}.items()
-    size = int(np.prod(shape))
-    result = np.empty(size, np.int64)
-    for start in range(0, size, LANES):
-        chunk = {name: _filled(row[start : start + LANES]) for name, row in codes.items()}
-        stop = min(start + LANES, size)
-        result[start:stop] = simulation.run(chunk)[port][0, : stop - start]
-    return form.decode(result).reshape(shape)
-
-
-def _codes(form: Format, values: IntArray) -> npt.NDArray[np.unsignedinteger]:
-    """Return the bit patterns of values in the narrowest unsigned integers that hold them."""
-    size = next(size for size in (1, 2, 4, 8) if form.bits <= 8 * size)
-    return form.encode(values).astype(f"u{size}")
-
-
-def _filled(row: IntArray) -> IntArray:
-    return np.pad(row, (0, LANES - len(row)))[None] if len(row) < LANES else row[None]
-
-
-def _accumulate(datapath: Datapath, terms: IntArray) -> IntArray:
-    """Return the register of a pool after the cycles of its windows [n, c, h, w, terms], from reset."""
-    ((name, register),) = datapath.registers.items()
-    state = np.full(terms.shape[:-1], register.reset, np.int64)
-    for term in np.moveaxis(terms, -1, 0):
-        state = _step(datapath, {"activation": term, name: state})
-    return state

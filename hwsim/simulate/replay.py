@@ -1,13 +1,11 @@
-"""The circuits run the network's own operands, and are compared with the arithmetic at every layer's tensor.
+"""A sample of every layer's outputs in simulators by others, on the network's own operands.
 
-A layer's outputs are computed twice: by its PyRTL netlists, cycle by cycle from reset, and by the exact
-arithmetic of the whole-network run. The comparison is strict, at the accumulator and at the output. The
-netlists are evaluated bit-parallel, one output a lane; a few of them go through PyRTL's own simulator as well.
+An output is computed by the layer's netlists in PyRTL's simulator or in Verilog, cycle by cycle from reset, and
+by the exact arithmetic of the whole-network run; they are compared at the accumulator and at the output.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,17 +25,10 @@ from hwsim.simulate.verilog import run_verilog
 
 @dataclass(frozen=True)
 class Replay:
-    """How much of one layer the circuits ran, and the first difference if any.
-
-    Of the ``outputs`` that the layer has over ``images`` images, ``compared`` were run on the netlists in
-    ``cycles`` clock cycles, and ``simulated`` of these by other simulators too.
-    """
+    """How much of one layer each simulator ran, and the first difference if any: ``compared`` of its outputs."""
 
     layer: str
-    images: int
-    outputs: int
     compared: int
-    simulated: int
     cycles: int
     difference: Difference | None
 
@@ -46,39 +37,34 @@ def replay(
     network: QuantizedNetwork,
     images: Images,
     *,
-    cycles: int = 1 << 25,
-    simulated: int = 4,
+    outputs: int = 4,
     simulators: Sequence[str] = ("pyrtl",),
     seed: int = 0,
     mac: str = "mac",
 ) -> tuple[Replay, ...]:
-    """Run the outputs of every layer that computes through its circuits and compare.
+    """Run ``outputs`` outputs of every layer that computes through its circuits and compare.
 
-    ``cycles`` is a budget of clock cycles, summed over all outputs: it is spent on whole images from the
-    first on, every output of every layer; if one image takes more, on a share of each layer's outputs drawn
-    with ``seed``, half of them sums that overflowed where there are so many. ``simulated`` outputs of each
-    layer also go through each of the ``simulators``, names of :data:`SIMULATORS`.
+    They are drawn with ``seed`` from all outputs over ``images``, half of them from sums that overflowed where
+    there are so many, and go through each of the ``simulators``, names of :data:`SIMULATORS`.
     """
-    others = [look_up("simulator", name, SIMULATORS) for name in simulators]
     formats = network.formats()
-    circuits = {item.layer.name: parts(item, formats, network.rounding, mac=mac) for item in network.layers}
-    per_image = sum(
-        item.layer.outputs * cycles_per_output(item, circuits[item.layer.name]) for item in network.layers
-    )
-    share = min(1.0, cycles / max(per_image, 1))
+    runners = [look_up("simulator", name, SIMULATORS) for name in simulators]
     rng = np.random.default_rng(seed)
     replays: list[Replay] = []
 
     def compare(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, overflowed: Overflowed | None
     ) -> None:
-        if circuits[item.layer.name]:
-            places = _sample(output, overflowed, max(1, simulated, round(share * output.size)), rng)
-            replays.append(
-                _replay_layer(item, circuits[item.layer.name], inputs, output, places, simulated, others)
+        circuits = parts(item, formats, network.rounding, mac=mac)
+        if circuits:
+            places = _sample(output, overflowed, outputs, rng)
+            found = (
+                d for runner in runners for d in _compare(item, circuits, inputs, output, places, runner)
             )
+            cycles = len(places) * cycles_per_output(item, circuits)
+            replays.append(Replay(item.layer.name, len(places), cycles, next(found, None)))
 
-    run(network, images[: max(1, cycles // max(per_image, 1))], compare)
+    run(network, images, compare)
     return tuple(replays)
 
 
@@ -112,11 +98,6 @@ def _sample(
     return np.stack(np.unravel_index(flat, output.shape), axis=1)
 
 
-_LANES = 1 << 15
-_OPERANDS = 1 << 22
-"""Outputs run at a time, and their operands: what the caches and the memory bear."""
-
-
 Runner = Callable[[Datapath, Mapping[str, IntArray]], dict[str, IntArray]]
 """Runs a circuit on inputs [cycles, lanes], each lane from reset, and returns what is there after its last cycle."""
 
@@ -136,27 +117,7 @@ SIMULATORS: dict[str, Runner] = {
     "pyrtl": _one_behind_the_other(circuit.run),
     "verilog": _one_behind_the_other(run_verilog),
 }
-"""Simulators by others: PyRTL's FastSimulation, and Icarus Verilog on the exported text."""
-
-
-def _replay_layer(
-    item: IntegerLayer,
-    circuits: Mapping[str, Datapath],
-    inputs: tuple[IntArray, ...],
-    output: IntArray,
-    places: IntArray,
-    simulated: int,
-    others: Sequence[Runner],
-) -> Replay:
-    step = max(1, min(_LANES, _OPERANDS // max(_terms(item, part) for part in circuits)))
-    chunks = (places[start : start + step] for start in range(0, len(places), step))
-    few = places[:: max(1, len(places) // max(simulated, 1))][:simulated]
-    runs = itertools.chain(
-        ((chunk, circuit.run_lanes) for chunk in chunks), ((few, other) for other in others)
-    )
-    found = (d for chunk, run in runs for d in _compare(item, circuits, inputs, output, chunk, run))
-    cycles = len(places) * cycles_per_output(item, circuits)
-    return Replay(item.layer.name, len(output), output.size, len(places), len(few), cycles, next(found, None))
+"""PyRTL's FastSimulation, and Icarus Verilog on the exported text."""
 
 
 def _compare(
@@ -170,8 +131,6 @@ def _compare(
     """Yield the first difference of each circuit of a layer at some places."""
     values: IntArray | None = None
     for part, datapath in circuits.items():
-        if not len(places):
-            return
         streams, expected = _streams(item, part, inputs, output, places, values)
         port = next(iter(datapath.registers or datapath.outputs))
         values = runner(datapath, streams)[port]

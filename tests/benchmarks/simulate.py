@@ -292,7 +292,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the rows of multiply-accumulates, within 50 s")
     parser.add_argument("--json", action="store_true", help="print one JSON object of the ratios")
     given = parser.parse_args()
-    end = time.monotonic() + (35 if given.quick else 600)
+    end = time.monotonic() + (28 if given.quick else 600)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = dict(gather(given.quick, Path(folder)))

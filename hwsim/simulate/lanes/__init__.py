@@ -11,9 +11,10 @@ _HOMES = {
     "reduce": "hwsim.simulate.lanes.reduction",
     "run_channels": "hwsim.simulate.lanes.evaluation",
     "run_lanes": "hwsim.simulate.lanes.evaluation",
+    "toggles": "hwsim.simulate.lanes.simulation",
 }
 
-__all__ = ["LaneSimulation", "Reduction", "reduce", "run_channels", "run_lanes"]
+__all__ = ["LaneSimulation", "Reduction", "reduce", "run_channels", "run_lanes", "toggles"]
 
 
 def __getattr__(name: str) -> Any:

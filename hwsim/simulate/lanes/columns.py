@@ -7,7 +7,6 @@ weight or a constant of its channel, is the same in all lanes: each of its bits 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from hwsim.formats import Int, IntArray
 from hwsim.simulate.lanes.analysis import narrowed, storage_bits
 from hwsim.simulate.lanes.bits import blasted
 from hwsim.simulate.lanes.form import WORD, Node
-from hwsim.simulate.lanes.machine import Kernel, compile_kernel, module_text
+from hwsim.simulate.lanes.machine import Kernel, addresses, compile_kernel, empty, module_text, share
 from hwsim.simulate.lanes.planes import LANES, pack, unpack
 from hwsim.simulate.lanes.sliced import VECTOR, WORDS, Gates
 from hwsim.simulate.lanes.step import Step
@@ -43,11 +42,9 @@ class GateTile:
         ``planes`` are [column, cycle, bit, word], without columns where they are ``shared``; ``words`` are
         [column, cycle, bit].
         """
-        states = {
-            name: np.empty((columns, form.bits, WORDS), np.uint64) for name, form in self.results.items()
-        }
+        states = {name: empty((columns, form.bits, WORDS), np.uint64) for name, form in self.results.items()}
         arrays = [*(planes[n] for n in self.rows), *(words[n] for n in self.columns), *states.values()]
-        table = np.array([array.ctypes.data for array in arrays], np.uint64)
+        table = addresses(arrays)
         self.kernel.call(table.ctypes.data, cycles, 0, columns, 0 if shared else cycles)
         return {
             name: decode(unpack(states[name], form.bits).reshape(columns, LANES), form)
@@ -179,9 +176,7 @@ def run_gates(
         for name, found in gates.run(planes, words, columns, cycles, not depthwise).items():
             results[name][:, start : start + LANES] = found[:, : len(rows)]
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for done in [pool.submit(run, start) for start in range(0, len(base), LANES)]:
-            done.result()
+    share(run, ((start,) for start in range(0, len(base), LANES)), threads)
     return {name: result.T for name, result in results.items()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +15,7 @@ from hwsim.formats import Format, Int, PowerOfTwo
 from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.columns import GateTile, compile_gates, decode, words_of
 from hwsim.simulate.lanes.gatewise import GateLoop, compile_program
+from hwsim.simulate.lanes.machine import share
 from hwsim.simulate.lanes.planes import LANES, pack
 from hwsim.simulate.lanes.reduction import check_values
 from hwsim.simulate.lanes.step import netlist_step
@@ -59,9 +59,7 @@ def run_lanes(datapath: Datapath, inputs: Mapping[str, Array], *, threads: int =
         for name, values in _run_tile(datapath, part, cycles).items():
             results[name][first : first + tile] = values
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for done in [pool.submit(run, first) for first in range(0, lanes, tile)]:
-            done.result()
+    share(run, ((first,) for first in range(0, lanes, tile)), threads)
     return results
 
 
@@ -159,9 +157,7 @@ def run_channels(
         for name, found in gates.run(planes, words, channels, cycles, False).items():
             results[name][:, start : start + LANES] = found[:, : lanes - start]
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for done in [pool.submit(run, start) for start in range(0, lanes, LANES)]:
-            done.result()
+    share(run, ((start,) for start in range(0, lanes, LANES)), threads)
     return results
 
 

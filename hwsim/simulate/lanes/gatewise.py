@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hwsim.simulate.lanes.analysis import containers
 from hwsim.simulate.lanes.bits import blasted
 from hwsim.simulate.lanes.form import WORD, Form, Node
-from hwsim.simulate.lanes.machine import VECTOR_BITS, Kernel, compile_kernel, module_text
+from hwsim.simulate.lanes.machine import VECTOR_BITS, Kernel, addresses, compile_kernel, empty, module_text
 from hwsim.simulate.lanes.planes import LANES, pack, unpack
 from hwsim.simulate.lanes.sliced import VECTOR, Gates
 from hwsim.simulate.lanes.wordwise import Loop, Place, Program, compile_loop
@@ -94,11 +94,11 @@ class GateLoop:
         count, groups = last - first, lanes // LANES
         inputs = [pack(arrays[place][first:last], width) for place, width in self.inputs.items()]
         streams = {
-            place: np.empty((count * groups, width, VECTOR_BITS // 64), np.uint64)
+            place: empty((count * groups, width, VECTOR_BITS // 64), np.uint64)
             for place, width in self.streams.items()
         }
         planes = [*inputs, *state.values(), *streams.values()]
-        table = np.array([array.ctypes.data for array in planes], np.uint64)
+        table = addresses(planes)
         self.kernel.call(table.ctypes.data, count, groups)
         for place, kept in streams.items():
             unpack(kept, self.streams[place], arrays[place][first:last])

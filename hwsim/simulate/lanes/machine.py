@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
 
 from hwsim import files
 from hwsim.errors import HwsimError
@@ -49,6 +53,30 @@ def fingerprint() -> str:
     version = ".".join(map(str, llvm.llvm_version_info))
     features = llvm.get_host_cpu_features().flatten()
     return "\n".join([_MEASURE, version, llvm.get_process_triple(), llvm.get_host_cpu_name(), features])
+
+
+def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array that begins where a cache line does: vectors then never lie across two lines."""
+    sizes = (shape,) if isinstance(shape, int) else shape
+    kind = np.dtype(dtype)
+    size = math.prod(sizes) * kind.itemsize
+    octets = np.empty(size + _LINE, np.uint8)
+    start = -octets.__array_interface__["data"][0] % _LINE
+    return octets[start : start + size].view(kind).reshape(sizes)
+
+
+_LINE = 64
+
+
+def addresses(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
+    """Return where arrays lie, as a kernel takes them; they must live as long as it runs."""
+    return np.array([array.__array_interface__["data"][0] for array in arrays], np.uint64)
+
+
+def has_feature(*names: str) -> bool:
+    """Return whether this machine has all of some processor features, by LLVM's names."""
+    features = llvm.get_host_cpu_features()
+    return all(features.get(name) for name in names)
 
 
 _lock = threading.Lock()
@@ -133,3 +161,30 @@ def module_text(name: str, parameters: Sequence[str], lines: Sequence[str], intr
             "",
         ]
     )
+
+
+def share(run: Callable[..., None], jobs: Iterable[tuple[int, ...]], threads: int) -> None:
+    """Call ``run(*job)`` for every job, in so many threads of which the caller's is one."""
+    if threads < 1:
+        raise HwsimError(f"work takes at least one thread, not {threads}; give threads=1")
+    waiting, failures = deque(jobs), list[BaseException]()
+
+    def work() -> None:
+        while not failures:
+            try:
+                job = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                run(*job)
+            except BaseException as error:
+                failures.append(error)
+
+    others = [threading.Thread(target=work) for _ in range(min(threads, len(waiting)) - 1)]
+    for other in others:
+        other.start()
+    work()
+    for other in others:
+        other.join()
+    if failures:
+        raise failures[0]

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.simulate.lanes.analysis import storage_bits
-from hwsim.simulate.lanes.machine import Kernel, compile_kernel, module_text
+from hwsim.simulate.lanes.machine import Kernel, compile_kernel, empty, has_feature, module_text
 from hwsim.simulate.lanes.sliced import WORDS
 
 LANES = 64 * WORDS
@@ -26,7 +25,7 @@ Array = npt.NDArray[Any]
 
 def pack(values: Array, width: int) -> Array:
     """Return the planes [group, width, word] of contiguous integers, a multiple of 512 of them."""
-    planes = np.empty((values.size // LANES, width, WORDS), np.uint64)
+    planes = empty((values.size // LANES, width, WORDS), np.uint64)
     if values.size:
         _pack(values.itemsize * 8, width).call(values.ctypes.data, planes.ctypes.data, len(planes))
     return planes
@@ -34,9 +33,9 @@ def pack(values: Array, width: int) -> Array:
 
 def unpack(planes: Array, width: int, into: Array | None = None) -> Array:
     """Return the integers of planes [group, width, word], zeros above their bits; in a contiguous array if given."""
-    values = np.empty(len(planes) * LANES, f"uint{storage_bits(width)}") if into is None else into
+    values = empty(len(planes) * LANES, f"uint{storage_bits(width)}") if into is None else into
     if values.size:
-        _unpack(width).call(planes.ctypes.data, values.ctypes.data, len(planes))
+        _unpack(width, values.itemsize * 8).call(planes.ctypes.data, values.ctypes.data, len(planes))
     return values
 
 
@@ -135,8 +134,7 @@ class _Lines:
 @cache
 def _has_matrices() -> bool:
     """Return whether this machine multiplies bit matrices of 512 bits."""
-    features = llvm.get_host_cpu_features()
-    return bool(features.get("gfni") and features.get("avx512vbmi"))
+    return has_feature("gfni", "avx512vbmi")
 
 
 def _bit_of(position: int) -> int:
@@ -165,9 +163,8 @@ def _pack(bits: int, width: int) -> Kernel:
 
 
 @cache
-def _unpack(width: int) -> Kernel:
+def _unpack(width: int, bits: int) -> Kernel:
     """Compile the inverse of the packing."""
-    bits = storage_bits(width)
     code, vector = _Lines(), f"<64 x i{bits}>"
     octets: list[list[str]] = [[] for _ in range(WORDS)]
     order = [8 * (k % 8) + k // 8 for k in range(64)]

@@ -192,7 +192,7 @@ def _by_parts(datapath: Datapath, step: Step, meaning: Accumulation) -> str | No
     total = Sum(Form(), left, right, register)
     for low in range(total.bits, total.bits + 3):
         count = low + sum(_inputs(datapath).values())
-        if low >= register.bits or count > _EXHAUSTIVE_BITS:
+        if low >= register.bits or max(count, register.bits - low + _BORDER + 3) > _EXHAUSTIVE_BITS:
             return None
         if _prove_at(datapath, step, meaning, low):
             return f"step run for all 2^{count} low parts and operands, and for all high parts"

@@ -7,9 +7,7 @@ on machine words; where not, or where asked to, they run the netlist's gates on 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -23,6 +21,7 @@ from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, Overflow
 from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.columns import GateTile, compile_gates, run_gates
+from hwsim.simulate.lanes.machine import addresses, empty, share
 from hwsim.simulate.lanes.proof import Proof, prove
 from hwsim.simulate.lanes.schedule import Operand, Tile, compile_tile
 from hwsim.simulate.lanes.step import (
@@ -75,8 +74,8 @@ def reduce(
 class Reduction:
     """A datapath and the weights [k, n] of a layer, ready to be run on activations.
 
-    With ``depthwise`` each of n channels has activations of its own. Ports are told apart by their names:
-    the one called "weight" takes the weights.
+    With ``depthwise`` each of n channels has activations of its own. The port called "weight" takes the weights,
+    the other one the activations. The result is the register called "accumulator", or the only one.
     """
 
     def __init__(
@@ -90,13 +89,21 @@ class Reduction:
     ) -> None:
         self.datapath, self.depthwise = datapath, depthwise
         self.observe = _observers(observe)
-        self.meaning = _ports(datapath)
+        self.register = _register(datapath)
+        self.meaning = next(iter(accumulations(datapath)), None)
+        if self.meaning is None and "overflow" in self.observe:
+            raise HwsimError(
+                f"{describe(datapath)} is more than one signed accumulator, so that its overflow has no meaning; "
+                "observe its extremes"
+            )
         weight, activation = datapath.inputs["weight"], self._activation_format()
         self._weights = np.asarray(weights)
         if self._weights.ndim != 2 or 0 in self._weights.shape:
             raise HwsimError(f'the values of "weight" have the shape {self._weights.shape}; give [k, n]')
         check_values("weight", self._weights, weight)
+        self._weights = self._weights.copy()
         self.cycles, self.columns = self._weights.shape
+        self._packings: dict[tuple[int, int], Array] = {}
         self.proof = None if gates else _proved(datapath)
         self.step = self._describe(activation)
 
@@ -126,7 +133,7 @@ class Reduction:
         """
         if self.proof is None or self.proof.meaning.overflow is not Overflow.SATURATE:
             return False
-        register = self.datapath.registers[self.meaning.accumulator]
+        register = self.datapath.registers[self.register]
         weight, activation = (decoded(form) for form in self.datapath.inputs.values())
         reach = max(abs(weight.minimum), weight.maximum) * max(abs(activation.minimum), activation.maximum)
         reach = reach * self.cycles
@@ -173,13 +180,13 @@ class Reduction:
         return self._results(self._run_words(values, base, offset, threads))
 
     def _names(self) -> list[str]:
-        names = [self.meaning.accumulator, *(["overflow"] if "overflow" in self.observe else [])]
+        names = [self.register, *(["overflow"] if "overflow" in self.observe else [])]
         return names + (["minimum", "maximum"] if "extremes" in self.observe else [])
 
     def _results(self, results: dict[str, Array]) -> Accumulators:
         overflowed = results.get("overflow")
         return Accumulators(
-            results[self.meaning.accumulator],
+            results[self.register],
             self.step,
             None if overflowed is None else overflowed.astype(np.bool_),
             results.get("minimum"),
@@ -196,14 +203,14 @@ class Reduction:
             meaning = Accumulation(meaning.accumulator, meaning.left, meaning.right, Overflow.WRAP)
         operands = self._operands(values.itemsize * 8)
         tile = _tile(self.datapath, meaning, self.observe, operands, self.columns)
-        packed = self._packed(tile, dict(operands)["weight"].bits)
+        packed = self._packed(tile.columns, dict(operands)["weight"].bits)
         m, rows = len(base), tile.rows
         tiles = -(-m // rows)
         base = np.concatenate([base, np.repeat(base[-1:], tiles * rows - m)])
         if self.depthwise:
             values = _with_margin(values, int(base.max() + offset.max()) + len(packed) * tile.columns)
         width = len(packed) * tile.columns
-        results = {name: np.empty((tiles * rows, width), _result_dtype(tile, name)) for name in tile.results}
+        results = {name: empty((tiles * rows, width), _result_dtype(tile, name)) for name in tile.results}
 
         def run(column: int, first: int, last: int) -> None:
             table: list[Array] = []
@@ -215,14 +222,14 @@ class Reduction:
                     else [values[shift:] if self.depthwise else values, base, offset]
                 )
             table += [results[name][:, shift:] for name in tile.results]
-            addresses = np.array([array.ctypes.data for array in table], np.uint64)
-            tile.kernel.call(addresses.ctypes.data, self.cycles, first * rows, last * rows, width)
+            places = addresses(table)
+            tile.kernel.call(places.ctypes.data, self.cycles, first * rows, last * rows, width)
 
-        _spread(run, len(packed), tiles, threads)
+        share(run, _jobs(len(packed), tiles, threads), threads)
         return {name: result[:m, : self.columns] for name, result in results.items()}
 
     def _operands(self, bits: int) -> tuple[tuple[str, Operand], ...]:
-        register = self.datapath.registers[self.meaning.accumulator].format
+        register = self.datapath.registers[self.register].format
         activation = self._activation_format()
         weight = decoded(self.datapath.inputs["weight"])
         size = max(storage_bits(weight.bits), storage_bits(register.bits), 16)
@@ -233,19 +240,23 @@ class Reduction:
         }
         return tuple((name, operands[name]) for name in self.datapath.inputs)
 
-    def _packed(self, tile: Tile, bits: int) -> Array:
-        """Return the weights as [column tile, k, columns of a tile], filled up with zeros."""
-        tiles = -(-self.columns // tile.columns)
-        padded = np.zeros((self.cycles, tiles * tile.columns), f"int{bits}")
-        padded[:, : self.columns] = self._weights
-        return np.ascontiguousarray(padded.reshape(self.cycles, tiles, tile.columns).transpose(1, 0, 2))
+    def _packed(self, width: int, bits: int) -> Array:
+        """Return the weights as [column tile, k, columns of a tile], filled up with zeros; kept for the next run."""
+        if (width, bits) not in self._packings:
+            tiles = -(-self.columns // width)
+            padded = np.zeros((self.cycles, tiles * width), f"int{bits}")
+            padded[:, : self.columns] = self._weights
+            packed = empty((tiles, self.cycles, width), padded.dtype)
+            packed[:] = padded.reshape(self.cycles, tiles, width).transpose(1, 0, 2)
+            self._packings[width, bits] = packed
+        return self._packings[width, bits]
 
     # On gates
 
     def _run_gates(self, values: Array, base: IntArray, offset: IntArray, threads: int) -> dict[str, Array]:
         form = self.datapath.inputs["weight"]
         codes = form.encode(self._weights.astype(np.int64))
-        gates = _gates(self.datapath, self.meaning, self.observe)
+        gates = _gates(self.datapath, self.register, self.observe)
         return run_gates(gates, values, base, offset, codes, self.depthwise, threads)
 
 
@@ -264,14 +275,17 @@ def _tile(
 ) -> Tile:
     step = arithmetic_step(datapath, meaning)
     if observe:
-        step = observed(step, datapath, meaning, observe)
+        step = observed(step, datapath, meaning.accumulator, meaning, observe)
     return compile_tile(step, dict(operands), min(columns, 64))
 
 
 @lru_cache(maxsize=512)
-def _gates(datapath: Datapath, meaning: Accumulation, observe: frozenset[str]) -> GateTile:
+def _gates(datapath: Datapath, accumulator: str, observe: frozenset[str]) -> GateTile:
     step = netlist_step(datapath)
-    return compile_gates(observed(step, datapath, meaning, observe) if observe else step, ["weight"])
+    if observe:
+        meaning = next(iter(accumulations(datapath)), None)
+        step = observed(step, datapath, accumulator, meaning, observe)
+    return compile_gates(step, ["weight"])
 
 
 def _observers(observe: Iterable[str]) -> frozenset[str]:
@@ -283,31 +297,35 @@ def _observers(observe: Iterable[str]) -> frozenset[str]:
     return names
 
 
-def _ports(datapath: Datapath) -> Accumulation:
-    """Return which port is which; the kind of overflow stands for itself only after a proof."""
-    possible = accumulations(datapath)
-    if not possible or "weight" not in datapath.inputs:
-        raise HwsimError(
-            f"{describe(datapath)} is no reduction: it needs an input called weight, one for activations, "
-            "one signed register of at most 32 bits and no other output"
-        )
-    return possible[0]
+def _register(datapath: Datapath) -> str:
+    """Return the register that a reduction ends in."""
+    names = list(datapath.registers)
+    found = names[0] if len(names) == 1 else "accumulator"
+    if len(datapath.inputs) == 2 and "weight" in datapath.inputs and found in names:
+        return found
+    raise HwsimError(
+        f"{describe(datapath)} is no reduction: it needs two inputs, one of them called weight, "
+        "and one register or one called accumulator"
+    )
 
 
 def check_values(name: str, values: Array, form: Format) -> None:
     """Refuse values that a port's format does not have."""
     if values.dtype.kind not in "iu":
         raise HwsimError(f'the values of "{name}" are {values.dtype}; give integers')
-    if not isinstance(form, Int):
-        form.encode(values)
+    kind = np.iinfo(values.dtype)
+    if not values.size or (isinstance(form, Int) and form.minimum <= kind.min and kind.max <= form.maximum):
         return
-    least, most = (0, (1 << 8 * values.itemsize) - 1) if values.dtype.kind == "u" else (None, None)
-    if least is not None and most is not None and form.minimum <= least and most <= form.maximum:
-        return
-    if values.size and (int(values.min()) < form.minimum or int(values.max()) > form.maximum):
+    least, most = int(values.min()), int(values.max())
+    if least < form.minimum or most > form.maximum:
         raise HwsimError(
-            f'the values of "{name}" are {values.min()} to {values.max()}; {form} has {form.minimum} to {form.maximum}'
+            f'the values of "{name}" are {least} to {most}; {form} has {form.minimum} to {form.maximum}'
         )
+    if not isinstance(form, Int):
+        allowed = np.zeros(form.maximum - form.minimum + 1, np.bool_)
+        allowed[form.levels - form.minimum] = True
+        if not allowed[values.astype(np.int64) - form.minimum].all():
+            form.encode(values)
 
 
 def _check_gather(
@@ -347,18 +365,8 @@ def _result_dtype(tile: Tile, name: str) -> npt.DTypeLike:
     return np.dtype(f"int{tile.result_bits[name]}")
 
 
-def _spread(run: Callable[[int, int, int], None], columns: int, tiles: int, threads: int) -> None:
-    """Call ``run(column, first, last)`` for all tiles of all columns, in so many threads."""
-    if threads < 1:
-        raise HwsimError(f"a reduction takes at least one thread, not {threads}; give threads=1")
-    workers = min(threads, tiles * columns, 4 * (os.cpu_count() or 1))
-    if workers == 1:
-        for column in range(columns):
-            run(column, 0, tiles)
-        return
-    pieces = max(1, 2 * workers // columns)
-    edges: Sequence[int] = [tiles * k // pieces for k in range(pieces + 1)]
-    jobs = [(c, a, b) for c in range(columns) for a, b in pairwise(edges) if a < b]
-    with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(run, *job) for job in jobs]:
-            done.result()
+def _jobs(columns: int, tiles: int, threads: int) -> list[tuple[int, int, int]]:
+    """Return (column, first, last) for all tiles of all columns, enough of them for so many threads."""
+    pieces = 1 if threads == 1 else min(tiles, max(1, -(-4 * threads // columns)))
+    edges = [tiles * k // pieces for k in range(pieces + 1)]
+    return [(column, *pair) for column in range(columns) for pair in pairwise(edges)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any, TextIO, TypeAlias
 
 import numpy as np
@@ -14,9 +15,10 @@ import pyrtl
 from hwsim.errors import HwsimError
 from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.form import WORD, Form
-from hwsim.simulate.lanes.gatewise import compile_program
+from hwsim.simulate.lanes.gatewise import GateLoop, compile_program
+from hwsim.simulate.lanes.machine import empty
 from hwsim.simulate.lanes.netlist import Parts, circuit_of, memory_name, widths_of_parts
-from hwsim.simulate.lanes.wordwise import Loop, Place, Port, Program, compile_loop
+from hwsim.simulate.lanes.wordwise import TABLE_OCTETS, Loop, Place, Port, Program, compile_loop
 
 Array: TypeAlias = npt.NDArray[Any]
 Named: TypeAlias = str | pyrtl.WireVector
@@ -42,7 +44,8 @@ class LaneSimulation:
     and memories; ROMs are shared. With one lane it stands where :class:`pyrtl.CompiledSimulation` stands, and
     any wire can be traced and inspected. ``register_value_map`` gives registers, and ``memory_value_map``
     addresses of memories, one integer for all lanes or one for each; ``default_value`` is what all others begin
-    with that have no reset value. ``tracer`` records wires of a single lane; True makes one.
+    with that have no reset value. ``tracer`` records wires of a single lane; True makes one. ``observe`` names wires
+    that :meth:`run` returns besides the outputs.
 
     Arrays hold uint64, or Python integers where a wire is wider than 64 bits. Several writes to one address of a
     memory in one cycle have no defined winner, as in PyRTL.
@@ -59,6 +62,7 @@ class LaneSimulation:
         register_value_map: Mapping[Any, Any] | None = None,
         memory_value_map: Mapping[Any, Mapping[int, Any]] | None = None,
         default_value: int = 0,
+        observe: Iterable[Named] = (),
     ) -> None:
         if not isinstance(lanes, int | np.integer) or lanes < 1:
             raise SimulationError(f"a simulation has at least one lane, not {lanes}; give lanes=1 or more")
@@ -72,7 +76,7 @@ class LaneSimulation:
         self.tracer = self._tracer(tracer)
         if self.tracer is not None:
             self.tracer._set_initial_values(default_value, register_value_map or {}, memory_value_map or {})
-        self._compile()
+        self._compile([_name(wire) for wire in observe])
         self._memories = _Memories(self, memory_value_map or {})
         self._set_registers(register_value_map or {})
         self._last: dict[str, Array] = {}
@@ -89,9 +93,12 @@ class LaneSimulation:
 
     # What is compiled
 
-    def _compile(self) -> None:
+    def _compile(self, observed: Sequence[str]) -> None:
         circuit = self._circuit
-        outputs = {wire.name for wire in self.block.wirevector_subset(pyrtl.Output)}
+        for name in observed:
+            if name not in circuit.wires:
+                raise SimulationError(f'"{name}" is no wire of the block, so it cannot be observed; name one')
+        outputs = {wire.name for wire in self.block.wirevector_subset(pyrtl.Output)} | set(observed)
         asserted = {wire.name for wire in self.block.rtl_assert_dict}
         traced = set(self.tracer.trace) if self.tracer is not None else set()
         self._outputs = sorted(outputs)
@@ -104,28 +111,30 @@ class LaneSimulation:
             for k, size in enumerate(widths_of_parts(width))
         }
         holds |= {Place("read", str(node), 0): node for node in self._reads}
-        self._loop = compile_program(
-            Program(
-                form,
-                _placed("stream", {name: circuit.wires[name] for name in self._streamed}),
-                holds,
-                _placed("register", circuit.next),
-                [
-                    Port(
-                        _memory_places(write.memory, len(write.data)), write.address, write.data, write.enable
-                    )
-                    for write in circuit.writes
-                ],
-                frozenset(
-                    memory_name(net)
-                    for net in self.block.logic_subset("m")
-                    if isinstance(net.op_param[1], pyrtl.RomBlock)
-                ),
+        self._program = Program(
+            form,
+            _placed("stream", {name: circuit.wires[name] for name in self._streamed}),
+            holds,
+            _placed("register", circuit.next),
+            [
+                Port(_memory_places(write.memory, len(write.data)), write.address, write.data, write.enable)
+                for write in circuit.writes
+            ],
+            frozenset(
+                memory_name(net)
+                for net in self.block.logic_subset("m")
+                if isinstance(net.op_param[1], pyrtl.RomBlock)
             ),
-            self.lanes,
         )
-        vector = max(self._loop.vector, min(64, 1 << (self.lanes - 1).bit_length()))
+        self._loops = {WORD: compile_program(replace(self._program, stream_bits=WORD), self.lanes)}
+        vector = max(self._loops[WORD].vector, min(64, 1 << (self.lanes - 1).bit_length()))
         self._padded = -(-self.lanes // vector) * vector
+
+    def _loop(self, bits: int) -> Loop | GateLoop:
+        """Return the loop whose outputs have so many bits at least."""
+        if bits not in self._loops:
+            self._loops[bits] = compile_program(replace(self._program, stream_bits=bits), self.lanes)
+        return self._loops[bits]
 
     def _compile_peek(self) -> Loop:
         """Compile what recomputes every wire of the last cycle from its inputs, registers and what was read."""
@@ -142,7 +151,9 @@ class LaneSimulation:
     # State
 
     def _empty(self, width: int, *shape: int) -> Array:
-        return np.zeros((*shape, self._padded), _storage(width))
+        array = empty((*shape, self._padded), _storage(width))
+        array[:] = 0
+        return array
 
     def _set_registers(self, given: Mapping[Any, Any]) -> None:
         values = {_name(key): value for key, value in given.items()}
@@ -153,7 +164,8 @@ class LaneSimulation:
             parts = self._encode(wire.name, values.pop(wire.name, reset), ())
             for k, array in enumerate(parts):
                 self._registers[Place("register", wire.name, k)] = array
-                self._held[Place("hold", wire.name, k)] = array.copy()
+                self._held[Place("hold", wire.name, k)] = self._empty(widths_of_parts(len(wire))[k])
+                self._held[Place("hold", wire.name, k)][:] = array
         if values:
             raise SimulationError(
                 f'"{next(iter(values))}" is no register of the block; give one of its registers'
@@ -197,6 +209,9 @@ class LaneSimulation:
             )
         parts = []
         for size, part in zip(sizes, values, strict=True):
+            if size == WORD and self.lanes == self._padded and part.flags.c_contiguous:
+                parts.append(part)
+                continue
             array = self._empty(size, *shape)
             array[..., : self.lanes] = _checked(name, part, size)
             parts.append(array)
@@ -206,7 +221,7 @@ class LaneSimulation:
         """Return the values of a wire, [..., lanes], from the arrays of its parts."""
         cut = [part[..., : self.lanes] for part in parts]
         if width <= WORD:
-            return cut[0].astype(np.uint64)
+            return cut[0].astype(np.uint64, copy=False)
         total = cut[0].astype(object)
         for k, part in enumerate(cut[1:], 1):
             total = total | part.astype(object) << WORD * k
@@ -227,7 +242,7 @@ class LaneSimulation:
         of one mapping a cycle is taken too. ``cycles`` says how many where the block has no inputs. An input
         of more than 64 bits may be uint64 [parts, cycles, lanes], the least significant 64 bits first.
 
-        ``words`` returns the machine words as they are, at a fraction of the time: the narrowest unsigned
+        ``words`` returns the machine words as they are, in less time: the narrowest unsigned
         integers that hold an output, and for an output of more than 64 bits uint64 [parts, cycles, lanes]. An
         input in its narrowest unsigned integers is read where it lies.
         """
@@ -241,22 +256,24 @@ class LaneSimulation:
         self._check_names(named)
         lengths = {name: _cycles(values, self._widths[name]) for name, values in named.items()}
         count = cycles if cycles is not None else max(lengths.values(), default=0)
-        streams = {name: self._streams(name, count) for name in self._streamed}
+        bits = 8 if words else WORD
+        streams = {name: self._streams(name, count, bits) for name in self._streamed}
         if count:
-            self._run(
-                {name: self._encode(name, values, (count,)) for name, values in named.items()}, streams, count
-            )
+            encoded = {name: self._encode(name, values, (count,)) for name, values in named.items()}
+            self._run(encoded, streams, count, bits)
         if not words:
             return {name: self._decode(streams[name], self._widths[name]) for name in self._outputs}
         cut = {name: [part[:, : self.lanes] for part in streams[name]] for name in self._outputs}
         return {name: parts[0] if len(parts) == 1 else np.stack(parts) for name, parts in cut.items()}
 
-    def _streams(self, name: str, cycles: int) -> list[Array]:
-        return [
-            np.empty((cycles, self._padded), _storage(size)) for size in widths_of_parts(self._widths[name])
-        ]
+    def _streams(self, name: str, cycles: int, bits: int) -> list[Array]:
+        """Return arrays for a wire in every cycle, in integers of so many bits at least."""
+        sizes = widths_of_parts(self._widths[name])
+        return [empty((cycles, self._padded), _storage(max(bits, size))) for size in sizes]
 
-    def _run(self, inputs: Mapping[str, list[Array]], kept: Mapping[str, list[Array]], cycles: int) -> None:
+    def _run(
+        self, inputs: Mapping[str, list[Array]], kept: Mapping[str, list[Array]], cycles: int, bits: int
+    ) -> None:
         streams = {
             Place("stream", name, k): part for name, parts in kept.items() for k, part in enumerate(parts)
         }
@@ -264,10 +281,10 @@ class LaneSimulation:
             Place("input", name, k): part for name, parts in inputs.items() for k, part in enumerate(parts)
         }
         everything = {**arrays, **streams, **self._registers, **self._held, **self._memories.arrays}
-        self._loop.run(everything, cycles, self._padded)
+        self._loop(bits).run(everything, cycles, self._padded)
         self._inputs = {place: array[-1].copy() for place, array in arrays.items()}
         self._last = {
-            name: self._decode([part[-1] for part in parts], self._widths[name])
+            name: self._decode([part[-1].copy() for part in parts], self._widths[name])
             for name, parts in kept.items()
         }
         self._trace(kept)
@@ -281,7 +298,7 @@ class LaneSimulation:
         for name, value in named.items():
             given = np.asarray(_integers(name, value, self._widths[name]))
             encoded[name] = self._encode(name, given[None], (1,))
-        self._run(encoded, {name: self._streams(name, 1) for name in self._streamed}, 1)
+        self._run(encoded, {name: self._streams(name, 1, WORD) for name in self._streamed}, 1, WORD)
 
     def step_multiple(
         self,
@@ -394,6 +411,8 @@ class LaneSimulation:
                 raise error
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
+        if given.keys() == self._circuit.inputs.keys():
+            return
         for name in given:
             if name not in self._circuit.inputs:
                 raise SimulationError(
@@ -402,6 +421,33 @@ class LaneSimulation:
         missing = sorted(set(self._circuit.inputs) - set(given))
         if missing:
             raise SimulationError(f'the input "{missing[0]}" has no value; give one for each input')
+
+
+def toggles(
+    block: pyrtl.Block, inputs: Mapping[Named, Any], wires: Iterable[Named] | None = None
+) -> dict[str, Array]:
+    """Return how often each bit of each wire changes from one cycle to the next, summed over all lanes.
+
+    ``inputs`` are [cycles, lanes] as :meth:`LaneSimulation.run` takes them, the first cycle from reset; ``wires`` are
+    all of the block's but its constants, unless named. Each count is int64 [bits], the least significant bit first.
+    What a wire does within a cycle, before it settles, is not counted.
+    """
+    chosen = block.wirevector_set - block.wirevector_subset(pyrtl.Const) if wires is None else wires
+    names = sorted(_name(wire) for wire in chosen)
+    lanes = max((np.shape(values)[-1] for values in inputs.values()), default=1)
+    found = LaneSimulation(block, lanes, tracer=None, observe=names).run(inputs, words=True)
+    return {name: _changes(found[name], len(block.wirevector_by_name[name])) for name in names}
+
+
+def _changes(words: Array, width: int) -> Array:
+    """Return how often each bit changes, from words [cycles, lanes] or [parts, cycles, lanes]."""
+    parts = words if words.ndim == 3 else words[None]
+    counts = [
+        np.count_nonzero((changed >> np.array(bit, changed.dtype)) & np.array(1, changed.dtype))
+        for changed, size in zip(parts[:, 1:] ^ parts[:, :-1], widths_of_parts(width), strict=True)
+        for bit in range(size)
+    ]
+    return np.array(counts, np.int64)
 
 
 class _Memories:
@@ -434,7 +480,9 @@ class _Memories:
             raise SimulationError(f'the ROM "{rom.name}" has no value at every address: {error}') from None
         for k, size in enumerate(widths_of_parts(rom.bitwidth)):
             part = data >> WORD * k & ((1 << size) - 1)
-            self.arrays[Place("memory", name, k)] = part.astype(_storage(size))
+            array = np.zeros(max(len(part), TABLE_OCTETS), _storage(size))
+            array[: len(part)] = part
+            self.arrays[Place("memory", name, k)] = array
 
     def _ram(self, name: str, memory: pyrtl.MemBlock, given: Mapping[int, Any]) -> None:
         simulation, words = self.simulation, 1 << memory.addrwidth
@@ -479,10 +527,10 @@ class _Memories:
         parts = [self.arrays[Place("memory", name, k)] for k in range(len(widths_of_parts(block.bitwidth)))]
         rom = isinstance(block, pyrtl.RomBlock)
         if rom:
-            parts = [part[:, None] for part in parts]
+            parts = [part[: 1 << block.addrwidth, None] for part in parts]
         if simulation.lanes == 1:
             return Content(parts, block.bitwidth)
-        return simulation._decode(parts, block.bitwidth)
+        return simulation._decode(parts, block.bitwidth).copy()
 
 
 class Content(MutableMapping[int, int]):

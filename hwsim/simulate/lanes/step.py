@@ -65,6 +65,10 @@ def _reset(datapath: Datapath, name: str) -> int:
     return register.reset & ((1 << register.format.bits) - 1)
 
 
+_WIDEST = 40
+"""Bits of an accumulator, or of a product, of which a node of 64 bits holds the exact sum."""
+
+
 @dataclass(frozen=True)
 class Accumulation:
     """``accumulator = fit(accumulator + left * right)``: the arithmetic that a datapath may be proved to have."""
@@ -80,7 +84,8 @@ def accumulations(datapath: Datapath) -> tuple[Accumulation, ...]:
     if len(datapath.inputs) != 2 or len(datapath.registers) != 1 or datapath.outputs:
         return ()
     (name, register), (left, right) = next(iter(datapath.registers.items())), datapath.inputs
-    if not register.format.signed or register.format.bits > WORD // 2:
+    sizes = register.format.bits, sum(decoded(form).bits + 1 for form in datapath.inputs.values())
+    if not register.format.signed or max(sizes) > _WIDEST:
         return ()
     stated = getattr(datapath, "overflow", None)
     kinds = [stated] if isinstance(stated, Overflow) else list(Overflow)
@@ -186,36 +191,30 @@ OBSERVERS = ("overflow", "extremes")
 """What a reduction can watch besides its result."""
 
 
-def observed(step: Step, datapath: Datapath, meaning: Accumulation, observe: frozenset[str]) -> Step:
-    """Return a step with registers that watch its accumulator.
+def observed(
+    step: Step, datapath: Datapath, accumulator: str, meaning: Accumulation | None, observe: frozenset[str]
+) -> Step:
+    """Return a step with registers that watch one of its own.
 
-    ``overflow`` is 1 once an exact sum has left the accumulator's range, whatever the step made of it;
-    ``minimum`` and ``maximum`` are the extreme values the accumulator had after a cycle.
+    ``overflow`` is 1 once an exact sum has left the accumulator's range, whatever the step made of it; it needs a
+    ``meaning``, of which only the ports count. ``minimum`` and ``maximum`` are the extreme values after a cycle.
     """
     form = Form()
-    name, register = meaning.accumulator, datapath.registers[meaning.accumulator].format
     results = substituted(step, {}, form)
     following, reset, signed = dict(results), dict(step.reset), dict(step.signed)
     if "overflow" in observe:
-        left, right = (
-            _value(form, decoded(datapath.inputs[port]), _meaning(form, step, datapath, port))
-            for port in (meaning.left, meaning.right)
-        )
-        total = Sum(
-            form, decoded(datapath.inputs[meaning.left]), decoded(datapath.inputs[meaning.right]), register
-        )
-        outside = _outside(form, total, form.register(name, register.bits), left, right)
+        assert meaning is not None
+        outside = _outside(form, step, datapath, meaning)
         following["overflow"] = form.either(form.register("overflow", 1), outside)
         reset["overflow"], signed["overflow"] = 0, False
     if "extremes" in observe:
-        for port, swap in (("minimum", False), ("maximum", True)):
-            kept = form.register(port, register.bits)
-            pair = (results[name], kept) if not swap else (kept, results[name])
-            following[port] = form.select(form.signed_less(*pair), results[name], kept)
-            reset[port] = (register.maximum if port == "minimum" else register.minimum) & (
-                (1 << register.bits) - 1
-            )
-            signed[port] = True
+        register = datapath.registers[accumulator].format
+        less = form.signed_less if register.signed else form.less
+        for name, start in (("minimum", register.maximum), ("maximum", register.minimum)):
+            kept = form.register(name, register.bits)
+            pair = (results[accumulator], kept) if name == "minimum" else (kept, results[accumulator])
+            following[name] = form.select(less(*pair), results[accumulator], kept)
+            reset[name], signed[name] = start & ((1 << register.bits) - 1), register.signed
     return replace(step, form=form, next=following, reset=reset, signed=signed)
 
 
@@ -228,8 +227,16 @@ def _meaning(form: Form, step: Step, datapath: Datapath, port: str) -> int:
     return node
 
 
-def _outside(form: Form, total: Sum, accumulator: int, left: int, right: int) -> int:
+def _outside(form: Form, step: Step, datapath: Datapath, meaning: Accumulation) -> int:
     """Return whether accumulator + left * right is outside the accumulator's range, one bit."""
+    ports = meaning.left, meaning.right
+    formats = [decoded(datapath.inputs[port]) for port in ports]
+    total = Sum(form, formats[0], formats[1], datapath.registers[meaning.accumulator].format)
+    accumulator = form.register(meaning.accumulator, total.accumulator.bits)
+    left, right = (
+        _value(form, format_, _meaning(form, step, datapath, port))
+        for port, format_ in zip(ports, formats, strict=True)
+    )
     wrapped = total.fitted(accumulator, left, right, Overflow.WRAP)
     if total.bits <= total.accumulator.bits:
         saturated = total.fitted(accumulator, left, right, Overflow.SATURATE)

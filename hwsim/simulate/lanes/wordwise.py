@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hwsim.simulate.lanes.analysis import containers, narrowed, storage_bits
 from hwsim.simulate.lanes.codegen import Code, Translation, Value, kind_interval
 from hwsim.simulate.lanes.form import Form, Node
-from hwsim.simulate.lanes.machine import Kernel, compile_kernel, module_text
+from hwsim.simulate.lanes.machine import Kernel, addresses, compile_kernel, has_feature, module_text
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +43,7 @@ class Program:
     """What a kernel computes every cycle.
 
     ``streams`` are kept of every cycle, ``holds`` of the last one, ``state`` becomes the registers' value.
-    ``shared`` are the memories that all lanes read from one array.
+    ``shared`` are the memories that all lanes read from one array. A stream's integers have ``stream_bits`` at least.
     """
 
     form: Form
@@ -52,6 +52,7 @@ class Program:
     state: dict[Place, int] = field(default_factory=dict)
     writes: Sequence[Port] = ()
     shared: frozenset[str] = frozenset()
+    stream_bits: int = 8
 
     def narrowed(self) -> Program:
         """Return the program without what nobody reads."""
@@ -68,6 +69,7 @@ class Program:
                 for port in self.writes
             ],
             self.shared,
+            self.stream_bits,
         )
 
 
@@ -99,7 +101,7 @@ class Loop:
         """
         scratch = np.zeros(1, np.uint64)
         ordered = [scratch if place == SCRATCH else arrays[place] for place in self.places]
-        table = np.array([array.ctypes.data for array in ordered], np.uint64)
+        table = addresses(ordered)
         lane_bytes = sum(
             a.itemsize for a, p in zip(ordered, self.places, strict=True) if p.role == "register"
         )
@@ -111,6 +113,9 @@ class Loop:
 _STATE_BYTES = 1 << 14
 """Registers of so many lanes are run through all cycles before the next lanes: they stay in the first cache."""
 
+
+TABLE_OCTETS = 256
+"""Octets that a shared memory's array has at least, so that it can be looked up in as a whole."""
 
 SCRATCH = Place("scratch", "", 0)
 """Where a disabled memory write goes."""
@@ -137,7 +142,7 @@ class _Writer:
         program, code = self.program, self.code
         self.translation.translate()
         for place, root in program.streams.items():
-            self._store(root, place, "%at")
+            self._store(root, place, "%at", program.stream_bits)
         for place, root in program.holds.items():
             self._store(root, place, "%tile")
         next_values = [(self._stored(root), place, root) for place, root in program.state.items()]
@@ -200,12 +205,13 @@ class _Writer:
         low, high = kind_interval(width, "zero" if width < bits else "sign")
         return Value(name, bits, low, high, True)
 
-    def _stored(self, root: int) -> Value:
-        bits = storage_bits(self.program.form.width(root))
+    def _stored(self, root: int, least: int = 8) -> Value:
+        bits = max(least, storage_bits(self.program.form.width(root)))
         return self.code.spread(self.translation.value(root, None, bits, "zero"))
 
-    def _store(self, root: int, place: Place, index: str) -> None:
-        self._put(self._stored(root), storage_bits(self.program.form.width(root)), place, index)
+    def _store(self, root: int, place: Place, index: str, least: int = 8) -> None:
+        value = self._stored(root, least)
+        self._put(value, value.bits, place, index)
 
     def _put(self, value: Value, bits: int, place: Place, index: str) -> None:
         address = self._address(place, bits, index)
@@ -232,6 +238,8 @@ class _Writer:
     def _read(self, node: Node) -> Value:
         memory, bits, code = str(node.param[0]), storage_bits(node.width), self.code
         place = Place("memory", memory, int(node.param[1]))
+        if self._is_table(node) and code.lanes > 1:
+            return self._look_up(node, place)
         address = self.translation.value(node.args[0], None, 64, "zero")
         result = "poison"
         for lane, index in enumerate(self._element_index(address, memory)):
@@ -242,6 +250,37 @@ class _Writer:
                 f"insertelement {code.type(bits, True)} {result}, i{bits} {element}, i64 {lane}"
             )
         return self._loaded(result, node.width)
+
+    def _is_table(self, node: Node) -> bool:
+        """Return whether a ROM of octets fits four vectors, in which this machine looks up 64 octets at once."""
+        small = node.width <= 8 and self.program.form.width(node.args[0]) <= 8
+        return small and str(node.param[0]) in self.program.shared and has_feature("avx512vbmi")
+
+    def _look_up(self, node: Node, place: Place) -> Value:
+        code, octets = self.code, "<64 x i8>"
+        index = code.spread(self.translation.value(node.args[0], None, 8, "zero")).name
+        if code.lanes < 64:
+            some = code.type(8, True)
+            order = ", ".join(f"i32 {min(k, code.lanes)}" for k in range(64))
+            index = code.put(f"shufflevector {some} {index}, {some} zeroinitializer, <64 x i32> <{order}>")
+        quarters = []
+        for quarter in range(TABLE_OCTETS // 64):
+            address = self._address(place, 8, str(64 * quarter))
+            quarters.append(code.put(f"load {octets}, ptr {address}, align 1"))
+        name = "llvm.x86.avx512.vpermi2var.qi.512"
+        code.intrinsics.add(f"declare {octets} @{name}({octets}, {octets}, {octets})")
+        halves = [
+            code.put(f"call {octets} @{name}({octets} {low}, {octets} {index}, {octets} {high})")
+            for low, high in zip(quarters[::2], quarters[1::2], strict=True)
+        ]
+        upper = code.put(f"icmp slt {octets} {index}, zeroinitializer")
+        found = code.put(f"select <64 x i1> {upper}, {octets} {halves[1]}, {octets} {halves[0]}")
+        if code.lanes < 64:
+            first = ", ".join(f"i32 {k}" for k in range(code.lanes))
+            found = code.put(
+                f"shufflevector {octets} {found}, {octets} poison, <{code.lanes} x i32> <{first}>"
+            )
+        return self._loaded(found, node.width)
 
     def _write(self, port: Port) -> None:
         code, form = self.code, self.program.form

@@ -143,9 +143,16 @@ class Simulation:
             outputs, cycles = (
                 sum(getattr(r, field) for r in self.replays) for field in ("compared", "cycles")
             )
-            yield f"sample: {outputs} outputs of all layers, {cycles} clock cycles, in {' and in '.join(self.simulators)}"
+            where = " and in ".join(_SIMULATORS[name] for name in self.simulators)
+            yield f"sample: {outputs} outputs of all layers, {cycles} clock cycles, in {where}"
         if self.cycles or self.replays:
-            yield f"circuits against arithmetic, at every output and overflow: {self.difference or 'no difference'}"
+            compared = (
+                "every output and overflow" if self.cycles else "every accumulator and output of the sample"
+            )
+            yield f"circuits against arithmetic, at {compared}: {self.difference or 'no difference'}"
+
+
+_SIMULATORS = {"pyrtl": "PyRTL's simulator", "verilog": "Icarus Verilog"}
 
 
 def _channels(counts: tuple[int, ...]) -> str:

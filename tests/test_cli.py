@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import shlex
+import shutil
 import sys
 import tomllib
 from contextlib import suppress
@@ -194,3 +195,35 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch):
     os.close(ours)
     assert "load" in shown
     assert "4/4" in shown
+
+
+@pytest.mark.parametrize("backend", ["arithmetic", "pyrtl", "lanes", "verilog"])
+def test_every_backend_measures_the_same_accuracy(explored, backend):
+    folder, _ = explored
+    if backend == "verilog" and not shutil.which("iverilog"):
+        pytest.skip("Icarus Verilog is not installed (Debian package iverilog)")
+    network = folder / "backends.safetensors"
+    if not network.exists():
+        made = tiny.hwsim(
+            "quantize", "net.py:net", "--calibration", "images.npz", "-o", network.name, cwd=folder
+        )
+        assert made.returncode == 0, made.stderr
+    shown = tiny.hwsim(
+        "simulate",
+        network.name,
+        "--data",
+        "images.npz",
+        "--backend",
+        backend,
+        "--verify",
+        "3",
+        "--json",
+        cwd=folder,
+    )
+    assert shown.returncode == 0, shown.stderr
+    result = json.loads(shown.stdout)
+    assert (result["backend"], result["images"], result["equal"]) == (backend, 40, True)
+    ran = {"arithmetic": [], "pyrtl": ["pyrtl"], "verilog": ["verilog"]}.get(backend)
+    assert result["verified_in"] == ran if ran is not None else "pyrtl" in result["verified_in"]
+    assert bool(result["circuit_cycles"]) is (backend == "lanes")
+    assert all(row["compared"] == 3 and row["difference"] is None for row in result["verified"])

@@ -418,11 +418,21 @@ def test_arithmetic_written_in_words_is_proved_as_well(bits):
         assert ("proved" in found.step) != gates
 
 
-def test_a_sum_that_cannot_saturate_says_so():
-    mac = MACS[4]
-    few, many = (Reduction(mac, np.ones((k, 1), np.int64)) for k in (260_000, 270_000))
-    assert few.unsaturated and "cannot saturate in 260000 cycles" in few.step
-    assert not many.unsaturated
+def test_a_sum_that_cannot_leave_its_range_says_so():
+    for mac in (MACS[3], MACS[4]):
+        few, many = (
+            Reduction(mac, np.full((k, 1), mac.inputs["weight"].minimum), observe="overflow")
+            for k in (65_793, 263_173)
+        )
+        assert few.contained and "within its range on these weights" in few.step
+        assert not many.contained
+        a = np.full((1, 65_793), mac.inputs["activation"].minimum or mac.inputs["activation"].maximum)
+        found = few.run(a)
+        assert (
+            found.values.item() == int(a.sum()) * mac.inputs["weight"].minimum and not found.overflowed.any()
+        )
+    assert Reduction(MACS[3], np.full((131_071, 1), -128)).contained
+    assert not Reduction(MACS[3], np.full((131_072, 1), -128)).contained
 
 
 @dataclass(frozen=True)

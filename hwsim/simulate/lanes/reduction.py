@@ -8,7 +8,7 @@ on machine words; where not, or where asked to, they run the netlist's gates on 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -96,16 +96,17 @@ class Reduction:
                 f"{describe(datapath)} is more than one signed accumulator, so that its overflow has no meaning; "
                 "observe its extremes"
             )
-        weight, activation = datapath.inputs["weight"], self._activation_format()
+        self._activation_format()
         self._weights = np.asarray(weights)
         if self._weights.ndim != 2 or 0 in self._weights.shape:
             raise HwsimError(f'the values of "weight" have the shape {self._weights.shape}; give [k, n]')
-        check_values("weight", self._weights, weight)
+        check_values("weight", self._weights, datapath.inputs["weight"])
         self._weights = self._weights.copy()
         self.cycles, self.columns = self._weights.shape
         self._packings: dict[tuple[int, int], Array] = {}
         self.proof = None if gates else _proved(datapath)
-        self.step = self._describe(activation)
+        self.contained = self._is_contained()
+        self.step = self._describe()
 
     def _activation_port(self) -> str:
         return next(name for name in self.datapath.inputs if name != "weight")
@@ -118,29 +119,25 @@ class Reduction:
             )
         return form
 
-    def _describe(self, activation: Int) -> str:
+    def _describe(self) -> str:
         if self.proof is None:
             return "netlist, gate by gate"
-        if self.unsaturated:
-            return f"proved arithmetic, which cannot saturate in {self.cycles} cycles; {self.proof.method}"
-        return f"proved arithmetic; {self.proof.method}"
+        within = f", within its range on these weights for all {self.cycles} cycles" if self.contained else ""
+        return f"proved arithmetic{within}; {self.proof.method}"
 
-    @property
-    def unsaturated(self) -> bool:
-        """Whether the accumulator saturates, but cannot in so many cycles: then it wraps just as well.
+    def _is_contained(self) -> bool:
+        """Return whether a proved accumulator cannot leave its range: then it wraps as well as it saturates.
 
-        From reset, k products of at most p in magnitude stay within reset - k p and reset + k p.
+        After any number of cycles it differs from its reset value by at most the sum of its column's weights'
+        magnitudes times the largest magnitude of an activation.
         """
-        if self.proof is None or self.proof.meaning.overflow is not Overflow.SATURATE:
+        if self.proof is None:
             return False
-        register = self.datapath.registers[self.register]
-        weight, activation = (decoded(form) for form in self.datapath.inputs.values())
-        reach = max(abs(weight.minimum), weight.maximum) * max(abs(activation.minimum), activation.maximum)
-        reach = reach * self.cycles
-        return bool(
-            register.reset - reach >= register.format.minimum
-            and register.reset + reach <= register.format.maximum
-        )
+        register, activation = self.datapath.registers[self.register], self._activation_format()
+        largest = int(np.abs(self._weights.astype(np.int64)).sum(axis=0).max())
+        reach = largest * max(-activation.minimum, activation.maximum)
+        low, high = register.reset - reach, register.reset + reach
+        return register.format.minimum <= low and high <= register.format.maximum
 
     def run(self, activations: IntArray, *, threads: int = 1) -> Accumulators:
         """Return the accumulators [m, n] of activations [m, k]; with ``depthwise`` of [m, k, n]."""
@@ -184,11 +181,15 @@ class Reduction:
         return names + (["minimum", "maximum"] if "extremes" in self.observe else [])
 
     def _results(self, results: dict[str, Array]) -> Accumulators:
-        overflowed = results.get("overflow")
+        values, overflowed = results[self.register], None
+        if "overflow" in self.observe:
+            overflowed = (
+                results["overflow"] != 0 if "overflow" in results else np.zeros(values.shape, np.bool_)
+            )
         return Accumulators(
-            results[self.register],
+            values,
             self.step,
-            None if overflowed is None else overflowed.astype(np.bool_),
+            overflowed,
             results.get("minimum"),
             results.get("maximum"),
         )
@@ -198,11 +199,11 @@ class Reduction:
     def _run_words(self, values: Array, base: IntArray, offset: IntArray, threads: int) -> dict[str, Array]:
         assert self.proof is not None
         values = _stored(values, storage_bits(self._activation_format().bits))
-        meaning = self.proof.meaning
-        if self.unsaturated:
-            meaning = Accumulation(meaning.accumulator, meaning.left, meaning.right, Overflow.WRAP)
+        meaning, observe = self.proof.meaning, self.observe
+        if self.contained:
+            meaning, observe = replace(meaning, overflow=Overflow.WRAP), observe - {"overflow"}
         operands = self._operands(values.itemsize * 8)
-        tile = _tile(self.datapath, meaning, self.observe, operands, self.columns)
+        tile = _tile(self.datapath, meaning, observe, operands, self.columns)
         packed = self._packed(tile.columns, dict(operands)["weight"].bits)
         m, rows = len(base), tile.rows
         tiles = -(-m // rows)

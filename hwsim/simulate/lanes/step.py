@@ -196,8 +196,8 @@ def observed(
 ) -> Step:
     """Return a step with registers that watch one of its own.
 
-    ``overflow`` is 1 once an exact sum has left the accumulator's range, whatever the step made of it; it needs a
-    ``meaning``, of which only the ports count. ``minimum`` and ``maximum`` are the extreme values after a cycle.
+    ``overflow`` is not 0 once an exact sum has left the accumulator's range, whatever the step made of it; it needs
+    a ``meaning``, of which only the ports count. ``minimum`` and ``maximum`` are the extreme values after a cycle.
     """
     form = Form()
     results = substituted(step, {}, form)
@@ -205,7 +205,7 @@ def observed(
     if "overflow" in observe:
         assert meaning is not None
         outside = _outside(form, step, datapath, meaning)
-        following["overflow"] = form.either(form.register("overflow", 1), outside)
+        following["overflow"] = form.either(form.register("overflow", form.width(outside)), outside)
         reset["overflow"], signed["overflow"] = 0, False
     if "extremes" in observe:
         register = datapath.registers[accumulator].format
@@ -228,7 +228,7 @@ def _meaning(form: Form, step: Step, datapath: Datapath, port: str) -> int:
 
 
 def _outside(form: Form, step: Step, datapath: Datapath, meaning: Accumulation) -> int:
-    """Return whether accumulator + left * right is outside the accumulator's range, one bit."""
+    """Return what is not 0 where accumulator + left * right is outside the accumulator's range."""
     ports = meaning.left, meaning.right
     formats = [decoded(datapath.inputs[port]) for port in ports]
     total = Sum(form, formats[0], formats[1], datapath.registers[meaning.accumulator].format)
@@ -240,7 +240,7 @@ def _outside(form: Form, step: Step, datapath: Datapath, meaning: Accumulation) 
     wrapped = total.fitted(accumulator, left, right, Overflow.WRAP)
     if total.bits <= total.accumulator.bits:
         saturated = total.fitted(accumulator, left, right, Overflow.SATURATE)
-        return form.invert(form.equal(wrapped, saturated))
+        return form.differ(wrapped, saturated)
     product = form.multiply(form.sign_extend(left, total.bits), form.sign_extend(right, total.bits))
     exact = total.exact(accumulator, product)
     return form.invert(form.equal(exact, form.sign_extend(wrapped, form.width(exact))))

@@ -219,6 +219,7 @@ def test_every_backend_measures_the_same_accuracy(explored, backend):
         "3",
         "--json",
         cwd=folder,
+        PATH=os.environ["PATH"],
     )
     assert shown.returncode == 0, shown.stderr
     result = json.loads(shown.stdout)

@@ -193,6 +193,7 @@ def test_every_lane_has_its_own_memory_and_registers():
         block, lanes=lanes, register_value_map={count: starts}, memory_value_map={memory: given}
     )
     found = simulation.run(inputs)
+    assert starts.tolist() == [k % 8 for k in range(lanes)]
     for lane in range(lanes):
         single = pyrtl.Simulation(
             block=block,

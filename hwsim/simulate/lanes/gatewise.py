@@ -36,11 +36,11 @@ def gates_pay(program: Program, lanes: int) -> bool:
     register, of which eight make a vector.
     """
     form = program.form
-    if lanes < LANES // 2 or program.writes or any(node.op == "read" for node in form.nodes):
+    if lanes < LANES // 2 or program.writes or program.holds or any(n.op == "read" for n in form.nodes):
         return False
     wordy = sum(max(8, bits) for node, bits in zip(form.nodes, containers(form), strict=True) if node.args)
     gates = sum(_gate_count(form, node) for node in form.nodes)
-    moved = [*program.streams.values(), *program.holds.values(), *program.state.values()]
+    moved = [*program.streams.values(), *program.state.values()]
     gates += sum(form.width(root) for root in moved) + sum(n.width for n in form.nodes if n.op == "input")
     return gates < min(wordy, _GATES)
 
@@ -70,8 +70,6 @@ class GateLoop:
     """Widths, in the order of their planes' addresses; so are the next two."""
     state: Mapping[Place, int]
     streams: Mapping[Place, int]
-    holds: Mapping[Place, Place]
-    """Where the registers' values of the last cycle are kept."""
     vector: int = LANES
 
     def run(self, arrays: Mapping[Place, Array], cycles: int, lanes: int) -> None:
@@ -79,11 +77,8 @@ class GateLoop:
         width = sum(self.inputs.values()) + sum(self.streams.values())
         chunk = max(1, _CHUNK_BYTES // (max(1, width) * lanes // 8))
         state = {place: pack(arrays[place], width) for place, width in self.state.items()}
-        for first in range(0, cycles - 1, chunk):
-            self._run(arrays, state, first, min(first + chunk, cycles - 1), lanes)
-        for place, register in self.holds.items():
-            arrays[place][:] = unpack(state[register], self.state[register])
-        self._run(arrays, state, cycles - 1, cycles, lanes)
+        for first in range(0, cycles, chunk):
+            self._run(arrays, state, first, min(first + chunk, cycles), lanes)
         for place, planes in state.items():
             arrays[place][:] = unpack(planes, self.state[place])
 
@@ -116,7 +111,7 @@ def compile_gate_loop(program: Program) -> GateLoop:
     lines = writer.lines()
     parameters = ["ptr %table", "i64 %cycles", "i64 %groups"]
     kernel = compile_kernel(module_text("run", parameters, lines, []), "run", 3, 2)
-    return GateLoop(kernel, writer.inputs, writer.state, writer.streams, writer.holds)
+    return GateLoop(kernel, writer.inputs, writer.state, writer.streams)
 
 
 class _Writer:
@@ -129,7 +124,6 @@ class _Writer:
         sizes = {_place(node): node.width for node in program.form.nodes if node.op == "register"}
         self.state = {place: width(root) for place, root in program.state.items()} | sizes
         self.streams = {p: width(root) for p, root in program.streams.items()}
-        self.holds = {place: _place(program.form.nodes[root]) for place, root in program.holds.items()}
         self.results = {p: place[root] for p, root in roots.items()}
         self.gates = Gates(self.form, self._source)
         self.order = {p: k for k, p in enumerate([*self.inputs, *self.state, *self.streams])}

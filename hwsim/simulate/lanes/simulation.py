@@ -105,16 +105,10 @@ class LaneSimulation:
         self._streamed = sorted(outputs | asserted | traced)
         self._reads = [k for k, node in enumerate(circuit.form.nodes) if node.op == "read"]
         form = circuit.form
-        holds = {
-            Place("hold", name, k): form.register(name, size, k)
-            for name, width in circuit.registers.items()
-            for k, size in enumerate(widths_of_parts(width))
-        }
-        holds |= {Place("read", str(node), 0): node for node in self._reads}
         self._program = Program(
             form,
             _placed("stream", {name: circuit.wires[name] for name in self._streamed}),
-            holds,
+            {Place("read", str(node), 0): node for node in self._reads},
             _placed("register", circuit.next),
             [
                 Port(_memory_places(write.memory, len(write.data)), write.address, write.data, write.enable)
@@ -158,20 +152,20 @@ class LaneSimulation:
     def _set_registers(self, given: Mapping[Any, Any]) -> None:
         values = {_name(key): value for key, value in given.items()}
         self._registers: dict[Place, Array] = {}
-        self._held: dict[Place, Array] = {}
         for wire in self.block.wirevector_subset(pyrtl.Register):
             reset = wire.reset_value if wire.reset_value is not None else self.default_value
             parts = self._encode(wire.name, values.pop(wire.name, reset), ())
             for k, array in enumerate(parts):
-                self._registers[Place("register", wire.name, k)] = array
-                self._held[Place("hold", wire.name, k)] = self._empty(widths_of_parts(len(wire))[k])
-                self._held[Place("hold", wire.name, k)][:] = array
+                own = empty(array.shape, array.dtype)
+                own[:] = array
+                self._registers[Place("register", wire.name, k)] = own
         if values:
             raise SimulationError(
                 f'"{next(iter(values))}" is no register of the block; give one of its registers'
             )
-        for node in self._reads:
-            self._held[Place("read", str(node), 0)] = self._empty(self._circuit.form.width(node))
+        self._read = {
+            Place("read", str(node), 0): self._empty(self._circuit.form.width(node)) for node in self._reads
+        }
 
     def _encode(self, name: str, values: Any, shape: tuple[int, ...]) -> list[Array]:
         """Return a wire's values as the arrays of its parts, [*shape, lanes] with lanes filled up.
@@ -280,8 +274,9 @@ class LaneSimulation:
         arrays = {
             Place("input", name, k): part for name, parts in inputs.items() for k, part in enumerate(parts)
         }
-        everything = {**arrays, **streams, **self._registers, **self._held, **self._memories.arrays}
-        self._loop(bits).run(everything, cycles, self._padded)
+        self._advance({**arrays, **streams}, 0, cycles - 1, bits)
+        self._before = {place: array.copy() for place, array in self._registers.items()}
+        self._advance({**arrays, **streams}, cycles - 1, cycles, bits)
         self._inputs = {place: array[-1].copy() for place, array in arrays.items()}
         self._last = {
             name: self._decode([part[-1].copy() for part in parts], self._widths[name])
@@ -289,6 +284,13 @@ class LaneSimulation:
         }
         self._trace(kept)
         self._check_assertions(kept)
+
+    def _advance(self, streams: Mapping[Place, Array], first: int, last: int, bits: int) -> None:
+        """Run the cycles from ``first`` to before ``last``."""
+        if first < last:
+            part = {place: array[first:last] for place, array in streams.items()}
+            everything = {**part, **self._registers, **self._read, **self._memories.arrays}
+            self._loop(bits).run(everything, last - first, self._padded)
 
     def step(self, provided_inputs: Mapping[Named, Any] | None = None) -> None:
         """Run one cycle; each input is one integer for all lanes or one for each."""
@@ -381,17 +383,8 @@ class LaneSimulation:
             for wire, parts in self._circuit.wires.items()
             for k, part in enumerate(parts)
         }
-        sources = {
-            Place("register", place.name, place.part): array
-            for place, array in self._held.items()
-            if place.role == "hold"
-        }
-        sources |= {
-            Place("input", f"read {place.name}", 0): array
-            for place, array in self._held.items()
-            if place.role == "read"
-        }
-        self._peek.run({**self._inputs, **sources, **wires}, 1, self._padded)
+        read = {Place("input", f"read {place.name}", 0): array for place, array in self._read.items()}
+        self._peek.run({**self._inputs, **self._before, **read, **wires}, 1, self._padded)
         for wire, nodes in self._circuit.wires.items():
             arrays = [wires[Place("wire", wire, k)] for k in range(len(nodes))]
             self._last[wire] = self._decode(arrays, self._widths[wire])

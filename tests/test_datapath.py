@@ -315,3 +315,13 @@ def test_a_user_class_that_does_not_fit_a_layer_is_refused(tmp_path):
     ):
         with pytest.raises(HwsimError, match=sentence):
             parts(item, FORMATS, Rounding.HALF_UP, f"{path}:{name}")
+
+
+def test_a_class_of_integer_weights_is_not_made_for_powers_of_two(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from hwsim.datapath.mac import Mac\nclass Mine(Mac): pass\n")
+    item = IntegerLayer(
+        layer(layers.Linear(3), (5, 1, 1)), Int(8), 1.0, LayerBits.parse("p4a4/int16", signed=False)
+    )
+    with pytest.raises(HwsimError, match="takes integer weights, not pow2x4"):
+        parts(item, FORMATS, Rounding.HALF_UP, f"{path}:Mine")

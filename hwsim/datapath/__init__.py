@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from hwsim import layers
 from hwsim.bits import LayerBits
@@ -97,6 +97,8 @@ def multiply_accumulate(bits: LayerBits, name: str, **options: Any) -> Datapath:
         circuit, options = ShiftMac, {key: options[key] for key in options if key != "multiplier"}
     if not isinstance(circuit, type):
         raise HwsimError(f'"{name}" has its formats already; give the class, so that each layer sets its own')
+    if get_type_hints(circuit).get("weight") is Int and not isinstance(bits.weight, Int):
+        raise HwsimError(f'the datapath "{name}" takes integer weights, not {bits.weight}; leave that format out')
     try:
         made: Datapath = circuit(
             weight=bits.weight,

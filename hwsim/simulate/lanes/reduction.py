@@ -317,7 +317,7 @@ def check_values(name: str, values: Array, form: Format) -> None:
     kind = np.iinfo(values.dtype)
     if not values.size or (isinstance(form, Int) and form.minimum <= kind.min and kind.max <= form.maximum):
         return
-    least, most = int(values.min()), int(values.max())
+    least, most = 0 if values.dtype.kind == "u" else int(values.min()), int(values.max())
     if least < form.minimum or most > form.maximum:
         raise HwsimError(
             f'the values of "{name}" are {least} to {most}; {form} has {form.minimum} to {form.maximum}'

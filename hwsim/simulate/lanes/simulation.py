@@ -626,7 +626,7 @@ def _checked(name: str, values: Any, width: int) -> Array:
         raise SimulationError(f'the values of "{name}" are {given.dtype}; give integers')
     if given.size == 0 or (given.dtype.kind == "u" and given.dtype.itemsize * 8 <= width):
         return given
-    least, most = int(given.min()), int(given.max())
+    least, most = 0 if given.dtype.kind == "u" else int(given.min()), int(given.max())
     if least < -(1 << width - 1) or most >= 1 << width:
         wrong = least if least < -(1 << width - 1) else most
         raise SimulationError(f'the value {wrong} does not fit "{name}"; it has {width} bits')

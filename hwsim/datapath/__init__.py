@@ -98,7 +98,9 @@ def multiply_accumulate(bits: LayerBits, name: str, **options: Any) -> Datapath:
     if not isinstance(circuit, type):
         raise HwsimError(f'"{name}" has its formats already; give the class, so that each layer sets its own')
     if get_type_hints(circuit).get("weight") is Int and not isinstance(bits.weight, Int):
-        raise HwsimError(f'the datapath "{name}" takes integer weights, not {bits.weight}; leave that format out')
+        raise HwsimError(
+            f'the datapath "{name}" takes integer weights, not {bits.weight}; leave that format out'
+        )
     try:
         made: Datapath = circuit(
             weight=bits.weight,

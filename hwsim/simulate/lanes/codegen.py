@@ -151,10 +151,10 @@ class Translation:
         return Value(literal, bits, content, content, False)
 
     def _variant(self, number: int, row: int | None, bits: int, kind: Kind) -> Value:
-        kept = self._kept(self._values[number, row], self.form.width(number), kind)
-        return self._convert(kept, bits, kind)
+        kept = self.kept(self._values[number, row], self.form.width(number), kind)
+        return self.converted(kept, bits, kind)
 
-    def _kept(self, value: Value, width: int, kind: Kind) -> Value:
+    def kept(self, value: Value, width: int, kind: Kind) -> Value:
         """Return a value in its own container with zeros or signs above its bits."""
         if kind == "any" or width == value.bits:
             return value
@@ -173,7 +173,7 @@ class Translation:
             name = code.put(f"ashr {type_} {up}, {amount(value.bits - width)}")
         return Value(name, value.bits, low, high, value.vector)
 
-    def _convert(self, value: Value, bits: int, kind: Kind) -> Value:
+    def converted(self, value: Value, bits: int, kind: Kind) -> Value:
         """Return a value in a container of another size; a wider one is filled as ``kind`` says."""
         if value.bits == bits:
             return value
@@ -326,7 +326,7 @@ class Translation:
         arg, low = node.args[0], int(node.param[0])
         value, width = self.natural(arg, row), self.form.width(arg)
         if low == 0 and bits > 1:
-            return self._convert(value, bits, "any")
+            return self.converted(value, bits, "any")
         type_ = self.code.type(value.bits, value.vector)
 
         def number(content: int) -> str:
@@ -348,7 +348,7 @@ class Translation:
             name = self.code.put(f"lshr {type_} {value.name}, {number(low)}")
             interval = value.interval if value.low >= 0 else (0, (1 << value.bits) - 1)
             shifted = Value(name, value.bits, interval[0] >> low, interval[1] >> low, value.vector)
-        return self._convert(shifted, bits, "any")
+        return self.converted(shifted, bits, "any")
 
     def _concat(self, node: Node, row: int | None, bits: int) -> Value:
         position, total = 0, None

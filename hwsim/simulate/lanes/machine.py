@@ -79,6 +79,9 @@ def has_feature(*names: str) -> bool:
     return all(features.get(name) for name in names)
 
 
+_KEPT = 512
+"""Kernels that a process keeps ready; of more, the ones that were asked for last. Those in use live on."""
+
 _lock = threading.Lock()
 _kernels: dict[str, Kernel] = {}
 
@@ -91,9 +94,11 @@ def compile_kernel(text: str, name: str, arguments: int, speed: int = 2) -> Kern
     """
     key = hashlib.sha256("\n".join([fingerprint(), str(speed), text]).encode()).hexdigest()
     with _lock:
-        if key not in _kernels:
-            _kernels[key] = _compile(text, name, arguments, speed, key)
-        return _kernels[key]
+        kernel = _kernels.pop(key, None) or _compile(text, name, arguments, speed, key)
+        while len(_kernels) >= _KEPT:
+            del _kernels[next(iter(_kernels))]
+        _kernels[key] = kernel
+        return kernel
 
 
 def _compile(text: str, name: str, arguments: int, speed: int, key: str) -> Kernel:

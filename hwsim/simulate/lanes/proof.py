@@ -17,12 +17,14 @@ border alone.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product as combinations
+from pathlib import Path
 
 from hwsim import files
 from hwsim.datapath.datapath import Datapath
@@ -89,20 +91,19 @@ def _digest(datapath: Datapath, step: Step) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _recall(datapath: Datapath, place: object) -> Proof | None:
+def _recall(datapath: Datapath, place: Path) -> Proof | None:
     try:
-        kept = json.loads(place.read_text())  # type: ignore[attr-defined]
+        kept = json.loads(place.read_text())
         found = [meaning for meaning in accumulations(datapath) if str(meaning) == kept["meaning"]]
         return Proof(found[0], str(kept["method"])) if found else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _remember(place: object, proof: Proof) -> None:
-    try:
-        files.write(place, json.dumps({"meaning": str(proof.meaning), "method": proof.method}) + "\n")  # type: ignore[arg-type]
-    except HwsimError:
-        return
+def _remember(place: Path, proof: Proof) -> None:
+    """Keep a proof; a folder that cannot be written costs time, not the result."""
+    with contextlib.suppress(HwsimError):
+        files.write(place, json.dumps({"meaning": str(proof.meaning), "method": proof.method}) + "\n")
 
 
 def _inputs(datapath: Datapath) -> dict[str, int]:

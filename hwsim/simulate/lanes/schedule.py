@@ -249,8 +249,8 @@ class _Writer:
             kind: Kind = "sign" if self.step.signed[name] else "zero"
             bits = storage_bits(self.form.width(node))
             for row in range(self.rows):
-                kept = translation._kept(results[name, row], self.form.width(node), kind)
-                value = translation._convert(kept, bits, kind)
+                kept = translation.kept(results[name, row], self.form.width(node), kind)
+                value = translation.converted(kept, bits, kind)
                 index = code.put(f"add i64 %row, {row}")
                 at = code.put(f"mul i64 {index}, %stride")
                 address = code.put(f"getelementptr i{bits}, ptr %result{k}, i64 {at}")

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
 import sys
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TextIO, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyrtl
 
 from hwsim.errors import HwsimError
-from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.form import WORD, Form
 from hwsim.simulate.lanes.gatewise import GateLoop, compile_program
 from hwsim.simulate.lanes.machine import empty
+from hwsim.simulate.lanes.memories import Memories
 from hwsim.simulate.lanes.netlist import Parts, circuit_of, memory_name, widths_of_parts
-from hwsim.simulate.lanes.wordwise import TABLE_OCTETS, Loop, Place, Port, Program, compile_loop
+from hwsim.simulate.lanes.values import Array, SimulationError, checked, joined, storage
+from hwsim.simulate.lanes.wordwise import Loop, Place, Port, Program, compile_loop
 
-Array: TypeAlias = npt.NDArray[Any]
 Named: TypeAlias = str | pyrtl.WireVector
-
-MEMORY_BYTES = 1 << 40
-"""What a memory may take in all lanes; only the pages that are used take any real memory."""
-
-_SPARSE_BYTES = 1 << 30
-"""From this size on an array is reserved without being counted as memory in use."""
-
-_NORESERVE = 0x4000
-"""Linux's MAP_NORESERVE, which Python's mmap does not name in every version."""
-
-
-class SimulationError(HwsimError, pyrtl.PyrtlError):  # type: ignore[misc]
-    """A refused simulation: also a PyrtlError, so that it is caught where PyRTL's own simulators' errors are."""
 
 
 class LaneSimulation:
@@ -77,7 +62,7 @@ class LaneSimulation:
         if self.tracer is not None:
             self.tracer._set_initial_values(default_value, register_value_map or {}, memory_value_map or {})
         self._compile([_name(wire) for wire in observe])
-        self._memories = _Memories(self, memory_value_map or {})
+        self._memories = Memories(self.block, memory_value_map or {}, self.lanes, self._padded, default_value)
         self._set_registers(register_value_map or {})
         self._last: dict[str, Array] = {}
         self._peek: Loop | None = None
@@ -145,7 +130,7 @@ class LaneSimulation:
     # State
 
     def _empty(self, width: int, *shape: int) -> Array:
-        array = empty((*shape, self._padded), _storage(width))
+        array = empty((*shape, self._padded), storage(width))
         array[:] = 0
         return array
 
@@ -175,9 +160,9 @@ class LaneSimulation:
         width = self._widths[name]
         if isinstance(values, np.ndarray) and width > WORD and values.ndim == len(shape) + 2:
             return self._encode_parts(name, values, shape)
-        given = _checked(name, values, width)
+        given = checked(name, values, width)
         in_place = width <= WORD and given.shape == (*shape, self._padded) and given.flags.c_contiguous
-        if in_place and given.dtype == _storage(width):
+        if in_place and given.dtype == storage(width):
             return [given]
         if given.shape not in (shape, (*shape, self.lanes)):
             expected = " x ".join(map(str, (*shape, self.lanes)))
@@ -207,19 +192,13 @@ class LaneSimulation:
                 parts.append(part)
                 continue
             array = self._empty(size, *shape)
-            array[..., : self.lanes] = _checked(name, part, size)
+            array[..., : self.lanes] = checked(name, part, size)
             parts.append(array)
         return parts
 
     def _decode(self, parts: Sequence[Array], width: int) -> Array:
         """Return the values of a wire, [..., lanes], from the arrays of its parts."""
-        cut = [part[..., : self.lanes] for part in parts]
-        if width <= WORD:
-            return cut[0].astype(np.uint64, copy=False)
-        total = cut[0].astype(object)
-        for k, part in enumerate(cut[1:], 1):
-            total = total | part.astype(object) << WORD * k
-        return total
+        return joined([part[..., : self.lanes] for part in parts], width)
 
     # Running
 
@@ -263,7 +242,7 @@ class LaneSimulation:
     def _streams(self, name: str, cycles: int, bits: int) -> list[Array]:
         """Return arrays for a wire in every cycle, in integers of so many bits at least."""
         sizes = widths_of_parts(self._widths[name])
-        return [empty((cycles, self._padded), _storage(max(bits, size))) for size in sizes]
+        return [empty((cycles, self._padded), storage(max(bits, size))) for size in sizes]
 
     def _run(
         self, inputs: Mapping[str, list[Array]], kept: Mapping[str, list[Array]], cycles: int, bits: int
@@ -443,125 +422,6 @@ def _changes(words: Array, width: int) -> Array:
     return np.array(counts, np.int64)
 
 
-class _Memories:
-    """The arrays of a block's memories and ROMs, and what they begin with."""
-
-    def __init__(self, simulation: LaneSimulation, given: Mapping[Any, Mapping[int, Any]]) -> None:
-        self.simulation = simulation
-        self.arrays: dict[Place, Array] = {}
-        blocks = {
-            memory_name(net): net.op_param[1] for net in sorted(simulation.block.logic_subset("m@"), key=str)
-        }
-        mapped = getattr(simulation.block, "mem_map", {})
-        by_id = {mapped.get(memory, memory).id: (memory, values) for memory, values in given.items()}
-        for memory, _ in by_id.values():
-            if isinstance(memory, pyrtl.RomBlock):
-                raise SimulationError(
-                    f'the memory "{memory.name}" is a ROM; it takes no initial values; leave it out of memory_value_map'
-                )
-        for name, block in blocks.items():
-            if isinstance(block, pyrtl.RomBlock):
-                self._rom(name, block)
-            else:
-                self._ram(name, block, by_id.get(block.id, (block, {}))[1])
-
-    def _rom(self, name: str, rom: pyrtl.RomBlock) -> None:
-        self._refuse_large(rom, 1 << rom.addrwidth, 1)
-        try:
-            data = np.array([rom._get_read_data(address) for address in range(1 << rom.addrwidth)], object)
-        except pyrtl.PyrtlError as error:
-            raise SimulationError(f'the ROM "{rom.name}" has no value at every address: {error}') from None
-        for k, size in enumerate(widths_of_parts(rom.bitwidth)):
-            part = data >> WORD * k & ((1 << size) - 1)
-            array = np.zeros(max(len(part), TABLE_OCTETS), _storage(size))
-            array[: len(part)] = part
-            self.arrays[Place("memory", name, k)] = array
-
-    def _ram(self, name: str, memory: pyrtl.MemBlock, given: Mapping[int, Any]) -> None:
-        simulation, words = self.simulation, 1 << memory.addrwidth
-        self._refuse_large(memory, words, simulation._padded)
-        for k, size in enumerate(widths_of_parts(memory.bitwidth)):
-            start = simulation.default_value >> WORD * k & ((1 << size) - 1)
-            array = _zeros((words, simulation._padded), _storage(size))
-            if start:
-                array[:] = start
-            self.arrays[Place("memory", name, k)] = array
-        for address, values in given.items():
-            if not 0 <= address < words:
-                raise SimulationError(
-                    f'the address {address} is outside of the memory "{memory.name}"; it has {words}'
-                )
-            checked = _checked(memory.name, values, memory.bitwidth)
-            if checked.shape not in ((), (simulation.lanes,)):
-                raise SimulationError(
-                    f'the values of "{memory.name}" at {address} are {checked.shape}; give one a lane'
-                )
-            for k, size in enumerate(widths_of_parts(memory.bitwidth)):
-                part = checked >> WORD * k & ((1 << size) - 1) if checked.dtype == object else checked
-                self.arrays[Place("memory", name, k)][address, : simulation.lanes] = part
-
-    def _refuse_large(self, memory: pyrtl.MemBlock, words: int, lanes: int) -> None:
-        size = sum(storage_bits(size) // 8 for size in widths_of_parts(memory.bitwidth)) * words * lanes
-        if size > MEMORY_BYTES:
-            raise SimulationError(
-                f'the memory "{memory.name}" takes {size} bytes in {lanes} lanes, more than {MEMORY_BYTES}; '
-                "give it fewer address bits or the simulation fewer lanes"
-            )
-
-    def content(self, memory: pyrtl.MemBlock) -> Any:
-        simulation = self.simulation
-        block = getattr(simulation.block, "mem_map", {}).get(memory, memory)
-        names = {place.name for place in self.arrays if place.name.endswith(f" {block.id}")}
-        if not names:
-            raise SimulationError(
-                f'"{memory.name}" is no memory of the block; give one that it reads or writes'
-            )
-        name = names.pop()
-        parts = [self.arrays[Place("memory", name, k)] for k in range(len(widths_of_parts(block.bitwidth)))]
-        rom = isinstance(block, pyrtl.RomBlock)
-        if rom:
-            parts = [part[: 1 << block.addrwidth, None] for part in parts]
-        if simulation.lanes == 1:
-            return Content(parts, block.bitwidth)
-        return simulation._decode(parts, block.bitwidth).copy()
-
-
-class Content(MutableMapping[int, int]):
-    """What a memory holds now, by address; changing it changes the memory.
-
-    Equal to any mapping that gives the same value for every address, 0 where it gives none.
-    """
-
-    def __init__(self, parts: Sequence[Array], width: int) -> None:
-        self._parts, self._width = parts, width
-
-    def __getitem__(self, address: int) -> int:
-        if not 0 <= address < len(self):
-            raise KeyError(address)
-        return sum(int(part[address, 0]) << WORD * k for k, part in enumerate(self._parts))
-
-    def __setitem__(self, address: int, value: int) -> None:
-        checked = int(_checked("memory", value, self._width)[()])
-        for part, size, k in zip(
-            self._parts, widths_of_parts(self._width), range(len(self._parts)), strict=True
-        ):
-            part[address, 0] = checked >> WORD * k & ((1 << size) - 1)
-
-    def __delitem__(self, address: int) -> None:
-        self[address] = 0
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
-
-    def __len__(self) -> int:
-        return len(self._parts[0])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and all(self[key] == other.get(key, 0) for key in {*self, *other})
-
-    __hash__ = None  # type: ignore[assignment]
-
-
 def _cycles(values: Any, width: int) -> int:
     """Return how many cycles an input's values are for."""
     parted = width > WORD and np.ndim(values) == 3
@@ -575,20 +435,6 @@ def _placed(role: str, values: Mapping[str, Parts]) -> dict[Place, int]:
 
 def _memory_places(memory: str, parts: int) -> tuple[Place, ...]:
     return tuple(Place("memory", memory, k) for k in range(parts))
-
-
-def _storage(width: int) -> npt.DTypeLike:
-    return np.dtype(f"uint{storage_bits(width)}")
-
-
-def _zeros(shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
-    """Return an array of zeros whose pages come into being when they are used."""
-    count = shape[0] * shape[1]
-    size = count * np.dtype(dtype).itemsize
-    if size < _SPARSE_BYTES or sys.platform != "linux":
-        return np.zeros(shape, dtype)
-    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
-    return np.frombuffer(pages, dtype, count).reshape(shape)
 
 
 def _name(wire: Any) -> str:
@@ -609,33 +455,6 @@ def _integers(name: str, values: Any, width: int) -> Any:
 def _has_objects(values: Any) -> bool:
     """Return whether values are Python integers that numpy's may not hold."""
     return not isinstance(values, np.ndarray)
-
-
-def _checked(name: str, values: Any, width: int) -> Array:
-    """Return values as an array of integers that are patterns of ``width`` bits.
-
-    A negative integer of at most ``width`` bits stands for its two's complement.
-    """
-    given = values if isinstance(values, np.ndarray) else np.asarray(values, object)
-    if given.dtype == np.bool_:
-        given = given.astype(np.uint8)
-    integral = given.dtype.kind in "iu" or (
-        given.dtype == object and all(isinstance(value, int | np.integer) for value in given.flat)
-    )
-    if not integral:
-        raise SimulationError(f'the values of "{name}" are {given.dtype}; give integers')
-    if given.size == 0 or (given.dtype.kind == "u" and given.dtype.itemsize * 8 <= width):
-        return given
-    least, most = 0 if given.dtype.kind == "u" else int(given.min()), int(given.max())
-    if least < -(1 << width - 1) or most >= 1 << width:
-        wrong = least if least < -(1 << width - 1) else most
-        raise SimulationError(f'the value {wrong} does not fit "{name}"; it has {width} bits')
-    if given.dtype == object or (width > 64 and least < 0):
-        given = np.asarray(given.astype(object) & ((1 << width) - 1), object)
-        return given.astype(np.uint64) if width <= WORD else given
-    if least < 0:
-        given = given.astype(np.int64).view(np.uint64) & np.uint64((1 << width) - 1)
-    return given.astype(object) if width > WORD else given
 
 
 def _print_differences(

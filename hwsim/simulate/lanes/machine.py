@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import hashlib
@@ -185,11 +186,18 @@ def share(run: Callable[..., None], jobs: Iterable[tuple[int, ...]], threads: in
             except BaseException as error:
                 failures.append(error)
 
-    others = [threading.Thread(target=work) for _ in range(min(threads, len(waiting)) - 1)]
-    for other in others:
-        other.start()
+    finished = threading.Semaphore(0)
+
+    def help_out() -> None:
+        work()
+        finished.release()
+
+    others = min(threads, len(waiting)) - 1
+    for _ in range(others):
+        # Not threading.Thread, which waits until the thread runs: as long as a small job takes.
+        _thread.start_new_thread(help_out, ())
     work()
-    for other in others:
-        other.join()
+    for _ in range(others):
+        finished.acquire()
     if failures:
         raise failures[0]

@@ -368,6 +368,6 @@ def _result_dtype(tile: Tile, name: str) -> npt.DTypeLike:
 
 def _jobs(columns: int, tiles: int, threads: int) -> list[tuple[int, int, int]]:
     """Return (column, first, last) for all tiles of all columns, enough of them for so many threads."""
-    pieces = 1 if threads == 1 else min(tiles, max(1, -(-4 * threads // columns)))
+    pieces = 1 if threads == 1 else min(tiles, max(1, -(-2 * threads // columns)))
     edges = [tiles * k // pieces for k in range(pieces + 1)]
     return [(column, *pair) for column in range(columns) for pair in pairwise(edges)]

@@ -17,8 +17,33 @@ from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Format, Int, IntArray, Overflow
 
 
+class MultiplyAccumulate:
+    """Ports and arithmetic of every multiply-accumulate; a design adds its formats and its circuit."""
+
+    weight: Format
+    activation: Int
+    accumulator: Int
+    overflow: Overflow
+
+    @property
+    def inputs(self) -> dict[str, Format]:
+        return {"activation": self.activation, "weight": self.weight}
+
+    @property
+    def registers(self) -> dict[str, Register]:
+        return {"accumulator": Register(self.accumulator)}
+
+    @property
+    def outputs(self) -> dict[str, Int]:
+        return {}
+
+    def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        exact = values["accumulator"] + values["weight"] * values["activation"]
+        return {"accumulator": arithmetic.fit(exact, self.accumulator, self.overflow)}
+
+
 @dataclass(frozen=True)
-class Mac:
+class Mac(MultiplyAccumulate):
     """Accumulator plus weight times activation, one product a cycle, wrapping or saturating.
 
     ``next = fit(accumulator + weight * activation)``: the exact sum, fitted once. Weights are signed,
@@ -36,22 +61,6 @@ class Mac:
         check_operands(self.weight, Int, self.activation, self.accumulator)
         if self.multiplier not in MULTIPLIERS:
             raise unknown("multiplier", self.multiplier, MULTIPLIERS)
-
-    @property
-    def inputs(self) -> dict[str, Format]:
-        return {"activation": self.activation, "weight": self.weight}
-
-    @property
-    def registers(self) -> dict[str, Register]:
-        return {"accumulator": Register(self.accumulator)}
-
-    @property
-    def outputs(self) -> dict[str, Int]:
-        return {}
-
-    def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
-        exact = values["accumulator"] + values["weight"] * values["activation"]
-        return {"accumulator": arithmetic.fit(exact, self.accumulator, self.overflow)}
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
         weight, activation, accumulator = (

@@ -8,15 +8,13 @@ from itertools import product
 
 import pyrtl
 
-from hwsim import arithmetic
 from hwsim.datapath.adders import Bits, accumulate, any_of, bits_of, both, choose, differ, extend, wire_of
-from hwsim.datapath.datapath import Register
-from hwsim.datapath.mac import check_operands, fitted, sum_width
-from hwsim.formats import Format, Int, IntArray, Overflow, PowerOfTwo
+from hwsim.datapath.mac import MultiplyAccumulate, check_operands, fitted, sum_width
+from hwsim.formats import Int, Overflow, PowerOfTwo
 
 
 @dataclass(frozen=True)
-class ShiftMac:
+class ShiftMac(MultiplyAccumulate):
     """Accumulator plus or minus a shifted activation: power-of-two weights, no multiplier.
 
     ``next = fit(accumulator + weight * activation)``: the exact sum, fitted once. The weight's exponent
@@ -31,22 +29,6 @@ class ShiftMac:
 
     def __post_init__(self) -> None:
         check_operands(self.weight, PowerOfTwo, self.activation, self.accumulator)
-
-    @property
-    def inputs(self) -> dict[str, Format]:
-        return {"activation": self.activation, "weight": self.weight}
-
-    @property
-    def registers(self) -> dict[str, Register]:
-        return {"accumulator": Register(self.accumulator)}
-
-    @property
-    def outputs(self) -> dict[str, Int]:
-        return {}
-
-    def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
-        exact = values["accumulator"] + values["weight"] * values["activation"]
-        return {"accumulator": arithmetic.fit(exact, self.accumulator, self.overflow)}
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
         *exponent, sign = bits_of(wires["weight"])

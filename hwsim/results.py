@@ -67,7 +67,7 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
         command=command,
         stamp={
             "hwsim": version("hwsim"),
-            **{package: version(package) for package in ("pyosys", "pyrtl", "numpy", "torch")},
+            **{package: _release(package) for package in ("pyosys", "pyrtl", "numpy", "torch")},
             "model sha256": bench.network.digest(),
             "calibration": f"{len(bench.calibration_split.labels)} images, sha256 {bench.calibration_split.digest()}",
             "test": f"{len(bench.test.labels)} images, sha256 {bench.test.digest()}",
@@ -88,6 +88,11 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             "One trained network is shown; differences between quantizers at 2 and 3 bits vary with the training seed.",
         ),
     )
+
+
+def _release(package: str) -> str:
+    """Return a package's version without its build, which is the machine's and changes no result."""
+    return version(package).partition("+")[0]
 
 
 def _rebuild(study: Study, evaluation: Evaluation, directory: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -144,14 +144,14 @@ def _child(space: SearchSpace, front: list[DesignPoint], rng: np.random.Generato
     mother, father = (front[rng.integers(len(front))] for _ in range(2))
     take = rng.random(len(space.layers)) < (0.5 if rng.random() < 0.5 else 1.0)
     bits = [m if t else f for (_, m), (_, f), t in zip(mother.bits, father.bits, take, strict=True)]
-    child = replace(mother)
+    datapath, quantizer = mother.datapath, mother.quantizer
     for _ in range(rng.integers(1, 3)):
         place = rng.integers(len(space.layers) + 1)
         if place == len(space.layers):
-            child = replace(child, datapath=_one(space.datapaths, rng), quantizer=_one(space.quantizers, rng))
+            datapath, quantizer = _one(space.datapaths, rng), _one(space.quantizers, rng)
         else:
             bits[place] = _one(space.layers[place][1], rng)
-    return space.point(bits, child.datapath, child.quantizer)
+    return space.point(bits, datapath, quantizer)
 
 
 SEARCHES: dict[str, Search] = {"evolve": evolve, "uniform": uniform, "random": random}

@@ -146,9 +146,8 @@ class _Sums:
         (down, along), kernel = self.operator.stride, self.operator.kernel
         base = _lattice((n, image), (height, row * down), (width, column * along))
         per_group = 0 if self.depthwise else channels // self.operator.groups
-        taps = _lattice(
-            *([(per_group, strides[1])] if per_group else []), (kernel[0], row), (kernel[1], column)
-        )
+        axes = [(kernel[0], row), (kernel[1], column)]
+        taps = _lattice(*axes) if self.depthwise else _lattice((per_group, strides[1]), *axes)
         values = padded.reshape(-1)
         sums = [
             reduction.gather(values, base + group * per_group * strides[1], taps, threads=threads)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,21 @@ from hwsim.layers import INPUT, Clip, Layer, Relu, Shape, layer_from_json
 FloatArray = npt.NDArray[np.float64]
 Images = npt.NDArray[np.uint8]
 """Images as stored: uint8 [images, height, width, channels]."""
+
+
+class ImageSequence(Protocol):
+    """Images [n, height, width, channels] to take slices of: an array, or what decodes them then."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Images: ...
+
 
 FILE_VERSION = 1
 

@@ -57,10 +57,10 @@ def quantize_model(
         raise HwsimError(
             f'model "{network.name}" names no data set; give one to calibrate on: --calibration file.npz'
         )
-    split = load_split(source, "calibration")
+    split = load_split(source, "calibration", network.input_shape)
     split.check(network.input_shape, network.layers[-1].outputs)
-    chosen = split.images[:images] if images else split.images
-    return quantize(network, bits, calibrate(network, chosen), settings=Settings.parse(quantizer))
+    chosen = split.part(slice(images)) if images else split
+    return quantize(network, bits, calibrate(network, chosen.images), settings=Settings.parse(quantizer))
 
 
 VERIFIED_IMAGES = 16
@@ -186,9 +186,10 @@ def simulate_network(
         raise HwsimError(f'network "{chosen.name}" names no data set; give one to test on: --data file.npz')
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    split = load_split(source, "test")
+    split = load_split(source, "test", chosen.input_shape)
     split.check(chosen.input_shape, chosen.layers[-1].layer.outputs)
-    x, labels = (split.images[:images], split.labels[:images]) if images else (split.images, split.labels)
+    tested = split.part(slice(images)) if images else split
+    x, labels = tested.images, tested.labels
     compiled = _compiled(chosen, mac, gates, threads) if backend == "lanes" else None
     accuracy = measure_accuracy(
         chosen,

@@ -116,7 +116,8 @@ def test_an_unusable_file_is_refused_with_its_name(case, tmp_path):
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(
-        HwsimError, match=r'unknown data set "mnist"; known: digits, cifar10, fashion_mnist; or give'
+        HwsimError,
+        match=r'unknown data set "mnist"; known: digits, cifar10, fashion_mnist, imagenet; or give',
     ):
         load_split("mnist", "test")
     with pytest.raises(HwsimError, match=r'unknown split "valid"; known: train, calibration, test'):

@@ -62,6 +62,7 @@ def test_a_module_imports_only_from_its_line_and_those_above(module):
     [
         ("torch", {"models", "quantize"}),
         ("onnx", {"models"}),
+        ("PIL", {"data"}),
         ("pyrtl", {"datapath", "simulate", "cost"}),
         ("pyosys", {"cost"}),
         ("plotly", {"report"}),

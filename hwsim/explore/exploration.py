@@ -188,7 +188,7 @@ def _split(network: FloatNetwork, given: str, split: str, limit: int) -> Split:
     name = given or network.data
     if not name:
         raise HwsimError(f'the model names no data set; give one: [data] {split} = "file.npz"')
-    loaded = load_split(name, split)
+    loaded = load_split(name, split, network.input_shape)
     loaded.check(network.input_shape, network.layers[-1].outputs)
     return loaded.part(slice(limit)) if limit else loaded
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hwsim.catalogue import call, look_up
+from hwsim.data import data_folder
 from hwsim.errors import HwsimError
 from hwsim.network import FloatNetwork
 
@@ -24,9 +26,50 @@ def _resnet20() -> FloatNetwork:
     return load()
 
 
+def _stored(name: str, file: str, data: str, about: str) -> Callable[[], FloatNetwork]:
+    """Return what loads an ONNX file of HWSIM_DATA under a name, with its data set; ``about`` is its line in the list."""
+
+    def load() -> FloatNetwork:
+        from hwsim.models.onnx import load_onnx
+
+        return replace(load_onnx(data_folder() / "networks" / file), name=name, data=data)
+
+    load.__doc__ = about
+    return load
+
+
 MODELS: dict[str, Callable[[], FloatNetwork]] = {
     "digits": _digits,
     "resnet20-cifar10": _resnet20,
+} | {
+    name: _stored(name, file, data, f"{about}, from the folder HWSIM_DATA.")
+    for name, file, data, about in (
+        (
+            "resnet8-cifar10",
+            "resnet8_cifar10_folded.onnx",
+            "cifar10",
+            "MLPerf Tiny's ResNet-8, 78 k parameters",
+        ),
+        (
+            "mobilenet_v1-imagenet",
+            "mobilenet_v1_0.25_224.onnx",
+            "imagenet",
+            "MobileNetV1 of width 0.25, 0.47 M parameters",
+        ),
+        (
+            "mobilenet_v2-imagenet",
+            "mobilenet_v2_1.0_224.onnx",
+            "imagenet",
+            "MobileNetV2 of width 1.0, 3.5 M parameters",
+        ),
+        ("squeezenet-imagenet", "squeezenet1.1_224.onnx", "imagenet", "SqueezeNet 1.1, 1.24 M parameters"),
+        (
+            "inverted_residual-fashion_mnist",
+            "fmnist_ir36k.onnx",
+            "fashion_mnist",
+            "Inverted-residual network for Fashion-MNIST, 34.5 k parameters",
+        ),
+    )
 }
 
 

@@ -90,7 +90,7 @@ def _train(split: Split, generator: torch.Generator, epochs: int) -> dict[str, F
     optimizer = torch.optim.Adam([tensor.requires_grad_() for tensor in learned], weight_decay=1e-5)
     steps = epochs * (len(split) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=steps)
-    images = torch.tensor(PREPROCESSING.apply(split.images), dtype=torch.float32)
+    images = torch.tensor(PREPROCESSING.apply(split.images[:]), dtype=torch.float32)
     labels = torch.tensor(split.labels)
     for chosen in _batches(len(split), epochs, generator):
         *_, (_, output) = propagate(layers, parameters, _shift(images[chosen], generator), training=True)

@@ -11,7 +11,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.formats import IntArray
 from hwsim.layers import Clip, Relu
-from hwsim.network import FloatArray, FloatNetwork, Images
+from hwsim.network import FloatArray, FloatNetwork, ImageSequence
 from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.statistics import BINS, Statistics
 
@@ -33,7 +33,7 @@ class Calibration:
 
 
 def calibrate(
-    network: FloatNetwork, images: Images, *, batch: int = 16, progress: Progress | None = None
+    network: FloatNetwork, images: ImageSequence, *, batch: int = 16, progress: Progress | None = None
 ) -> Calibration:
     """Return the statistics of the network, batch norm folded, over uint8 images [n, h, w, channels].
 
@@ -72,7 +72,7 @@ def calibrate(
     return Calibration(folded.digest(), len(images), statistics, means)
 
 
-def _check_images(network: FloatNetwork, images: Images) -> None:
+def _check_images(network: FloatNetwork, images: ImageSequence) -> None:
     channels, height, width = network.input_shape
     if images.dtype != np.uint8 or images.shape[1:] != (height, width, channels):
         raise HwsimError(

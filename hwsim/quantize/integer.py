@@ -11,7 +11,7 @@ from hwsim.bits import BitConfig, LayerBits, read_bits
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, IntArray
 from hwsim.layers import INPUT, AveragePool, Layer
-from hwsim.network import FloatArray, FloatNetwork, Images, IntegerLayer, QuantizedNetwork
+from hwsim.network import FloatArray, FloatNetwork, ImageSequence, IntegerLayer, QuantizedNetwork
 from hwsim.quantize.bias_correction import correction, expected_input_sum
 from hwsim.quantize.calibrate import Calibration, calibrate
 from hwsim.quantize.fold import fold_batch_norm
@@ -27,7 +27,7 @@ DEFAULT_SETTINGS = Settings()
 def quantize(
     network: FloatNetwork,
     bits: BitConfig | str,
-    calibration: Calibration | Images,
+    calibration: Calibration | ImageSequence,
     *,
     settings: Settings = DEFAULT_SETTINGS,
 ) -> QuantizedNetwork:

@@ -27,7 +27,7 @@ from hwsim.layers import (
     Pair,
     Slice,
 )
-from hwsim.network import Images, IntegerLayer, QuantizedNetwork, look_up
+from hwsim.network import Images, ImageSequence, IntegerLayer, QuantizedNetwork, look_up
 
 Overflowed = npt.NDArray[np.bool_]
 Visit = Callable[[IntegerLayer, tuple[IntArray, ...], IntArray, Overflowed | None], None]
@@ -212,7 +212,7 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
 
 def measure_accuracy(
     network: QuantizedNetwork,
-    images: Images,
+    images: ImageSequence,
     labels: IntArray,
     *,
     compute: Compute = compute_layer,

@@ -662,8 +662,8 @@ def test_settings_are_their_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("weights=aciq", 'unknown quantizer "aciq"; known: min_max, aciq_laplace, aciq_gauss, kl'),
-        ("activations=mse", 'unknown quantizer "mse"'),
+        ("weights=acid", 'unknown quantizer "acid"; known: min_max, aciq, aciq_laplace, aciq_gauss, kl'),
+        ("activations=octav", 'unknown quantizer "octav"'),
         ("weights=kl", "kl needs the histogram of an activation; choose min_max or aciq_laplace for weights"),
         ("granularity=row", 'unknown granularity "row"; known: channel, tensor'),
         ("tolerance=0.5", "a factor of at least 1, not 0.5"),

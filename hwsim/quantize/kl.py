@@ -4,6 +4,9 @@ Hu, Zeng, Wu: Bag of tricks with quantized convolutional neural networks for ima
 (arXiv 2303.07080), over the histogram sweep of Migacz: 8-bit inference with TensorRT, GTC 2017. Tolerance 1
 is the classic method, a very large one min-max; the paper uses 1.3.
 
+``tensorrt_threshold`` is that plain method, for comparison: always the minimiser, signed levels even where the
+tensor is unsigned (128 at 8 bits), and half a bin width more.
+
 Candidates are the first i of 2048 bins, for every i from the number of levels. P is those bins with the
 clipped mass added to the last one; Q is the same bins without it, merged into levels and spread evenly over
 the bins of P that are not empty. A signed format of b bits has 2^(b-1) levels of magnitude, an unsigned one
@@ -19,9 +22,9 @@ from functools import lru_cache
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, IntArray, PowerOfTwo
+from hwsim.formats import Format, Int, IntArray, PowerOfTwo
 from hwsim.network import FloatArray
-from hwsim.quantize.statistics import Statistics
+from hwsim.quantize.statistics import BINS, Statistics
 
 
 def threshold(statistics: Statistics, target: Format, tolerance: float = 1.3) -> FloatArray:
@@ -30,24 +33,43 @@ def threshold(statistics: Statistics, target: Format, tolerance: float = 1.3) ->
         raise HwsimError(
             f"the tolerance of kl is a factor of at least 1, not {tolerance}; 1 is the classic method"
         )
+    levels = _levels(statistics, target)
+    curve = _curve(statistics, levels)
+    if curve is None:
+        return statistics.peak
+    limit = math.inf if math.isinf(tolerance) else tolerance * float(curve.min())
+    kept = levels + int(np.flatnonzero(curve <= limit)[-1])
+    return statistics.peak * (kept / BINS)
+
+
+def tensorrt_threshold(statistics: Statistics, target: Format) -> FloatArray:
+    """KL as in TensorRT: the minimiser for signed levels, whatever the sign; no tolerance.
+
+    The threshold is (i + 1/2) bin widths, as on the slides, but never above the largest magnitude.
+    """
+    levels = _levels(statistics, Int(target.bits) if isinstance(target, Int) else target)
+    curve = _curve(statistics, levels)
+    if curve is None:
+        return statistics.peak
+    kept = levels + int(curve.argmin())
+    return statistics.peak * min((kept + 0.5) / BINS, 1.0)
+
+
+def _levels(statistics: Statistics, target: Format) -> int:
+    """Return how many magnitudes a format has, the zero counted."""
     if statistics.histogram is None or isinstance(target, PowerOfTwo):
         raise HwsimError(
             "kl needs the histogram of an activation; choose min_max or aciq_laplace for weights"
         )
-    levels = 1 << (target.bits - target.signed)
-    bins = statistics.histogram.size
-    if levels >= bins or not statistics.histogram.any():
-        return statistics.peak
-    curve = _curve(statistics, levels)
-    limit = math.inf if math.isinf(tolerance) else tolerance * float(curve.min())
-    kept = levels + int(np.flatnonzero(curve <= limit)[-1])
-    return statistics.peak * (kept / bins)
+    return 1 << (target.bits - target.signed)
 
 
 @lru_cache(maxsize=256)
-def _curve(statistics: Statistics, levels: int) -> FloatArray:
-    assert statistics.histogram is not None
-    return divergences(statistics.histogram, levels)
+def _curve(statistics: Statistics, levels: int) -> FloatArray | None:
+    """Return the divergences; None where nothing can be clipped: bins no finer than levels, or all zeros."""
+    histogram = statistics.histogram
+    assert histogram is not None
+    return divergences(histogram, levels) if levels < histogram.size and histogram.any() else None
 
 
 def divergences(histogram: IntArray, levels: int) -> FloatArray:

@@ -10,7 +10,7 @@ from hwsim.catalogue import look_up
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Format
 from hwsim.network import FloatArray
-from hwsim.quantize import aciq, kl, min_max
+from hwsim.quantize import aciq, kl, min_max, mse, percentile
 from hwsim.quantize.statistics import Statistics
 
 Quantizer = Callable[[Statistics, Format], FloatArray]
@@ -18,12 +18,17 @@ Quantizer = Callable[[Statistics, Format], FloatArray]
 
 QUANTIZERS: dict[str, Quantizer] = {
     "min_max": min_max.threshold,
+    "aciq": aciq.fitted_threshold,
     "aciq_laplace": aciq.laplace_threshold,
     "aciq_gauss": aciq.gauss_threshold,
     "kl": kl.threshold,
+    "kl_tensorrt": kl.tensorrt_threshold,
+    "percentile": percentile.threshold,
+    "mse": mse.threshold,
 }
 
 GRANULARITIES = ("channel", "tensor")
+_ALWAYS_WRITTEN = ("weights", "activations", "tolerance", "granularity", "bias_correction", "elementwise")
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -32,7 +37,8 @@ class Settings:
     """Methods for weights and activations (names of :data:`QUANTIZERS`) and what goes with them.
 
     ``granularity`` says whether each output channel of a weight has its own scale or the whole weight one;
-    ``tolerance`` is that of kl; ``elementwise`` is the width of tensors that no layer with weights reads.
+    ``tolerance`` is that of kl; ``elementwise`` is the width of tensors that no layer with weights reads;
+    ``percent`` is that of percentile, and is written only where it is not the default.
 
     >>> str(Settings.parse("activations=kl tolerance=2"))
     'weights=min_max activations=kl tolerance=2.0 granularity=channel bias_correction=false elementwise=8'
@@ -44,14 +50,15 @@ class Settings:
     granularity: str = "channel"
     bias_correction: bool = False
     elementwise: int = 8
+    percent: float = percentile.PERCENT
 
     def __post_init__(self) -> None:
         for name in self.methods:
             if not callable(look_up("quantizer", name, QUANTIZERS)):
                 raise HwsimError(f'quantizer "{name}" is no function of statistics and a format')
-        if self.weights == "kl":
+        if self.weights in ("kl", "kl_tensorrt"):
             raise HwsimError(
-                "kl needs the histogram of an activation; choose min_max or aciq_laplace for weights"
+                f"{self.weights} needs the histogram of an activation; choose min_max or aciq_laplace for weights"
             )
         if self.granularity not in GRANULARITIES:
             raise unknown("granularity", self.granularity, GRANULARITIES)
@@ -59,11 +66,17 @@ class Settings:
             raise HwsimError(
                 f"the tolerance of kl is a factor of at least 1, not {self.tolerance}; 1 is the classic method"
             )
+        if not 0 < self.percent <= 100:
+            raise HwsimError(f"a percentile is above 0 and at most 100, not {self.percent}; write 99.99, say")
         if not 2 <= self.elementwise <= 16:
             raise HwsimError(f"elementwise tensors have 2 to 16 bits, not {self.elementwise}")
 
     def __str__(self) -> str:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name in _ALWAYS_WRITTEN or getattr(self, field.name) != field.default
+        }
         return " ".join(
             f"{name}={str(value).lower() if isinstance(value, bool) else value}"
             for name, value in values.items()
@@ -79,6 +92,7 @@ class Settings:
             "granularity": str,
             "bias_correction": _BOOLEANS.__getitem__,
             "elementwise": int,
+            "percent": float,
         }
         given: dict[str, object] = {}
         for word in text.split():
@@ -100,12 +114,17 @@ class Settings:
 
     @property
     def weight_quantizer(self) -> Quantizer:
-        """The weights' method."""
-        return look_up("quantizer", self.weights, QUANTIZERS)
+        """The weights' method with its percentile."""
+        return self._quantizer(self.weights)
 
     @property
     def activation_quantizer(self) -> Quantizer:
-        """The activations' method with its tolerance."""
-        if self.activations == "kl":
+        """The activations' method with its tolerance or percentile."""
+        return self._quantizer(self.activations)
+
+    def _quantizer(self, name: str) -> Quantizer:
+        if name == "kl":
             return partial(kl.threshold, tolerance=self.tolerance)
-        return look_up("quantizer", self.activations, QUANTIZERS)
+        if name == "percentile":
+            return partial(percentile.threshold, percent=self.percent)
+        return look_up("quantizer", name, QUANTIZERS)

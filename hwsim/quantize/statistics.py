@@ -20,7 +20,7 @@ class Statistics:
     ``deviation`` is the mean absolute deviation from ``mean``, the b of a Laplace distribution; ``std`` the
     standard deviation, the sigma of a normal one. ``histogram`` counts |x| in :data:`BINS` equal bins from
     0 to :attr:`peak`, zeros left out: every threshold keeps them exactly, and the spike that a ReLU makes of
-    them would outweigh all else. Weights have none. ``before_relu`` describes the input of a ReLU (or of a clip from 0)
+    them would outweigh all else. Weights have ``rows`` instead, the values themselves. ``before_relu`` describes the input of a ReLU (or of a clip from 0)
     where the tensor is its output.
     """
 
@@ -32,6 +32,7 @@ class Statistics:
     std: FloatArray
     histogram: IntArray | None = None
     before_relu: Statistics | None = None
+    rows: FloatArray | None = None
 
     @property
     def peak(self) -> FloatArray:
@@ -54,4 +55,5 @@ def row_statistics(rows: FloatArray) -> Statistics:
         mean=mean,
         deviation=np.abs(centred).mean(axis=1),
         std=np.sqrt(np.square(centred).mean(axis=1)),
+        rows=rows,
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.columns import GateTile, compile_gates, run_gates
 from hwsim.simulate.lanes.machine import addresses, empty, share
 from hwsim.simulate.lanes.proof import Proof, prove
-from hwsim.simulate.lanes.schedule import Operand, Tile, compile_tile
+from hwsim.simulate.lanes.schedule import WIDENED, Operand, Tile, compile_tile
 from hwsim.simulate.lanes.step import (
     OBSERVERS,
     Accumulation,
@@ -51,6 +50,10 @@ class Accumulators:
     overflowed: npt.NDArray[np.bool_] | None = None
     minimum: Array | None = None
     maximum: Array | None = None
+
+
+_SHARE = 1 << 21
+"""Lane-cycles that one of several threads takes at a time: some hundredths of a millisecond."""
 
 
 def reduce(
@@ -197,48 +200,56 @@ class Reduction:
     # On machine words
 
     def _run_words(self, values: Array, base: IntArray, offset: IntArray, threads: int) -> dict[str, Array]:
-        assert self.proof is not None
         values = _stored(values, storage_bits(self._activation_format().bits))
+        beside = self.cycles >= WIDENED and bool((np.diff(offset) == 1).all())
+        base, offset = base + offset[0], offset - offset[0]
+        operands = self._operands(values.itemsize * 8, beside)
+        tile = self._tile(operands)
+        packed = self._packed(tile.columns, dict(operands)["weight"].bits)
+        rows = -(-len(base) // tile.rows) * tile.rows
+        width = len(packed) * tile.columns
+        filled = np.concatenate([base, np.repeat(base[-1:], rows - len(base))])
+        if self.depthwise:
+            values = _with_margin(values, int(base.max() + offset.max()) + width)
+        results = {name: empty((rows, width), _result_dtype(tile, name)) for name in tile.results}
+        untaken = np.zeros(len(packed), np.int64)
+        taken = tile.rows * -(-_SHARE // (self.cycles * tile.rows * tile.columns)) if threads > 1 else rows
+
+        def run(column: int) -> None:
+            first = column * tile.columns
+            table = [untaken[column:]]
+            for name, operand in operands:
+                if name == "weight":
+                    table.append(packed[column])
+                elif operand.widened_from:
+                    table += [values, filled, empty(tile.rows * self.cycles, f"int{operand.bits}")]
+                else:
+                    table += [values[first:] if self.depthwise else values, filled, offset]
+            table += [results[name][:, first:] for name in tile.results]
+            places = addresses(table)
+            tile.kernel.call(places.ctypes.data, self.cycles, taken, rows, width)
+
+        share(run, ((column,) for column in range(len(packed)) for _ in range(threads)), threads)
+        return {name: result[: len(base), : self.columns] for name, result in results.items()}
+
+    def _tile(self, operands: tuple[tuple[str, Operand], ...]) -> Tile:
+        """Return the loop over the cycles; an accumulator that cannot leave its range needs no saturation."""
+        assert self.proof is not None
         meaning, observe = self.proof.meaning, self.observe
         if self.contained:
             meaning, observe = replace(meaning, overflow=Overflow.WRAP), observe - {"overflow"}
-        operands = self._operands(values.itemsize * 8)
-        tile = _tile(self.datapath, meaning, observe, operands, self.columns)
-        packed = self._packed(tile.columns, dict(operands)["weight"].bits)
-        m, rows = len(base), tile.rows
-        tiles = -(-m // rows)
-        base = np.concatenate([base, np.repeat(base[-1:], tiles * rows - m)])
-        if self.depthwise:
-            values = _with_margin(values, int(base.max() + offset.max()) + len(packed) * tile.columns)
-        width = len(packed) * tile.columns
-        results = {name: empty((tiles * rows, width), _result_dtype(tile, name)) for name in tile.results}
+        return _tile(self.datapath, meaning, observe, operands, self.columns)
 
-        def run(column: int, first: int, last: int) -> None:
-            table: list[Array] = []
-            shift = column * tile.columns
-            for name in tile.inputs:
-                table += (
-                    [packed[column]]
-                    if name == "weight"
-                    else [values[shift:] if self.depthwise else values, base, offset]
-                )
-            table += [results[name][:, shift:] for name in tile.results]
-            places = addresses(table)
-            tile.kernel.call(places.ctypes.data, self.cycles, first * rows, last * rows, width)
-
-        share(run, _jobs(len(packed), tiles, threads), threads)
-        return {name: result[:m, : self.columns] for name, result in results.items()}
-
-    def _operands(self, bits: int) -> tuple[tuple[str, Operand], ...]:
+    def _operands(self, bits: int, beside: bool) -> tuple[tuple[str, Operand], ...]:
+        """Return how operands lie in memory, of activations in ``bits`` whether those of a row lie side by side."""
         register = self.datapath.registers[self.register].format
         activation = self._activation_format()
         weight = decoded(self.datapath.inputs["weight"])
         size = max(storage_bits(weight.bits), storage_bits(register.bits), 16)
-        axis: Any = "both" if self.depthwise else "row"
-        operands = {
-            "weight": Operand("column", size, weight.signed),
-            self._activation_port(): Operand(axis, bits, activation.signed),
-        }
+        taken = Operand("both" if self.depthwise else "row", bits, activation.signed)
+        if beside and bits < size and not self.depthwise:
+            taken = Operand("row", size, activation.signed, widened_from=bits)
+        operands = {"weight": Operand("column", size, weight.signed), self._activation_port(): taken}
         return tuple((name, operands[name]) for name in self.datapath.inputs)
 
     def _packed(self, width: int, bits: int) -> Array:
@@ -364,10 +375,3 @@ def _with_margin(values: Array, size: int) -> Array:
 
 def _result_dtype(tile: Tile, name: str) -> npt.DTypeLike:
     return np.dtype(f"int{tile.result_bits[name]}")
-
-
-def _jobs(columns: int, tiles: int, threads: int) -> list[tuple[int, int, int]]:
-    """Return (column, first, last) for all tiles of all columns, enough of them for so many threads."""
-    pieces = 1 if threads == 1 else min(tiles, max(1, -(-2 * threads // columns)))
-    edges = [tiles * k // pieces for k in range(pieces + 1)]
-    return [(column, *pair) for column in range(columns) for pair in pairwise(edges)]

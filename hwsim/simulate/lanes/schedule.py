@@ -3,7 +3,9 @@
 Lanes form a tile of rows (output positions) times columns (output channels), one vector a row. An operand that
 depends on the row only is a scalar, one that depends on the column only a vector that all rows share, as in the
 micro-kernel of a matrix product; what is computed of either alone is computed once a cycle. In cycle k a row's
-operand lies at ``base[row] + offset[k]`` of its array, so that a convolution reads its input where it lies.
+operand lies at ``base[row] + offset[k]`` of its array, so that a convolution reads its input where it lies. Narrow
+operands that lie side by side are widened a tile at a time: a machine copies what is in memory into all lanes of a
+vector faster than what it must extend first.
 """
 
 from __future__ import annotations
@@ -24,24 +26,33 @@ Axis: TypeAlias = Literal["row", "column", "both"]
 _REGISTERS = 16
 """Vector registers for the state of a tile; of 32, the others hold operands and what is between."""
 
+WIDENED = 32
+"""Values that are widened at once; a row has so many at least."""
+
 
 @dataclass(frozen=True)
 class Operand:
-    """How an input's values lie in memory: along which axes they differ, and their machine integer."""
+    """How an input's values lie in memory: along which axes they differ, and their machine integer.
+
+    Where ``widened_from`` is not 0, a row's values lie side by side in integers of so many bits. One operand, which
+    depends on the row alone, may be widened.
+    """
 
     axis: Axis
     bits: int
     signed: bool
+    widened_from: int = 0
 
 
 @dataclass(frozen=True)
 class Tile:
     """A compiled reduction of ``rows`` x ``columns`` lanes.
 
-    ``call(table, cycles, first, last, stride)`` with the addresses, for each input in order, of its values and,
-    unless it is a column operand, its base and offset tables (int64); then, for each of ``results``, of values
-    in ``result_bits`` machine bits, one row ``stride`` after the other. Rows ``first`` to ``last`` are run, in
-    whole tiles.
+    ``call(table, cycles, share, last, stride)`` with the addresses of the next row that nobody has taken (int64); for
+    each input in order, of its values and, unless it is a column operand, its base and offset tables (int64), or,
+    of an operand that is widened, its base table and room for ``rows`` x cycles wide integers; then, for each of
+    ``results``, of values in ``result_bits`` machine bits, one row ``stride`` after the other. Until there are no
+    rows before ``last`` it takes and runs a ``share`` of them, in whole tiles; calls at once divide them up.
     """
 
     kernel: Kernel
@@ -72,6 +83,8 @@ class _Writer:
         self.form, place = narrowed(step.form, roots)
         self.next = {name: place[node] for name, node in step.next.items()}
         self.step, self.operands = step, operands
+        self.widened = next(((k, o) for k, o in enumerate(operands.values()) if o.widened_from), None)
+        self.before = "widening" if self.widened else "rows"
         widest = max([8, *containers(self.form), *(_bits(self.form, node) for node in self.next.values())])
         lanes = min(2 * VECTOR_BITS // widest, max(1, 1 << (columns - 1).bit_length()))
         self.code = Code(lanes)
@@ -149,7 +162,7 @@ class _Writer:
             for name, row in registers
         }
         phis = [
-            f"  {self._state(name, row)} = phi {self._type(name)} [{self._reset(name)}, %rows], "
+            f"  {self._state(name, row)} = phi {self._type(name)} [{self._reset(name)}, %{self.before}], "
             f"[{results[name, row].name}, %body]"
             for name, row in registers
         ]
@@ -159,13 +172,22 @@ class _Writer:
         lines = [
             "entry:",
             *self._tables(),
+            "  br label %taking",
+            "taking:",
+            "  %first = atomicrmw add ptr %next, i64 %share monotonic",
+            "  %some = icmp ult i64 %first, %last",
+            "  br i1 %some, label %taken, label %end",
+            "taken:",
+            "  %after = add i64 %first, %share",
+            "  %all = icmp ult i64 %last, %after",
+            "  %until = select i1 %all, i64 %last, i64 %after",
             "  br label %rows",
             "rows:",
-            "  %row = phi i64 [%first, %entry], [%row_after, %end_rows]",
+            "  %row = phi i64 [%first, %taken], [%row_after, %end_rows]",
             *self._bases(),
-            "  br label %body",
+            *(self._widening(*self.widened) if self.widened else ["  br label %body"]),
             "body:",
-            "  %cycle = phi i64 [0, %rows], [%cycle_after, %body]",
+            f"  %cycle = phi i64 [0, %{self.before}], [%cycle_after, %body]",
             *phis,
             *body,
             "  %cycle_after = add nuw nsw i64 %cycle, 1",
@@ -174,12 +196,12 @@ class _Writer:
             "end_rows:",
             *code.lines,
             f"  %row_after = add i64 %row, {self.rows}",
-            "  %more = icmp ult i64 %row_after, %last",
-            "  br i1 %more, label %rows, label %end",
+            "  %more = icmp ult i64 %row_after, %until",
+            "  br i1 %more, label %rows, label %taking",
             "end:",
             "  ret void",
         ]
-        parameters = ["ptr noalias %table", "i64 %cycles", "i64 %first", "i64 %last", "i64 %stride"]
+        parameters = ["ptr noalias %table", "i64 %cycles", "i64 %share", "i64 %last", "i64 %stride"]
         return module_text("reduce", parameters, lines, sorted(code.intrinsics))
 
     def _type(self, name: str) -> str:
@@ -196,8 +218,11 @@ class _Writer:
         return self.code.constant(number, bits, True)
 
     def _tables(self) -> list[str]:
-        """Load the addresses: of each input its values, base and offset tables; then of the results."""
-        names = [f"%{part}{k}" for k, name in enumerate(self.operands) for part in self._parts(name)]
+        """Load the addresses: of the next row; of each input its values and tables; then of the results."""
+        names = [
+            "%next",
+            *(f"%{part}{k}" for k, name in enumerate(self.operands) for part in self._parts(name)),
+        ]
         names += [f"%result{k}" for k in range(len(self.next))]
         lines = []
         for index, name in enumerate(names):
@@ -206,7 +231,10 @@ class _Writer:
         return lines
 
     def _parts(self, name: str) -> tuple[str, ...]:
-        return ("values",) if self.operands[name].axis == "column" else ("values", "base", "offset")
+        operand = self.operands[name]
+        if operand.axis == "column":
+            return ("values",)
+        return ("values", "base", "wide" if operand.widened_from else "offset")
 
     def _bases(self) -> list[str]:
         """Compute where each row's operands begin."""
@@ -218,9 +246,38 @@ class _Writer:
                     f"  %index{at} = add i64 %row, {row}",
                     f"  %entry{at} = getelementptr i64, ptr %base{k}, i64 %index{at}",
                     f"  %start{at} = load i64, ptr %entry{at}",
-                    f"  %begin{at} = getelementptr i{operand.bits}, ptr %values{k}, i64 %start{at}",
+                    f"  %begin{at} = getelementptr i{operand.widened_from or operand.bits}, ptr %values{k}, "
+                    f"i64 %start{at}",
                 ]
         return lines
+
+    def _widening(self, k: int, operand: Operand) -> list[str]:
+        """Widen an operand of a tile's rows; the last values of a row are taken together with some before them."""
+        narrow, wide = (f"<{WIDENED} x i{bits}>" for bits in (operand.widened_from, operand.bits))
+        lines = [
+            "  br label %widening",
+            "widening:",
+            "  %done = phi i64 [0, %rows], [%done_after, %widening]",
+            f"  %most = sub i64 %cycles, {WIDENED}",
+            "  %ends = icmp ult i64 %most, %done",
+            "  %from = select i1 %ends, i64 %most, i64 %done",
+        ]
+        for row in range(self.rows):
+            lines += [
+                f"  %narrow_place{row} = getelementptr i{operand.widened_from}, ptr %begin{k}_{row}, i64 %from",
+                f"  %narrow{row} = load {narrow}, ptr %narrow_place{row}, align 1",
+                f"  %wider{row} = {'sext' if operand.signed else 'zext'} {narrow} %narrow{row} to {wide}",
+                f"  %wide_start{row} = mul i64 %cycles, {row}",
+                f"  %wide_row{row} = getelementptr i{operand.bits}, ptr %wide{k}, i64 %wide_start{row}",
+                f"  %wide_place{row} = getelementptr i{operand.bits}, ptr %wide_row{row}, i64 %from",
+                f"  store {wide} %wider{row}, ptr %wide_place{row}, align {operand.bits // 8}",
+            ]
+        return [
+            *lines,
+            f"  %done_after = add i64 %done, {WIDENED}",
+            "  %unfinished = icmp ult i64 %done_after, %cycles",
+            "  br i1 %unfinished, label %widening, label %body",
+        ]
 
     def _source(self, node: Node, row: int | None) -> Value:
         name = str(node.param[0])
@@ -232,9 +289,13 @@ class _Writer:
             at = self.code.put(f"mul i64 %cycle, {self.code.lanes}")
             address = self.code.put(f"getelementptr i{operand.bits}, ptr %values{k}, i64 {at}")
         else:
-            entry = self.code.put(f"getelementptr i64, ptr %offset{k}, i64 %cycle")
-            at = self.code.put(f"load i64, ptr {entry}")
-            address = self.code.put(f"getelementptr i{operand.bits}, ptr %begin{k}_{row}, i64 {at}")
+            start, at = f"%begin{k}_{row}", "%cycle"
+            if operand.widened_from:
+                start = f"%wide_row{row}"
+            else:
+                entry = self.code.put(f"getelementptr i64, ptr %offset{k}, i64 %cycle")
+                at = self.code.put(f"load i64, ptr {entry}")
+            address = self.code.put(f"getelementptr i{operand.bits}, ptr {start}, i64 {at}")
         type_ = self.code.type(operand.bits, vector)
         loaded = self.code.put(f"load {type_}, ptr {address}, align {operand.bits // 8}")
         if node.width == 1:

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from hwsim.network import load, save
     from hwsim.results import redraw_report
     from hwsim.simulate.check import check
-    from hwsim.steps import cost_datapath, explore_study, make_datapath, quantize_model, simulate_network
+    from hwsim.steps import (
+        certify_network,
+        cost_datapath,
+        explore_study,
+        make_datapath,
+        quantize_model,
+        simulate_network,
+    )
     from hwsim.study import read_study
 
 __version__ = "0.1.0"
@@ -23,6 +30,7 @@ _HOMES = {
     "save": "hwsim.network",
     "load": "hwsim.network",
     "simulate_network": "hwsim.steps",
+    "certify_network": "hwsim.steps",
     "make_datapath": "hwsim.steps",
     "check": "hwsim.simulate.check",
     "cost_datapath": "hwsim.steps",
@@ -33,6 +41,7 @@ _HOMES = {
 
 __all__ = [
     "HwsimError",
+    "certify_network",
     "check",
     "cost_datapath",
     "explore_study",

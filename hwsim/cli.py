@@ -204,6 +204,9 @@ def quantize_(
     quantizer: Annotated[str, typer.Option(help="Settings, such as 'activations=kl tolerance=1.3'.")] = "",
     calibration: Annotated[str, typer.Option(help="Data set or NPZ file to calibrate on.")] = "",
     images: Annotated[int, typer.Option(min=0, help="Calibration images; 0 takes the whole split.")] = 0,
+    accumulators: Annotated[
+        str, typer.Option(help="Their widths: given by the bits, or the narrowest proved safe: proved.")
+    ] = "given",
     div: Annotated[float | None, typer.Option(help="Preprocessing: x = (pixel / div - mean) / std.")] = None,
     mean: Annotated[str, typer.Option(help="Preprocessing mean, one number a channel.")] = "",
     std: Annotated[str, typer.Option(help="Preprocessing std, one number a channel.")] = "",
@@ -220,6 +223,7 @@ def quantize_(
         quantizer=quantizer,
         calibration=calibration,
         images=images,
+        accumulators=accumulators,
         **_preprocessing(div, mean, std),
     )
     bits_path = output.parent / f"{output.stem}.bits.toml"
@@ -282,6 +286,35 @@ def simulate_(
     else:
         print(result.text())
     if result.difference is not None:
+        raise typer.Exit(1)
+
+
+@app.command("certify")
+def certify_(
+    network: Annotated[Path, typer.Argument(help="An integer network written by hwsim quantize.")],
+    mac: Annotated[
+        str, typer.Option(help="The multiply-accumulate that runs witnesses, or file.py:name.")
+    ] = "mac",
+    as_json: Json = False,
+) -> None:
+    """Say which accumulators no input can overflow.
+
+    Decided exactly from the integer weights, channel by channel. Where an input can, a witness is run on the
+    circuit; a witness that does not overflow it ends with exit status 1."""
+    from hwsim import steps
+
+    verdicts = steps.certify_network(network, mac=mac)
+    if as_json:
+        _print_json([verdict.to_json() for verdict in verdicts])
+    else:
+        width = max(len(v.certificate.layer) for v in verdicts)
+        bits = max(len(str(v.certificate.bits)) for v in verdicts)
+        for verdict in verdicts:
+            c = verdict.certificate
+            print(f"{c.layer:{width}}  {c.bits!s:{bits}}  {c.products:6} products  {verdict}")
+        proved = sum(v.certificate.proved for v in verdicts)
+        print(f"{proved} of {len(verdicts)} layers are proved safe")
+    if any(v.channel is not None and not v.overflowed for v in verdicts):
         raise typer.Exit(1)
 
 

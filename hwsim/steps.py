@@ -13,15 +13,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import numpy as np
+
 from hwsim.bits import parse_overflow
+from hwsim.certificate import Certificate, certify, narrowed, witness
 from hwsim.cost.synthesis import Cost, synthesize
 from hwsim.data import load_split
-from hwsim.datapath import Datapath, load
+from hwsim.datapath import Datapath, load, multiply_accumulate
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Int, Overflow, PowerOfTwo, Rounding, parse_format, parse_int
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.network import load as load_network
-from hwsim.simulate.inference import Accuracy, Difference, compute_layer, measure_accuracy
+from hwsim.simulate.inference import Accuracy, Difference, Overflows, compute_layer, measure_accuracy
 from hwsim.simulate.replay import Replay, replay
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ def quantize_model(
     quantizer: str = "",
     calibration: str = "",
     images: int = 0,
+    accumulators: str = "given",
     **preprocessing: Any,
 ) -> QuantizedNetwork:
     """Return a trained network as an integer network.
@@ -44,9 +48,12 @@ def quantize_model(
     ``model`` is a built-in name, an ONNX file or a network already loaded; ``bits`` a shorthand for all
     layers (``w4a8/int16``) or the TOML text of a bit configuration; ``quantizer`` settings such as
     ``activations=kl tolerance=1.3``. Calibration reads the calibration split of ``calibration`` (a data
-    set or an NPZ file; the model's own data if left out), all of it or its first ``images``. For ONNX files,
+    set or an NPZ file; the model's own data if left out), all of it or its first ``images``. ``accumulators``
+    is "given", or "proved" for each layer's narrowest accumulator that no input overflows. For ONNX files,
     ``div``, ``mean`` and ``std`` give the preprocessing.
     """
+    if accumulators not in ACCUMULATORS:
+        raise unknown("choice of accumulators", accumulators, ACCUMULATORS)
     from hwsim.models import load_model
     from hwsim.quantize import calibrate, quantize
     from hwsim.quantize.settings import Settings
@@ -60,7 +67,59 @@ def quantize_model(
     split = load_split(source, "calibration", network.input_shape)
     split.check(network.input_shape, network.layers[-1].outputs)
     chosen = split.part(slice(images)) if images else split
-    return quantize(network, bits, calibrate(network, chosen.images), settings=Settings.parse(quantizer))
+    quantized = quantize(network, bits, calibrate(network, chosen.images), settings=Settings.parse(quantizer))
+    return narrowed(quantized) if accumulators == "proved" else quantized
+
+
+ACCUMULATORS = ("given", "proved")
+"""Whether accumulators have the widths that the bits give, or the narrowest that are proved safe."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A layer's certificate and, where it is unsafe, activations that overflow a channel, run on its circuit.
+
+    ``activations`` [products] come in summing order; ``overflowed`` says whether the circuit's sum left the
+    range, as the certificate says it does.
+    """
+
+    certificate: Certificate
+    channel: int | None = None
+    activations: tuple[int, ...] = ()
+    overflowed: bool = False
+
+    def __str__(self) -> str:
+        if self.channel is None:
+            return str(self.certificate)
+        seen = "overflows" if self.overflowed else "DOES NOT overflow"
+        return f"{self.certificate}; a witness {seen} channel {self.channel} of the circuit"
+
+    def to_json(self) -> dict[str, Any]:
+        seen = {"channel": self.channel, "activations": self.activations, "overflowed": self.overflowed}
+        return self.certificate.to_json() | {"witness": None if self.channel is None else seen}
+
+
+def certify_network(network: QuantizedNetwork | Path | str, *, mac: str = "mac") -> tuple[Verdict, ...]:
+    """Return, for every layer with weights, whether any input can overflow its accumulator, and a witness if so.
+
+    The witness is run on the compiled circuit of ``mac``.
+    """
+    chosen = network if isinstance(network, QuantizedNetwork) else load_network(Path(network))
+    return tuple(_verdict(chosen, certificate, mac) for certificate in certify(chosen))
+
+
+def _verdict(network: QuantizedNetwork, certificate: Certificate, mac: str) -> Verdict:
+    from hwsim.simulate.lanes import reduce
+
+    if certificate.proved:
+        return Verdict(certificate)
+    channel = int(certificate.unsafe[0])
+    activations = witness(network, certificate.layer, channel)
+    weight = next(item.weight for item in network.layers if item.layer.name == certificate.layer)
+    assert activations is not None and weight is not None
+    circuit = multiply_accumulate(certificate.bits, mac)
+    sums = reduce(circuit, activations[None], weight[channel].reshape(-1, 1), observe=["overflow"])
+    return Verdict(certificate, channel, tuple(activations.tolist()), bool(np.all(sums.overflowed)))
 
 
 VERIFIED_IMAGES = 16
@@ -74,7 +133,7 @@ class Simulation:
     """An integer network's accuracy and overflows on a test split, and what its circuits ran.
 
     ``cycles`` are the clock cycles of each layer's compiled circuits over all images (empty unless they ran),
-    ``steps`` says what they ran for its sums. ``replays`` are the outputs that ``simulators`` ran as well.
+    ``steps`` says what they ran for its sums. ``certificates`` say which layers no input can overflow. ``replays`` are the outputs that ``simulators`` ran as well.
     """
 
     network: str
@@ -85,6 +144,20 @@ class Simulation:
     steps: Mapping[str, str]
     simulators: tuple[str, ...]
     replays: tuple[Replay, ...]
+    certificates: tuple[Certificate, ...] = ()
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """What is known of each layer's accumulators: proved, or what they did on these images."""
+        proved = {c.layer for c in self.certificates if c.proved}
+        return {o.layer: self._known(o, o.layer in proved) for o in self.accuracy.overflows}
+
+    def _known(self, seen: Overflows, proved: bool) -> str:
+        if proved:
+            return "proved safe"
+        if seen.overflowed:
+            return f"overflows in {seen.overflowed} of {seen.sums} sums"
+        return f"safe on {self.accuracy.images} images"
 
     @property
     def difference(self) -> Difference | None:
@@ -103,6 +176,7 @@ class Simulation:
             "accuracy_percent": self.accuracy.percent,
             "interval_percent": [low, high],
             "overflows": [asdict(o) for o in self.accuracy.overflows],
+            "accumulators": self.verdicts,
             "circuit_cycles": dict(self.cycles),
             "circuit_steps": dict(self.steps),
             "verified_in": list(self.simulators),
@@ -115,11 +189,11 @@ class Simulation:
         low, high = self.accuracy.interval
         overflows = {o.layer: o for o in self.accuracy.overflows}
         width = max(map(len, [*overflows, *self.cycles, "layer"]))
-        lines = [f"{'layer':{width}}  {'sums':>12}  {'overflowed':>12}  {'circuit cycles':>14}"]
+        lines = [f"{'layer':{width}}  {'sums':>12}  {'circuit cycles':>14}  accumulators"]
         for name in dict.fromkeys([*self.cycles, *overflows]):
-            over = overflows.get(name)
-            sums = f"{over.sums:12}  {over.overflowed:12}" if over else f"{'':12}  {'':12}"
-            lines.append(f"{name:{width}}  {sums}  {self.cycles.get(name, ''):>14}".rstrip())
+            sums = overflows[name].sums if name in overflows else ""
+            known = self.verdicts.get(name, "")
+            lines.append(f"{name:{width}}  {sums:>12}  {self.cycles.get(name, ''):>14}  {known}".rstrip())
         lines += [
             f"  overflows in {o.layer} by channel: {_channels(o.by_channel)}"
             for o in overflows.values()
@@ -215,6 +289,7 @@ def simulate_network(
         compiled.steps if compiled else {},
         simulators,
         replays,
+        certify(chosen),
     )
 
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import tiny
+
 _SERVER = """
 import errno, importlib, json, os, resource, sys, time
 for name in "cli explore.exploration results report models.onnx models.forward cost.equivalence".split():
@@ -68,7 +70,13 @@ class Forks:
     """Runs command lines; a result is [exit status, stdout, stderr, seconds]."""
 
     def __init__(self, scratch, cache):
-        environment = {"PATH": "", "HOME": str(scratch), "OMP_NUM_THREADS": "1", "HWSIM_CACHE": str(cache)}
+        environment = {
+            "PATH": "",
+            "PYTHONPATH": tiny.PACKAGE,
+            "HOME": str(scratch),
+            "OMP_NUM_THREADS": "1",
+            "HWSIM_CACHE": str(cache),
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-c", _SERVER],
             env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shlex
 import shutil
 import sys
@@ -14,7 +15,7 @@ import pytest
 import tiny
 from hwsim import cli
 
-COMMANDS = ["list", "quantize", "simulate", "check", "cost", "explore", "report"]
+COMMANDS = ["list", "quantize", "simulate", "certify", "check", "cost", "explore", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,7 @@ def test_every_json_command_prints_one_value_and_nothing_else(done):
         ["list"],
         quantize,
         ["simulate", "net.safetensors", "--data", "images.npz"],
+        ["certify", "net.safetensors"],
         ["check", "max_pool"],
         ["cost", "mac", "--weight", "int2", "--activation", "uint2", "--accumulator", "int8"],
         ["explore", "study.toml", "-o", "out"],
@@ -93,7 +95,7 @@ def test_every_json_command_prints_one_value_and_nothing_else(done):
         assert shown.stdout.count("\n") == 1
         values[arguments[0]] = json.loads(shown.stdout)
         assert shown.stderr.isascii()
-        assert not shown.stderr
+        assert all(re.fullmatch(r"[a-z ]+: \d+ of \d+", line) for line in shown.stderr.splitlines())
     assert values["quantize"]["layers"] == {"conv": "int4*int4/int12", "out": "int4*uint4/int12"}
     assert values["simulate"]["images"] == 40
     assert values["simulate"]["equal"] is True

@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+
+PACKAGE = str(Path(__file__).parents[1])
+"""Where the package under test lies: what runs in a process of its own is that one."""
 
 MODEL = """
 import numpy as np
@@ -68,7 +72,13 @@ def hwsim(*arguments, cwd, **environment):
     return subprocess.run(
         [sys.executable, "-c", "from hwsim.cli import main; main()", *map(str, arguments)],
         cwd=cwd,
-        env={"PATH": "", "HOME": str(cwd.parent), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        env={
+            "PATH": "",
+            "PYTHONPATH": PACKAGE,
+            "HOME": str(cwd.parent),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         | environment,
         capture_output=True,
         text=True,

@@ -64,6 +64,19 @@ def requantize(
     return fit(shift_right(exact, shift, rounding), output, Overflow.SATURATE)
 
 
+def channel_clamp(values: IntArray, width: IntArray, exponent: IntArray, output: Int) -> IntArray:
+    """Return values clamped to ``width`` bits of the output's signedness, times 2^exponent; a width of 0 is zero.
+
+    The arguments broadcast. What does not fit ``output`` wraps: its bits hold every width plus its exponent.
+
+    >>> channel_clamp(np.array([9, -9]), np.array([3, 4]), np.array([2, 0]), Int(8)).tolist()
+    [12, -8]
+    """
+    levels = (np.int64(1) << np.asarray(width, np.int64)) >> int(output.signed)
+    clamped = np.clip(values, -levels * output.signed, np.maximum(levels - 1, 0))
+    return fit(clamped << exponent, output, Overflow.WRAP)
+
+
 class Sums(NamedTuple):
     """Accumulators after the last product, and which of them left their range on the way."""
 

@@ -144,6 +144,11 @@ class IntegerLayer:
     output channel ([2] per operand for an add, [1] for a pool or rescale), ``bias`` and ``shift`` alike
     ([1] for add, pool and rescale). max_pool, concatenate, flatten, slice and pad_channels only move or
     compare integers: their constants are empty.
+
+    Where the channels of the output have steps of their own, ``width`` and ``exponent`` are int64 [channels]:
+    a channel's clamp is to ``width`` bits and its integers are those times 2^``exponent``, so that all of them
+    are at ``scale``; ``shift`` is then per channel in every layer that computes. Such a channel is stored in
+    ``width`` bits. A max_pool has them to say how its output is stored.
     """
 
     layer: Layer
@@ -154,6 +159,21 @@ class IntegerLayer:
     multiplier: IntArray | None = None
     bias: IntArray | None = None
     shift: IntArray | None = None
+    width: IntArray | None = None
+    exponent: IntArray | None = None
+
+    @property
+    def requantized(self) -> Int:
+        """The format that the layer's requantiser clamps to: the output's, or the widest channel's."""
+        if self.width is None:
+            return self.output
+        return Int(max(2, int(self.width.max())), self.output.signed)
+
+    @property
+    def stored_bits(self) -> IntArray:
+        """The bits in which an element of each channel of the output is stored, [channels]."""
+        channels = self.layer.output_shape[0]
+        return np.full(channels, self.output.bits) if self.width is None else self.width
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +208,7 @@ class QuantizedNetwork:
         return hashlib.sha256(to_bytes(self)).hexdigest()
 
 
-_ARRAYS = ("weight", "multiplier", "bias", "shift")
+_ARRAYS = ("weight", "multiplier", "bias", "shift", "width", "exponent")
 
 
 def to_bytes(network: QuantizedNetwork) -> bytes:
@@ -326,7 +346,8 @@ def _check(network: QuantizedNetwork) -> None:
             raise HwsimError(
                 f'layer "{layer.name}" is a {layer.kind}, which an integer network does not hold'
             )
-        counts = requantizer_counts(layer)
+        _check_widths(item)
+        counts = requantizer_counts(layer, item.width is not None)
         for field, count in zip(("multiplier", "bias", "shift"), counts, strict=True):
             _check_array(field, getattr(item, field), (count,) if count else None)
         if counts[0]:
@@ -336,19 +357,42 @@ def _check(network: QuantizedNetwork) -> None:
             SHIFT.encode(item.shift)
 
 
+def _check_widths(item: IntegerLayer) -> None:
+    """Refuse channels that do not fit the output's format, and layers that store no channels of their own."""
+    layer = item.layer
+    if item.width is None and item.exponent is None:
+        return
+    if not requantizer_counts(layer)[0] and layer.kind != "max_pool":
+        raise HwsimError(f'layer "{layer.name}" is a {layer.kind}, which has no widths of its own')
+    for field, form in (("width", WIDTH), ("exponent", EXPONENT)):
+        array = getattr(item, field)
+        _check_array(field, array, (layer.output_shape[0],))
+        form.encode(array)
+    assert item.width is not None and item.exponent is not None
+    if (item.width + item.exponent).max() > item.output.bits:
+        raise HwsimError(f'layer "{layer.name}" has channels wider than its format {item.output}')
+
+
 MULTIPLIER = Int(16, signed=False)
 BIAS = Int(48)
 SHIFT = Int(6, signed=False)
+WIDTH = Int(4, signed=False)
+EXPONENT = Int(3, signed=False)
 """Formats of a requantiser's constants."""
 
 
-def requantizer_counts(layer: Layer) -> tuple[int, int, int]:
-    """Return how many multipliers, biases and shifts a layer has; zeros where it has no requantiser."""
+def requantizer_counts(layer: Layer, per_channel: bool = False) -> tuple[int, int, int]:
+    """Return how many multipliers, biases and shifts a layer has; zeros where it has no requantiser.
+
+    ``per_channel`` is whether its output's channels have steps of their own, and with them shifts.
+    """
+    channels = layer.output_shape[0]
     if layer.has_weights:
-        return (layer.output_shape[0],) * 3
+        return (channels,) * 3
+    shifts = channels if per_channel else 1
     if layer.kind == "add":
-        return (2, 1, 1)
-    return (1, 1, 1) if layer.kind in ("average_pool", "rescale") else (0, 0, 0)
+        return (2, 1, shifts)
+    return (1, 1, shifts) if layer.kind in ("average_pool", "rescale") else (0, 0, 0)
 
 
 def _check_array(what: str, array: Any, shape: tuple[int, ...] | None) -> None:

@@ -26,8 +26,11 @@ UINT8, INT8, UINT4 = Int(8, signed=False), Int(8), Int(4, signed=False)
 NARROW = Int(14)
 
 
-def every_kind(seed=0, accumulator=NARROW, overflow=Overflow.WRAP):
-    """An integer network with every kind of layer; its narrow accumulators overflow on most inputs."""
+def every_kind(seed=0, accumulator=NARROW, overflow=Overflow.WRAP, channels=False):
+    """An integer network with every kind of layer; its narrow accumulators overflow on most inputs.
+
+    With ``channels`` the channels of every tensor that is computed have widths and exponents of their own.
+    """
     rng = np.random.default_rng(seed)
     layers, formats, shapes = [], {INPUT: INT8}, {INPUT: (2, 6, 6)}
 
@@ -38,7 +41,7 @@ def every_kind(seed=0, accumulator=NARROW, overflow=Overflow.WRAP):
             bits = LayerBits(weight, formats[inputs[0]], accumulator, overflow)
             codes = rng.integers(0, 1 << weight.bits, layer.weight_shape)
             weights = weight.decode(codes)
-        multipliers, biases, shifts = requantizer_counts(layer)
+        multipliers, biases, shifts = requantizer_counts(layer, channels)
         constants = (None, None, None)
         if multipliers:
             constants = (
@@ -46,7 +49,11 @@ def every_kind(seed=0, accumulator=NARROW, overflow=Overflow.WRAP):
                 rng.integers(-(1 << 20), 1 << 20, biases),
                 rng.integers(17, 22, shifts),
             )
-        layers.append(IntegerLayer(layer, output, 0.5, bits, weights, *constants))
+        widths = (None, None)
+        if channels and (multipliers or name == "pool"):
+            width = rng.integers(0, min(output.bits, 8) + 1, layer.output_shape[0])
+            widths = (width, rng.integers(0, np.minimum(output.bits - width, 7) + 1))
+        layers.append(IntegerLayer(layer, output, 0.5, bits, weights, *constants, *widths))
         formats[name], shapes[name] = output, layer.output_shape
 
     add("conv", Convolution(4, (3, 3), (1, 1), (1, 1, 1, 1)), UINT8, INPUT, weight=Int(8))

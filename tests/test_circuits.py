@@ -24,8 +24,11 @@ def compared(network, **options):
 
 @pytest.mark.parametrize("accumulator", [Int(11), Int(32)], ids=str)
 @pytest.mark.parametrize("overflow", Overflow)
-def test_the_circuits_of_every_kind_of_layer_compute_what_the_arithmetic_does(accumulator, overflow):
-    network = networks.every_kind(4, accumulator, overflow)
+@pytest.mark.parametrize("channels", [False, True])
+def test_the_circuits_of_every_kind_of_layer_compute_what_the_arithmetic_does(
+    channels, accumulator, overflow
+):
+    network = networks.every_kind(4, accumulator, overflow, channels)
     _, result = compared(network)
     assert result.difference is None
     assert sum(o.overflowed for o in result.overflows) > 0 or accumulator.bits == 32

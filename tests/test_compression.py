@@ -28,7 +28,7 @@ from hwsim.formats import Int, PowerOfTwo
 from hwsim.layers import INPUT, Convolution, Flatten, Layer
 from hwsim.network import BIAS, MULTIPLIER, SHIFT, IntegerLayer, QuantizedNetwork
 
-FIELDS = ("weight", "multiplier", "bias", "shift")
+FIELDS = ("weight", "multiplier", "bias", "shift", "width", "exponent")
 
 
 def network_of(*items: IntegerLayer) -> QuantizedNetwork:
@@ -86,8 +86,9 @@ def test_a_network_comes_back_identical_and_its_layers_sum_to_the_file(data, nam
     assert compress(network) == content
 
 
-def test_every_kind_of_layer_comes_back_identical():
-    network = networks.every_kind(1)
+@pytest.mark.parametrize("channels", [False, True])
+def test_every_kind_of_layer_comes_back_identical(channels):
+    network = networks.every_kind(1, channels=channels)
     assert_same(network, decompress(compress(network)))
     assert "rescaled" in layer_bytes(network) and "flat" not in layer_bytes(network)
 
@@ -218,7 +219,7 @@ RECORD_OF_NO_WEIGHT = b"\x01a\x00"
         (RECORD_OF_NO_WEIGHT + b"\x01\x11\0\0\0\0\0", "a constant of uint16 has 17 bits"),
         (RECORD_OF_NO_WEIGHT + b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x01", "ends early"),
         (RECORD_OF_NO_WEIGHT + b"\xff" * 10, "more than 63 bits"),
-        (RECORD_OF_NO_WEIGHT + b"\0\0\0\0", "behind its last value"),
+        (RECORD_OF_NO_WEIGHT + b"\0\0\0\0\0\0", "behind its last value"),
         (b"\x02\xff\xff\0\0\0\0", "no UTF-8"),
     ],
 )

@@ -17,9 +17,13 @@ def clamp(value, form):
 
 
 def requantized(item, exact, channel):
-    channel = min(channel, len(item.shift) - 1)
-    half_up = floor((exact + int(item.bias[channel])) / 2 ** int(item.shift[channel]) + 0.5)
-    return clamp(half_up, item.output)
+    bias, shift = (int(c[min(channel, len(c) - 1)]) for c in (item.bias, item.shift))
+    half_up = floor((exact + bias) / 2**shift + 0.5)
+    if item.width is None:
+        return clamp(half_up, item.output)
+    width = int(item.width[channel])
+    clamped = clamp(half_up, Int(width, item.output.signed)) if width else 0
+    return clamped * 2 ** int(item.exponent[channel])
 
 
 def accumulated(pairs, bits):
@@ -72,12 +76,12 @@ def interpret(network, image):
                     out[c, r, k] = max(int(x[c, i, j]) for i, j, _, _ in taps(operator, r, k, shape))
                 case "average_pool":
                     total = sum(int(x[c, i, j]) for i, j, _, _ in taps(operator, r, k, shape))
-                    out[c, r, k] = requantized(item, total * int(item.multiplier[0]), 0)
+                    out[c, r, k] = requantized(item, total * int(item.multiplier[0]), c)
                 case "add":
                     total = sum(int(t[c, r, k]) * int(m) for t, m in zip(xs, item.multiplier, strict=True))
-                    out[c, r, k] = requantized(item, total, 0)
+                    out[c, r, k] = requantized(item, total, c)
                 case "rescale":
-                    out[c, r, k] = requantized(item, int(x[c, r, k]) * int(item.multiplier[0]), 0)
+                    out[c, r, k] = requantized(item, int(x[c, r, k]) * int(item.multiplier[0]), c)
                 case "concatenate":
                     out[c, r, k] = [v for t in xs for v in t[:, r, k]][c]
                 case "flatten":
@@ -94,8 +98,9 @@ def interpret(network, image):
 
 @pytest.mark.parametrize("overflow", Overflow)
 @pytest.mark.parametrize("accumulator", [Int(11), Int(14), Int(32)], ids=str)
-def test_every_tensor_of_every_kind_of_layer_equals_the_interpreter(accumulator, overflow):
-    network = networks.every_kind(1, accumulator, overflow)
+@pytest.mark.parametrize("channels", [False, True])
+def test_every_tensor_of_every_kind_of_layer_equals_the_interpreter(channels, accumulator, overflow):
+    network = networks.every_kind(1, accumulator, overflow, channels)
     images = networks.images(3)
     expected = [interpret(network, image) for image in images]
     seen = {}

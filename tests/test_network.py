@@ -12,14 +12,15 @@ from hwsim.errors import HwsimError
 from hwsim.network import Preprocessing, load, look_up, save, to_bytes
 
 
-def test_a_saved_network_loads_with_every_field_equal(tmp_path):
-    network = networks.every_kind()
+@pytest.mark.parametrize("channels", [False, True])
+def test_a_saved_network_loads_with_every_field_equal(tmp_path, channels):
+    network = networks.every_kind(channels=channels)
     save(network, tmp_path / "net.safetensors")
     loaded = load(tmp_path / "net.safetensors")
     assert to_bytes(loaded) == to_bytes(network)
     for old, new in zip(network.layers, loaded.layers, strict=True):
         assert (old.layer, old.output, old.scale, old.bits) == (new.layer, new.output, new.scale, new.bits)
-        for field in ("weight", "multiplier", "bias", "shift"):
+        for field in ("weight", "multiplier", "bias", "shift", "width", "exponent"):
             if getattr(old, field) is None:
                 assert getattr(new, field) is None
             else:

@@ -15,8 +15,9 @@ COMPUTING = ["conv", "depthwise", "grouped", "rescaled", "sum", "pool", "mean", 
 
 @pytest.mark.parametrize("rounding", Rounding)
 @pytest.mark.parametrize("overflow", Overflow)
-def test_the_circuits_of_every_kind_of_layer_agree_with_the_arithmetic(overflow, rounding):
-    network = replace(networks.every_kind(3, Int(12), overflow), rounding=rounding)
+@pytest.mark.parametrize("channels", [False, True])
+def test_the_circuits_of_every_kind_of_layer_agree_with_the_arithmetic(channels, overflow, rounding):
+    network = replace(networks.every_kind(3, Int(12), overflow, channels), rounding=rounding)
     replays = replay(network, networks.images(4), outputs=12)
     assert [r.layer for r in replays] == COMPUTING
     assert [r.difference for r in replays] == [None] * len(COMPUTING)
@@ -24,7 +25,7 @@ def test_the_circuits_of_every_kind_of_layer_agree_with_the_arithmetic(overflow,
     for row in replays:
         assert row.compared == 12
         if layers[row.layer].has_weights:
-            assert row.cycles == 12 * (layers[row.layer].products + 1)
+            assert row.cycles == 12 * (layers[row.layer].products + 1 + channels)
 
 
 def test_the_sample_favours_sums_that_overflowed():
@@ -36,10 +37,17 @@ def test_the_sample_favours_sums_that_overflowed():
 
 
 @pytest.mark.parametrize(
-    ("layer", "part"), [("conv", "requantize"), ("sum", "add"), ("mean", "requantize"), ("pool", "max_pool")]
+    ("layer", "part"),
+    [
+        ("conv", "requantize"),
+        ("sum", "add"),
+        ("mean", "requantize"),
+        ("pool", "max_pool"),
+        ("sum", "channel_clamp"),
+    ],
 )
 def test_a_value_that_differs_is_found_and_named(monkeypatch, layer, part):
-    network = networks.every_kind(3)
+    network = networks.every_kind(3, channels=part == "channel_clamp")
     honest = replay_module._streams
 
     def off_by_one(item, part_name, inputs, output, places, values):

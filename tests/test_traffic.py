@@ -197,6 +197,22 @@ def test_a_pointwise_layer_worked_by_hand():
     assert only(network, Memory(34)) == LayerTraffic("conv", 2 * 5 * 8, 2 * 400, 56)
 
 
+def test_channels_with_widths_of_their_own_are_stored_and_read_at_those():
+    # Channels of 2 and 5 bits in planes of 4x3 elements: 24 and 60 bits written as one transfer of 11 bytes,
+    # read row by row of 6 and 15 bits, all of them as one transfer.
+    network = network_of(
+        (1, 4, 3),
+        ("conv", Convolution(2, (1, 1)), (INPUT,), 8),
+        ("next", Convolution(1, (1, 1)), ("conv",), 8),
+    )
+    width, exponent = np.array([2, 5]), np.array([6, 0])
+    first = replace(network.layers[0], width=width, exponent=exponent)
+    stored, read = traffic(replace(network, layers=(first, *network.layers[1:])), Memory(LARGE, burst_bits=8))
+    # Weights: 4 + 70 bits of constants + 7 of width and exponent a channel, 162 bits.
+    assert stored == LayerTraffic("conv", 21, 12, 11)
+    assert read.input_bytes == 11
+
+
 def test_bands_of_a_3x3_layer_read_their_shared_rows_twice():
     # A row is 8 bytes. 5 output rows; a buffer of 4 rows serves the bands {0,1,2}, {3,4} (padding not held):
     # rows 0-3 and rows 2-4.

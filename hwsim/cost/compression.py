@@ -4,7 +4,8 @@ The file holds everything :func:`decompress` needs, and nothing of the graph:
 
 - frame: 5 bytes that name the file and its version in front, a CRC-32 of all before it (little-endian) behind;
 - a record for each layer with parameters, its length in front of it: the layer's name, its weight format as
-  text and its weight's four dimensions, the weights, then multipliers, biases and shifts;
+  text and its weight's four dimensions, the weights, then multipliers, biases and shifts, and behind them
+  the widths and exponents of channels that have their own;
 - weights, as code words of their format (``Format.encode``), in the smaller of two forms: packed, or in
   canonical Huffman code behind a table with the code length of every code word;
 - constants: a count, a width and the values packed at that width, the smallest that holds them.
@@ -29,7 +30,7 @@ from bitarray.util import canonical_decode, canonical_huffman, int2ba
 
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, parse_format
-from hwsim.network import BIAS, MULTIPLIER, SHIFT, IntegerLayer, QuantizedNetwork
+from hwsim.network import BIAS, EXPONENT, MULTIPLIER, SHIFT, WIDTH, IntegerLayer, QuantizedNetwork
 
 MAGIC = b"HWSZ\x01"
 FRAME_BYTES = len(MAGIC) + 4
@@ -40,6 +41,7 @@ _LENGTH_BITS_MAXIMUM = 5
 """Code lengths take at most 5 bits: bitarray decodes codes of up to 31 bits."""
 
 _CONSTANTS = (("multiplier", MULTIPLIER), ("bias", BIAS), ("shift", SHIFT))
+_CHANNELS = (("width", WIDTH), ("exponent", EXPONENT))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,8 @@ class Parameters:
     multiplier: IntArray | None
     bias: IntArray | None
     shift: IntArray | None
+    width: IntArray | None = None
+    exponent: IntArray | None = None
 
 
 def compress(network: QuantizedNetwork) -> bytes:
@@ -137,6 +141,8 @@ def _record(item: IntegerLayer) -> bytes:
         parts.append(_weights(item.bits.weight.encode(item.weight).ravel(), item.bits.weight.bits))
     for field, form in _CONSTANTS:
         parts.append(_constants(getattr(item, field), form))
+    if item.width is not None:
+        parts += [_constants(getattr(item, field), form) for field, form in _CHANNELS]
     return b"".join(parts)
 
 
@@ -240,10 +246,12 @@ def _damaged(why: str) -> HwsimError:
 def _parameters(record: _Reader) -> Parameters:
     text = record.text()
     weight = _read_weights(record, parse_format(text)) if text else None
-    parameters = Parameters(weight, *(_read_constants(record, form) for _, form in _CONSTANTS))
+    constants = [_read_constants(record, form) for _, form in _CONSTANTS]
+    if record.left:
+        constants += [_read_constants(record, form) for _, form in _CHANNELS]
     if record.left:
         raise _damaged("a layer has bytes behind its last value")
-    return parameters
+    return Parameters(weight, *constants)
 
 
 def _read_weights(record: _Reader, form: Format) -> IntArray:

@@ -2,8 +2,8 @@
 
 What is stored, and how it is read:
 
-- A tensor is stored packed at its format's bits in the order (channel, row, column), the network's input
-  in its integer format. The smallest piece read is a row: a row of which one element is needed is read
+- A tensor is stored packed at its format's bits, a channel with a width of its own at that, in the order
+  (channel, row, column), the network's input in its integer format. The smallest piece read is a row: a row of which one element is needed is read
   whole, once in each pass over the tensor. Padding is not stored and not read.
 - Each run of consecutive rows of a tensor is one transfer, rounded up to whole bursts. A transfer starts
   at a burst's border; bursts touched by a misaligned start are not modelled.
@@ -46,7 +46,16 @@ from hwsim.layers import (
     Shape,
     Slice,
 )
-from hwsim.network import BIAS, MULTIPLIER, SHIFT, IntegerLayer, QuantizedNetwork, requantizer_counts
+from hwsim.network import (
+    BIAS,
+    EXPONENT,
+    MULTIPLIER,
+    SHIFT,
+    WIDTH,
+    IntegerLayer,
+    QuantizedNetwork,
+    requantizer_counts,
+)
 
 LOOP_ORDERS = ("weights_outer", "inputs_outer")
 
@@ -113,19 +122,21 @@ class _StoredRows:
     def __init__(self, network: QuantizedNetwork) -> None:
         self._bits: list[IntArray] = []
         self._rows = 0
-        self.views = {INPUT: self._store(network.input_shape, network.input.bits)}
+        self.views = {INPUT: self._store(network.input_shape, np.full(1, network.input.bits))}
         for item in network.layers:
             layer = item.layer
             view = _view(layer, [self.views[name] for name in layer.inputs])
             self.views[layer.name] = (
-                self._store(layer.output_shape, item.output.bits) if view is None else view
+                self._store(layer.output_shape, item.stored_bits) if view is None else view
             )
         self.bits = np.concatenate(self._bits)
 
-    def _store(self, shape: Shape, bits: int) -> IntArray:
+    def _store(self, shape: Shape, bits: IntArray) -> IntArray:
+        """Store a tensor whose channels have ``bits``, one for each or one for all."""
         rows = shape[0] * shape[1]
         view = np.arange(self._rows, self._rows + rows, dtype=np.int64).reshape(shape[:2])
-        self._bits.append(np.append(np.full(rows, shape[2] * bits, np.int64), 0))
+        row_bits = np.repeat(np.broadcast_to(bits, shape[0]), shape[1]) * shape[2]
+        self._bits.append(np.append(row_bits, 0))
         self._rows += rows + 1  # a row that nobody reads keeps two tensors apart
         return view
 
@@ -171,23 +182,30 @@ def _layer_traffic(item: IntegerLayer, stored: _StoredRows, memory: Memory) -> L
     elif layer.has_weights:
         weight_bytes, input_bytes = _inputs_outer(item, views[0], stored, memory)
     else:
-        weight_bytes = memory.burst_bytes(_constant_bits(layer))
+        weight_bytes = memory.burst_bytes(_constant_bits(item))
         window = _window_rows(layer, 0, layer.output_shape[1])
         input_bytes = sum(stored.read_bytes(view[:, window], memory) for view in views)
-    return LayerTraffic(
-        layer.name, weight_bytes, input_bytes, memory.burst_bytes(layer.outputs * item.output.bits)
-    )
+    output_bits = int(item.stored_bits.sum()) * layer.outputs // layer.output_shape[0]
+    return LayerTraffic(layer.name, weight_bytes, input_bytes, memory.burst_bytes(output_bits))
 
 
-def _constant_bits(layer: Layer) -> int:
-    constants = zip(requantizer_counts(layer), (MULTIPLIER, BIAS, SHIFT), strict=True)
-    return sum(count * form.bits for count, form in constants)
+def _constant_bits(item: IntegerLayer) -> int:
+    """Return the bits of a layer's constants; a max pool that only stores by width has none."""
+    counts = requantizer_counts(item.layer, item.width is not None)
+    constants = sum(count * form.bits for count, form in zip(counts, (MULTIPLIER, BIAS, SHIFT), strict=True))
+    return constants + (item.layer.output_shape[0] * _clamp_bits(item) if counts[0] else 0)
 
 
 def _channel_bits(item: IntegerLayer) -> int:
     """Return the bits of one output channel: its weights and its requantiser's constants."""
     assert item.bits is not None
-    return item.layer.products * item.bits.weight.bits + MULTIPLIER.bits + BIAS.bits + SHIFT.bits
+    weights = item.layer.products * item.bits.weight.bits
+    return weights + MULTIPLIER.bits + BIAS.bits + SHIFT.bits + _clamp_bits(item)
+
+
+def _clamp_bits(item: IntegerLayer) -> int:
+    """Return the bits of a channel's width and exponent, none where the channels have none."""
+    return 0 if item.width is None else WIDTH.bits + EXPONENT.bits
 
 
 def _window_rows(layer: Layer, first: int, last: int) -> IntArray:

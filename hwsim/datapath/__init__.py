@@ -11,6 +11,7 @@ from hwsim import layers
 from hwsim.bits import LayerBits
 from hwsim.catalogue import look_up, reason
 from hwsim.datapath.add import Add
+from hwsim.datapath.channel_clamp import ChannelClamp
 from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
@@ -35,6 +36,7 @@ DATAPATHS: dict[str, type[Any]] = {
     "mac": Mac,
     "shift_mac": ShiftMac,
     "requantize": Requantize,
+    "channel_clamp": ChannelClamp,
     "add": Add,
     "max_pool": MaxPool,
     "average_pool": AveragePool,
@@ -65,28 +67,35 @@ def parts(
     for a :class:`ShiftMac` where the weights are powers of two, which has no multiplier to choose; it is
     called with the layer's formats and ``mac_options``. Layers that only move data run no circuit.
     """
-    source = formats[item.layer.inputs[0]]
+    circuits = _computing(item, formats, rounding, mac, **mac_options)
+    if circuits and item.width is not None and item.layer.kind != "max_pool":
+        circuits["channel_clamp"] = ChannelClamp(item.requantized, item.output)
+    return circuits
+
+
+def _computing(
+    item: IntegerLayer, formats: Mapping[str, Int], rounding: Rounding, mac: str, **mac_options: Any
+) -> dict[str, Datapath]:
+    """Return the circuits of a layer up to its requantiser."""
+    source, output = formats[item.layer.inputs[0]], item.requantized
     match item.layer.operator:
         case layers.Convolution() | layers.Linear():
             assert item.bits is not None
             return {
                 "mac": multiply_accumulate(item.bits, mac, **mac_options),
-                "requantize": Requantize(item.bits.accumulator, item.output, rounding),
+                "requantize": Requantize(item.bits.accumulator, output, rounding),
             }
         case layers.Add():
             second = formats[item.layer.inputs[1]]
-            return {"add": Add(source, second, item.output, rounding)}
+            return {"add": Add(source, second, output, rounding)}
         case layers.AveragePool(kernel):
             bits = source.bits + (math.prod(kernel) - 1).bit_length()
             pool = AveragePool(source, Int(bits, source.signed))
-            return {
-                "average_pool": pool,
-                "requantize": Requantize(pool.accumulator, item.output, rounding),
-            }
+            return {"average_pool": pool, "requantize": Requantize(pool.accumulator, output, rounding)}
         case layers.MaxPool():
             return {"max_pool": MaxPool(source)}
         case layers.Rescale():
-            return {"requantize": Requantize(source, item.output, rounding)}
+            return {"requantize": Requantize(source, output, rounding)}
     return {}
 
 

@@ -68,18 +68,22 @@ class Circuits:
             elif part in ("max_pool", "average_pool"):
                 values = self._pooled(item, circuit, inputs[0])
             else:
-                operands = {"accumulator": values}
+                operands = dict.fromkeys({*circuit.inputs} - {*_constants(item)}, values)
                 if part == "add":
-                    operands = {"first": values, "second": _by_channel(inputs[1])}
+                    operands["second"] = _by_channel(inputs[1])
                 values = self._requantized(item, circuit, operands)
         return _by_image(values, len(inputs[0]), item), overflowed
 
     def _requantized(
         self, item: IntegerLayer, circuit: Datapath, operands: Mapping[str, IntArray]
     ) -> IntArray:
-        """Return a requantiser's or an addition's output on operands [channels, lanes]."""
+        """Return the output of a circuit with constants on operands [channels, lanes]."""
         channels = item.layer.output_shape[0]
-        constants = {name: np.broadcast_to(c, channels) for name, c in _constants(item).items()}
+        constants = {
+            name: np.broadcast_to(c, channels)
+            for name, c in _constants(item).items()
+            if name in circuit.inputs
+        }
         streams = {name: values[None] for name, values in operands.items()}
         output: IntArray = run_channels(circuit, streams, constants, threads=self.threads)["output"]
         return output
@@ -108,13 +112,15 @@ def _by_image(values: IntArray, images: int, item: IntegerLayer) -> IntArray:
 
 
 def _constants(item: IntegerLayer) -> dict[str, IntArray]:
-    """Return a requantiser's or an addition's constants by port: one, or one for each channel."""
+    """Return the constants of a layer's circuits by port: one, or one for each channel."""
     assert item.multiplier is not None and item.bias is not None and item.shift is not None
+    constants = {"multiplier": item.multiplier, "bias": item.bias, "shift": item.shift}
     if item.layer.kind == "add":
-        multipliers = {"first_multiplier": item.multiplier[:1], "second_multiplier": item.multiplier[1:]}
-    else:
-        multipliers = {"multiplier": item.multiplier}
-    return {**multipliers, "bias": item.bias, "shift": item.shift}
+        del constants["multiplier"]
+        constants |= {"first_multiplier": item.multiplier[:1], "second_multiplier": item.multiplier[1:]}
+    if item.width is not None and item.exponent is not None:
+        constants |= {"width": item.width, "exponent": item.exponent}
+    return constants
 
 
 class _Sums:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.arithmetic import dot, requantize
+from hwsim.arithmetic import channel_clamp, dot, requantize
 from hwsim.errors import HwsimError
 from hwsim.formats import IntArray, Rounding
 from hwsim.layers import (
@@ -76,10 +76,20 @@ def _weighted(item: IntegerLayer, x: IntArray, rounding: Rounding) -> tuple[IntA
 
 def _requantized(item: IntegerLayer, sums: IntArray, rounding: Rounding) -> IntArray:
     """Return a layer's output from its sums; the constants are per channel or single."""
-    multiplier, bias, shift = (
-        c[:, None, None] for c in (item.multiplier, item.bias, item.shift) if c is not None
+    assert item.multiplier is not None
+    return _fitted(item, sums * item.multiplier[:, None, None], rounding)
+
+
+def _fitted(item: IntegerLayer, products: IntArray, rounding: Rounding) -> IntArray:
+    """Return a layer's output from its sums, multiplied already."""
+    bias, shift, width, exponent = (
+        None if c is None else c[:, None, None] for c in (item.bias, item.shift, item.width, item.exponent)
     )
-    return requantize(sums, multiplier, bias, shift, rounding, item.output)
+    assert bias is not None and shift is not None
+    output = requantize(products, np.ones(1, np.int64), bias, shift, rounding, item.requantized)
+    return (
+        output if width is None or exponent is None else channel_clamp(output, width, exponent, item.output)
+    )
 
 
 def compute_layer(
@@ -104,11 +114,8 @@ def compute_layer(
         case PadChannels(before, after):
             return np.pad(x, ((0, 0), (before, after), (0, 0), (0, 0))), None
         case _ if layer.kind == "add":
-            assert item.multiplier is not None and item.bias is not None and item.shift is not None
-            exact = x * item.multiplier[0] + inputs[1] * item.multiplier[1]
-            return requantize(
-                exact, np.ones(1, np.int64), item.bias[0], item.shift[0], rounding, item.output
-            ), None
+            assert item.multiplier is not None
+            return _fitted(item, x * item.multiplier[0] + inputs[1] * item.multiplier[1], rounding), None
         case _ if layer.kind == "rescale":
             return _requantized(item, x, rounding), None
     raise TypeError(f"an integer network holds no {layer.kind}")

@@ -3,17 +3,25 @@
 One :class:`LayerBits` per layer with weights. Its text is ``int4*uint8/int16`` (weight, activation and
 accumulator formats), with ``/saturate`` behind it where the accumulator does not wrap. The shorthand
 ``w4a8/int16`` (``p4a8/int16`` for power-of-two weights) leaves the activation's sign to the tensor.
+
+``w4a4/int32 edges=8`` keeps a network's edges wider, the exceptions of Banner, Nahshan, Soudry (NeurIPS 2019) as
+their code makes them: 8 bits for the weights and the output of the first layer, for the weights of the
+classifier and for what pooling puts out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hwsim.errors import HwsimError
 from hwsim.files import parse_toml
 from hwsim.formats import Format, Int, Overflow, PowerOfTwo, parse_format, parse_int
+
+_SHORT = re.compile(r"[^=]*|\S+ edges=\S*")
+"""What stands for all layers on one line; any other text with an equals sign is a file."""
 
 _SHORTHAND = re.compile(r"([wp])(\d{1,2})([aus])(\d{1,2})", re.ASCII)
 
@@ -114,14 +122,33 @@ class BitConfig(Mapping[str, LayerBits]):
         return "\n".join(["[layers]", *lines, ""])
 
 
-def read_bits(text: str, layers: Mapping[str, bool]) -> BitConfig:
+class Edges(NamedTuple):
+    """Layers of which ``edges`` sets the weights, and layers of which it sets the input activation."""
+
+    weights: frozenset[str] = frozenset()
+    activations: frozenset[str] = frozenset()
+
+    def widen(self, name: str, bits: LayerBits, width: int) -> LayerBits:
+        """Return a layer's bits with ``width`` where it is at an edge."""
+        if name in self.weights:
+            bits = replace(bits, weight=Int(width))
+        if name in self.activations:
+            bits = replace(bits, activation=Int(width, bits.activation.signed))
+        return bits
+
+
+_NO_EDGES = Edges()
+
+
+def read_bits(text: str, layers: Mapping[str, bool], edges: Edges = _NO_EDGES) -> BitConfig:
     """Return the configuration that a TOML text (or one shorthand for all layers) gives ``layers``.
 
-    ``layers`` maps each layer with weights to whether its input can be negative. A layer that is missing
-    or unknown is refused. In the file, ``default = "w8a8/int32"`` above ``[layers]`` serves the rest.
+    ``layers`` maps each layer with weights to whether its input can be negative; ``edges`` are the network's.
+    A layer that is missing or unknown is refused. In the file, ``default = "w8a8/int32"`` (or ``"w4a4/int32
+    edges=8"``) above ``[layers]`` serves the rest.
     """
-    if "=" not in text and "\n" not in text:
-        return bit_config((name, LayerBits.parse(text, signed)) for name, signed in layers.items())
+    if "\n" not in text and _SHORT.fullmatch(text):
+        return bit_config((name, _default(text, name, signed, edges)) for name, signed in layers.items())
     document = parse_toml(text, "bit configuration")
     given = document.get("layers", {})
     default = document.get("default")
@@ -142,8 +169,21 @@ def read_bits(text: str, layers: Mapping[str, bool]) -> BitConfig:
             raise HwsimError(
                 f'the bit configuration gives layer "{name}" no bits; add a line {quoted(name)} = "w8a8/int32"'
             )
-        chosen.append((name, LayerBits.parse(bits, signed)))
+        parsed = LayerBits.parse(bits, signed) if name in given else _default(bits, name, signed, edges)
+        chosen.append((name, parsed))
     return bit_config(chosen)
+
+
+def _default(text: str, name: str, signed: bool, edges: Edges) -> LayerBits:
+    """Return the bits that a text for all layers gives one of them."""
+    bits, _, option = text.partition(" ")
+    parsed = LayerBits.parse(bits, signed)
+    if not option:
+        return parsed
+    key, _, width = option.partition("=")
+    if key != "edges" or not width.isdecimal():
+        raise HwsimError(f'bits "{text}" are not understood; write w4a4/int32 edges=8, say')
+    return edges.widen(name, parsed, int(width))
 
 
 def bit_config(items: Iterable[tuple[str, LayerBits]]) -> BitConfig:

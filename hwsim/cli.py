@@ -199,7 +199,7 @@ def quantize_(
         Path, typer.Option("--output", "-o", help="The integer network to write (.safetensors).")
     ],
     bits: Annotated[
-        str, typer.Option(help="Bits of all layers, w4a8/int16 say, or a TOML file.")
+        str, typer.Option(help="Bits of all layers, w4a8/int16 or 'w4a4/int32 edges=8' say, or a TOML file.")
     ] = "w8a8/int32",
     quantizer: Annotated[str, typer.Option(help="Settings, such as 'activations=kl tolerance=1.3'.")] = "",
     calibration: Annotated[str, typer.Option(help="Data set or NPZ file to calibrate on.")] = "",

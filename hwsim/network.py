@@ -20,10 +20,24 @@ import safetensors
 import safetensors.numpy
 
 from hwsim import files
-from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.bits import BitConfig, Edges, LayerBits, bit_config
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, IntArray, Overflow, Rounding, parse_format, parse_int
-from hwsim.layers import INPUT, Clip, Layer, Relu, Shape, layer_from_json
+from hwsim.layers import (
+    INPUT,
+    AveragePool,
+    BatchNorm,
+    Clip,
+    Concatenate,
+    Flatten,
+    Layer,
+    MaxPool,
+    PadChannels,
+    Relu,
+    Shape,
+    Slice,
+    layer_from_json,
+)
 
 FloatArray = npt.NDArray[np.float64]
 Images = npt.NDArray[np.uint8]
@@ -116,6 +130,34 @@ class FloatNetwork:
         """Return, for each layer with weights, whether its input can be negative."""
         signed = signed_tensors(self.layers, bool((self.preprocessing.values() < 0).any()))
         return {layer.name: signed[layer.inputs[0]] for layer in self.layers if layer.has_weights}
+
+    def edges(self) -> Edges:
+        """Return the layers at the network's edges, which a bit configuration can keep wider.
+
+        Those are, of the weights, the layers that read the network's input and the last one; of the activations,
+        the layers that read the network's input, the output of such a layer, or a pool's.
+        """
+        origins = _origins(self.layers)
+        weighted = [layer for layer in self.layers if layer.has_weights]
+        first = frozenset(layer.name for layer in weighted if INPUT in origins[layer.inputs[0]])
+        pools = {layer.name for layer in self.layers if isinstance(layer.operator, MaxPool | AveragePool)}
+        wide = {INPUT, *first, *pools}
+        return Edges(
+            first | {layer.name for layer in weighted[-1:]},
+            frozenset(layer.name for layer in weighted if origins[layer.inputs[0]] & wide),
+        )
+
+
+def _origins(layers: tuple[Layer, ...]) -> dict[str, frozenset[str]]:
+    """Return, for each tensor, the layers (or the input) whose values it holds, moved or clamped at most."""
+    origins = {INPUT: frozenset([INPUT])}
+    for layer in layers:
+        moved = isinstance(
+            layer.operator, Relu | Clip | BatchNorm | Concatenate | Flatten | Slice | PadChannels
+        )
+        sources = (origins[name] for name in layer.inputs) if moved else ()
+        origins[layer.name] = frozenset().union(*sources) if moved else frozenset([layer.name])
+    return origins
 
 
 def signed_tensors(layers: tuple[Layer, ...], signed_input: bool) -> dict[str, bool]:

@@ -46,7 +46,7 @@ def quantize_model(
     """Return a trained network as an integer network.
 
     ``model`` is a built-in name, an ONNX file or a network already loaded; ``bits`` a shorthand for all
-    layers (``w4a8/int16``) or the TOML text of a bit configuration; ``quantizer`` settings such as
+    layers (``w4a8/int16``, ``w4a4/int32 edges=8``) or the TOML text of a bit configuration; ``quantizer`` settings such as
     ``activations=kl tolerance=1.3``. Calibration reads the calibration split of ``calibration`` (a data
     set or an NPZ file; the model's own data if left out), all of it or its first ``images``. ``accumulators``
     is "given", or "proved" for each layer's narrowest accumulator that no input overflows. For ONNX files,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.bits import LayerBits, bit_config, read_bits
+from hwsim.bits import Edges, LayerBits, bit_config, read_bits
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, Overflow, PowerOfTwo
 
@@ -41,9 +41,23 @@ def test_the_default_of_a_file_serves_layers_it_does_not_name():
     assert [str(bits) for bits in config.values()] == ["int8*int8/int32", "int2*uint4/int16"]
 
 
+def test_edges_widen_the_layers_at_a_networks_edges_alone():
+    layers = {"first": True, "second": False, "last": False}
+    edges = Edges(frozenset(["first", "last"]), frozenset(["first", "second"]))
+    widened = ["int8*int8/int32", "int4*uint8/int32", "int8*uint4/int32"]
+    assert [str(bits) for bits in read_bits("w4a4/int32 edges=8", layers, edges).values()] == widened
+    file = 'default = "p4a4/int16 edges=6"\n[layers]\nlast = "w2a2/int16"\n'
+    expected = ["int6*int6/int16", "pow2x4*uint6/int16", "int2*uint2/int16"]
+    assert [str(bits) for bits in read_bits(file, layers, edges).values()] == expected
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("w4a4 edges=9", "weight width 9"),
+        ("w4a4 edges=x", "write w4a4/int32 edges=8"),
+        ("w4a4 edges=", "write w4a4/int32 edges=8"),
+        ("w4a4 8", "write w4a4/int32 edges=8"),
         ("w9a8/int16", "weight width 9"),
         ("w4a1/int16", "activation width 1"),
         ("w4a8/int64", "accumulator width 64"),
@@ -64,5 +78,5 @@ def test_the_default_of_a_file_serves_layers_it_does_not_name():
 )
 def test_wrong_bits_are_refused_with_the_reason(text, says):
     with pytest.raises(HwsimError) as refused:
-        read_bits(text, {"x": True})
+        read_bits(text, {"x": True}, Edges(frozenset("x"), frozenset("x")))
     assert says in str(refused.value)

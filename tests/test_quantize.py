@@ -642,6 +642,26 @@ def test_layers_with_bits_keep_the_float_networks_names(digits: tuple[FloatNetwo
     assert list(quantized.bits) == list(network.signed_inputs())
 
 
+@pytest.mark.parametrize(
+    ("write", "wide"),
+    [
+        (_residual, {"conv1": "int8*int8", "conv2": "int4*uint8", "linear": "int8*uint8"}),
+        (_shortcut, {"conv1": "int8*int8", "conv2": "int4*uint8", "conv3": "int8*int4"}),
+        (
+            _concatenated,
+            dict.fromkeys(("conv1", "conv2", "conv3"), "int8*int8")
+            | {"conv4": "int4*int8", "conv5": "int8*uint8"},
+        ),
+    ],
+)
+def test_edges_are_first_layers_what_reads_them_or_a_pool_and_the_last_weights(
+    write: Callable[[Builder], object], wide: dict[str, str]
+) -> None:
+    """ACIQ's exceptions: weights and output of the first layer, the classifier's weights, pooling outputs."""
+    quantized = quantize(_network(write), "w4a4/int32 edges=8", IMAGES)
+    assert {name: str(bits).removesuffix("/int32") for name, bits in quantized.bits.items()} == wide
+
+
 def test_the_source_says_what_it_was_made_of(digits: tuple[FloatNetwork, Calibration]) -> None:
     network, calibration = digits
     chosen = Settings(weights="aciq_gauss", tolerance=1.5, bias_correction=True)

@@ -41,7 +41,7 @@ def quantize(
     folded = fold_batch_norm(network)
     if not folded.layers:
         raise HwsimError(f'network "{network.name}" has no layers; there is nothing to quantize')
-    config, fused = _checked(bits, folded.signed_inputs()), fuse_clamps(folded)
+    config, fused = _checked(bits, folded), fuse_clamps(folded)
     if not isinstance(calibration, Calibration):
         calibration = calibrate(folded, calibration)
     if calibration.network != folded.digest():
@@ -67,8 +67,9 @@ def quantize(
     )
 
 
-def _checked(bits: BitConfig | str, signed_inputs: dict[str, bool]) -> BitConfig:
-    config = read_bits(bits, signed_inputs) if isinstance(bits, str) else bits
+def _checked(bits: BitConfig | str, folded: FloatNetwork) -> BitConfig:
+    signed_inputs = folded.signed_inputs()
+    config = read_bits(bits, signed_inputs, folded.edges()) if isinstance(bits, str) else bits
     if set(config) != set(signed_inputs):
         odd = min(set(config) ^ set(signed_inputs))
         raise HwsimError(

@@ -30,11 +30,14 @@ from hwsim.layers import (
     PadChannels,
     Padding,
     Relu,
+    Rescale,
     Slice,
 )
 from hwsim.network import FloatArray, FloatNetwork
 
 Visit = Callable[[str, FloatArray], None]
+Change = Callable[[str, Tensor], Tensor]
+"""From a layer's name and its output to what its readers see."""
 
 
 def tensors(network: FloatNetwork) -> dict[str, Tensor]:
@@ -43,18 +46,24 @@ def tensors(network: FloatNetwork) -> dict[str, Tensor]:
 
 
 def propagate(
-    layers: tuple[Layer, ...], parameters: Mapping[str, Tensor], x: Tensor, training: bool = False
+    layers: tuple[Layer, ...],
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    training: bool = False,
+    change: Change | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor [n, channels, height, width] by name, the input first, in network order.
 
     A tensor is let go after its last reader. In training, batch norm uses the batch's statistics and moves
-    its running ones by a tenth, in place.
+    its running ones by a tenth, in place. ``change`` is applied to each layer's output.
     """
     last_reader = {name: index for index, layer in enumerate(layers) for name in layer.inputs}
     alive = {INPUT: x}
     yield INPUT, x
     for index, layer in enumerate(layers):
         output = _apply(layer, [alive[name] for name in layer.inputs], parameters, training)
+        if change is not None:
+            output = change(layer.name, output)
         alive[layer.name] = output
         for name in set(layer.inputs):
             if last_reader[name] == index:
@@ -142,7 +151,8 @@ def _apply(layer: Layer, inputs: list[Tensor], parameters: Mapping[str, Tensor],
             return functional.max_pool2d(_pad(x, padding, -torch.inf), kernel, stride)
         case AveragePool(kernel, stride, padding):
             return functional.avg_pool2d(_pad(x, padding, 0.0), kernel, stride)
-    raise TypeError(f'layer "{layer.name}" is a {layer.kind}, which a float network does not hold')
+        case Rescale():
+            return x
 
 
 def _pad(x: Tensor, padding: Padding, value: float) -> Tensor:

@@ -23,13 +23,16 @@ Progress = Callable[[int, int], None]
 class Calibration:
     """Statistics of every tensor of a folded network, and the mean of each of its channels.
 
-    ``network`` is the folded network's digest, ``images`` how many images were seen.
+    ``network`` is the folded network's digest, ``images`` how many images were seen. ``weight_scales`` are the scales of
+    weights, per output channel and by layer, that the network was trained at; other weights get theirs from the
+    quantizer.
     """
 
     network: str
     images: int
     statistics: Mapping[str, Statistics]
     channel_means: Mapping[str, FloatArray]
+    weight_scales: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def calibrate(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from hwsim.layers import BatchNorm, Convolution, Layer
 from hwsim.models.builder import NORM_PARAMETERS, check_parameters
 from hwsim.network import FloatArray, FloatNetwork
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def fold_batch_norm(network: FloatNetwork) -> FloatNetwork:
@@ -25,37 +31,49 @@ def fold_batch_norm(network: FloatNetwork) -> FloatNetwork:
     check_parameters(network.layers, parameters)
     if not any(layer.kind == "batch_norm" for layer in network.layers):
         return network
+    layers, folded = fold_layers(network.layers, parameters)
+    return replace(network, layers=layers, parameters=folded)
+
+
+Values = TypeVar("Values", FloatArray, "Tensor")
+"""What parameters are made of: arrays, or torch's tensors, through which a gradient finds its way."""
+
+
+def fold_layers(
+    layers: tuple[Layer, ...], parameters: Mapping[str, Values]
+) -> tuple[tuple[Layer, ...], dict[str, Values]]:
+    """Return layers and parameters without batch norm, as :func:`fold_batch_norm` says; nothing is checked."""
+    values = dict(parameters)
     folded: dict[str, Layer] = {}
     renamed: dict[str, str] = {}
-    for layer in network.layers:
+    readers = Counter(name for layer in layers for name in set(layer.inputs))
+    for layer in layers:
         source = layer.inputs[0]
         layer = replace(layer, inputs=tuple(renamed.get(name, name) for name in layer.inputs))
         if isinstance(layer.operator, BatchNorm):
-            gain, offset = _affine(layer, layer.operator, parameters)
+            gain, offset = _affine(layer, layer.operator, values)
             producer = folded.get(layer.inputs[0])
-            if producer is not None and producer.has_weights and len(network.consumers(source)) == 1:
-                _scale(producer, gain, offset, parameters)
+            if producer is not None and producer.has_weights and readers[source] == 1:
+                _scale(producer, gain, offset, values)
                 renamed[layer.name] = producer.name
                 layer = folded.pop(producer.name)
             else:
-                channels = gain.size
+                channels = len(gain)
                 layer = replace(layer, operator=Convolution(channels, (1, 1), groups=channels))
-                parameters[f"{layer.name}.weight"] = gain.reshape(channels, 1, 1, 1)
-                parameters[f"{layer.name}.bias"] = offset
+                values[f"{layer.name}.weight"] = gain.reshape(channels, 1, 1, 1)
+                values[f"{layer.name}.bias"] = offset
         folded[layer.name] = layer
-    return replace(network, layers=tuple(folded.values()), parameters=parameters)
+    return tuple(folded.values()), values
 
 
-def _affine(
-    layer: Layer, operator: BatchNorm, parameters: dict[str, FloatArray]
-) -> tuple[FloatArray, FloatArray]:
+def _affine(layer: Layer, operator: BatchNorm, values: dict[str, Values]) -> tuple[Values, Values]:
     """Take a batch norm's parameters out; return them as gain and offset per channel."""
-    gamma, beta, mean, variance = (parameters.pop(f"{layer.name}.{field}") for field in NORM_PARAMETERS)
-    gain = gamma / np.sqrt(variance + operator.epsilon)
+    gamma, beta, mean, variance = (values.pop(f"{layer.name}.{field}") for field in NORM_PARAMETERS)
+    gain = gamma / (variance + operator.epsilon) ** 0.5
     return gain, beta - mean * gain
 
 
-def _scale(producer: Layer, gain: FloatArray, offset: FloatArray, parameters: dict[str, FloatArray]) -> None:
+def _scale(producer: Layer, gain: Values, offset: Values, values: dict[str, Values]) -> None:
     weight, bias = f"{producer.name}.weight", f"{producer.name}.bias"
-    parameters[weight] = parameters[weight] * gain[:, None, None, None]
-    parameters[bias] = parameters.get(bias, np.zeros(gain.size)) * gain + offset
+    values[weight] = values[weight] * gain[:, None, None, None]
+    values[bias] = (values[bias] if bias in values else 0 * gain) * gain + offset

@@ -111,7 +111,8 @@ def _weighted_layer(
     output, source = tensors[layer.name], tensors[layer.inputs[0]]
     weight = folded.parameters[f"{layer.name}.weight"]
     offset = folded.parameters.get(f"{layer.name}.bias", np.zeros(len(weight)))
-    integers = quantize_weight(weight, bits.weight, settings)
+    fixed = calibration.weight_scales.get(layer.name)
+    integers = quantize_weight(weight, bits.weight, settings, fixed)
     ratio = source.scale * integers.scale
     if settings.bias_correction:
         factor, shift = correction(weight, integers.values * integers.scale[:, None, None, None])

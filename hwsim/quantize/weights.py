@@ -20,16 +20,19 @@ class IntegerWeight(NamedTuple):
     scale: FloatArray
 
 
-def quantize_weight(weight: FloatArray, target: Format, settings: Settings) -> IntegerWeight:
-    """Return the integers of a weight [outputs, inputs, kernel height, kernel width].
+def quantize_weight(
+    weight: FloatArray, target: Format, settings: Settings, scale: FloatArray | None = None
+) -> IntegerWeight:
+    """Return the integers of a weight [outputs, inputs, kernel height, kernel width], at a ``scale`` [outputs] if given.
 
     The threshold is the largest magnitude of the format: int4 holds -7..7, pow2x4 0 and +-1, +-2, ... +-64.
     Integers round half to even; a power of two is the nearest level, the larger of two as near.
     """
-    channels = len(weight)
-    rows = weight.reshape(channels, -1) if settings.granularity == "channel" else weight.reshape(1, -1)
-    threshold = settings.weight_quantizer(row_statistics(rows), target)
-    scale = np.broadcast_to(scale_of(threshold, target), channels)
+    if scale is None:
+        channels = len(weight)
+        rows = weight.reshape(channels, -1) if settings.granularity == "channel" else weight.reshape(1, -1)
+        threshold = settings.weight_quantizer(row_statistics(rows), target)
+        scale = np.broadcast_to(scale_of(threshold, target), channels)
     return IntegerWeight(round_to(weight / scale[:, None, None, None], target), scale)
 
 

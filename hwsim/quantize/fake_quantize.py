@@ -1,0 +1,133 @@
+"""An integer network in float arithmetic that gradients pass through: the training form of :mod:`.integer`.
+
+The same layers, rescales, formats and scales as the integer network's (:func:`hwsim.quantize.tensors.assign`) and the
+same rounding of weights, so both agree up to the 16-bit constants of the requantisers and to ties. Rounding has the
+derivative 1 (the straight-through estimator: Bengio, Leonard, Courville, 2013, arXiv 1308.3432), the clip at a
+format's ends its own.
+
+Batch norm is folded in the forward pass: weights are quantized as they are stored and multiplied by
+gamma / sqrt(variance + epsilon) afterwards, so that gradients reach weight, gamma and beta. The running mean and variance
+are those of the trained network and stay. The scale S of a weight is fixed; the folded weight's is
+S |gamma| / sqrt(variance + epsilon) per channel (Hu, Zeng, Wu, 2023, arXiv 2303.07080, who fix S alike).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwsim.bits import BitConfig
+from hwsim.layers import INPUT
+from hwsim.models.forward import propagate
+from hwsim.network import FloatArray, FloatNetwork
+from hwsim.quantize.calibrate import Calibration
+from hwsim.quantize.fold import fold_batch_norm, fold_layers
+from hwsim.quantize.fuse import fuse_clamps, requantizes
+from hwsim.quantize.settings import Settings
+from hwsim.quantize.tensors import Assignment, assign
+from hwsim.quantize.weights import quantize_weight, round_to
+
+
+@dataclass(frozen=True, eq=False)
+class FakeQuantized:
+    """The fixed part of a network in training: what is rounded to which format at which scale.
+
+    ``weight_scales`` are those of the stored weights [outputs], by layer. A batch norm without a layer with weights
+    before it becomes a weight of its own, which its own scale always holds exactly: it has none here.
+    """
+
+    network: FloatNetwork
+    bits: BitConfig
+    assignment: Assignment
+    requantizing: frozenset[str]
+    weight_scales: Mapping[str, FloatArray]
+
+    def forward(self, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Return the logits [n, classes] of images uint8 [n, h, w, c] under the stored parameters."""
+        rounded = {f"{n}.weight": self._weight(n, parameters[f"{n}.weight"]) for n in self.weight_scales}
+        _, folded = fold_layers(self.network.layers, {**parameters, **rounded})
+        values = {name: tensor.float() for name, tensor in folded.items()}
+        *_, (_, logits) = propagate(
+            self.assignment.layers, values, self._pixels(images), change=self._requantize
+        )
+        return logits.flatten(1)
+
+    def folded_scales(self, parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Return the scales of the folded weights under other parameters, by layer."""
+        gains = weight_gains(self.network, parameters)
+        scales = {name: scale * np.abs(gains[name]) for name, scale in self.weight_scales.items()}
+        return {name: np.where(scale > 0, scale, 1.0) for name, scale in scales.items()}
+
+    def _weight(self, name: str, weight: Tensor) -> Tensor:
+        scale, target = self.weight_scales[name][:, None, None, None], self.bits[name].weight
+        steps = weight.detach().numpy() / scale
+        inside = torch.from_numpy(np.abs(steps) <= target.maximum + 0.5)
+        return _StraightThrough.apply(weight, torch.from_numpy(round_to(steps, target) * scale), inside)  # type: ignore[no-any-return]
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        pixels = self.assignment.tensors[INPUT]
+        steps = np.rint(self.network.preprocessing.values() / pixels.scale)
+        table = np.clip(steps, pixels.format.minimum, pixels.format.maximum) * pixels.scale
+        channels = torch.arange(images.shape[3])
+        planes = torch.from_numpy(table).float()[channels, images.long()]
+        return planes.movedim(3, 1)
+
+    def _requantize(self, name: str, output: Tensor) -> Tensor:
+        if name not in self.requantizing:
+            return output
+        tensor = self.assignment.tensors[name]
+        return _round_and_clip(output, tensor.scale, tensor.format.minimum, tensor.format.maximum)
+
+
+def fake_quantize(
+    network: FloatNetwork, bits: BitConfig, calibration: Calibration, settings: Settings
+) -> FakeQuantized:
+    """Return a trained network in fake-quantized form, its scales those that :func:`quantize` would choose."""
+    folded = fold_batch_norm(network)
+    assignment = assign(fuse_clamps(folded), bits, calibration, settings)
+    gains = weight_gains(network, network.parameters)
+    scales: dict[str, FloatArray] = {}
+    for name, gain in gains.items():
+        weight = folded.parameters[f"{name}.weight"]
+        scale = quantize_weight(weight, bits[name].weight, settings).scale
+        stored = np.abs(network.parameters[f"{name}.weight"]).max(axis=(1, 2, 3))
+        unfolded = scale / np.where(gain == 0, 1.0, np.abs(gain))
+        scales[name] = np.where(gain == 0, np.where(stored > 0, stored, 1.0) / bits[name].weight.maximum, unfolded)
+    requantizing = frozenset(layer.name for layer in assignment.layers if requantizes(layer))
+    return FakeQuantized(network, bits, assignment, requantizing, scales)
+
+
+def weight_gains(network: FloatNetwork, parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return what folding multiplies each stored weight by, per output channel: gamma / sqrt(variance + epsilon)."""
+    names = [layer.name for layer in network.layers if layer.has_weights]
+    ones = {f"{name}.weight": np.ones((len(parameters[f"{name}.weight"]), 1, 1, 1)) for name in names}
+    _, folded = fold_layers(network.layers, {**parameters, **ones})
+    return {name: folded[f"{name}.weight"][:, 0, 0, 0] for name in names}
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The second argument, with the gradient handed to the first where the third is set."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rounded: Tensor, inside: Tensor) -> Tensor:
+        del values
+        ctx.save_for_backward(inside)
+        return rounded
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return gradient * inside, None, None
+
+
+def _round_and_clip(values: Tensor, scale: float, low: int, high: int) -> Tensor:
+    """Return the nearest multiples of a scale, low to high times it; ties go up, as in a requantiser."""
+    steps = values.detach() * (1 / scale)
+    clipped = steps.clamp(low, high)
+    inside = clipped == steps
+    return _StraightThrough.apply(values, clipped.add_(0.5).floor_().mul_(scale), inside)  # type: ignore[no-any-return]

@@ -1,0 +1,166 @@
+"""Stochastic gradient descent over a training split: what fine-tuning in float and in integers share.
+
+One thread, float64 parameters, float32 arithmetic: equal seeds give equal bytes on one kind of processor; on
+another the last digits may differ.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hwsim.data import Split
+from hwsim.errors import HwsimError
+
+Forward = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+"""From the learned parameters and images uint8 [n, height, width, channels] to logits [n, classes]."""
+
+Masks = Mapping[str, npt.NDArray[np.bool_]]
+"""Which values of a parameter are learned, by the parameter's name; the others stay as they are."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is fine-tuned.
+
+    SGD with momentum; ``rate`` is divided by 5 after half of the epochs, as Hu, Zeng, Wu (Bag of Tricks with
+    Quantized Convolutional Neural Networks, 2023, arXiv 2303.07080) divide theirs after 10 of 20. Images are moved by up
+    to ``shift`` pixels each way, black following, and mirrored at random if ``mirror`` is set.
+    """
+
+    epochs: int = 6
+    rate: float = 0.01
+    batch: int = 128
+    momentum: float = 0.9
+    decay: float = 1e-4
+    shift: int = 2
+    mirror: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise HwsimError(f"a network is trained for 0 or more epochs, not {self.epochs}")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise HwsimError(f"a learning rate is above 0, not {self.rate}; 0.01 is a beginning")
+        if self.batch < 1:
+            raise HwsimError(f"a batch holds at least one image, not {self.batch}")
+        if self.shift < 0:
+            raise HwsimError(f"images are moved by 0 or more pixels, not {self.shift}")
+
+    def rate_in(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0.
+
+        >>> [Recipe(epochs=4, rate=0.05).rate_in(epoch) for epoch in range(4)]
+        [0.05, 0.05, 0.01, 0.01]
+        """
+        return self.rate if 2 * epoch < self.epochs else self.rate / 5
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training split: mean loss, share of images it got right, and seconds."""
+
+    loss: float
+    correct: int
+    images: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"loss {self.loss:.4f}, {100 * self.correct / self.images:.2f}% of the training images right, "
+            f"{self.images / self.seconds:.0f} images/s"
+        )
+
+
+Progress = Callable[[int, int, Epoch], None]
+"""Called with the images done and planned, of all epochs, and the epoch so far."""
+
+
+def descend(
+    forward: Forward,
+    parameters: Mapping[str, Tensor],
+    split: Split,
+    recipe: Recipe,
+    *,
+    masks: Masks | None = None,
+    progress: Progress | None = None,
+) -> tuple[Epoch, ...]:
+    """Move ``parameters`` in place down the cross entropy of ``split``; return what each epoch saw.
+
+    Raises :class:`HwsimError` where the loss is no number any more.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return tuple(_epochs(forward, parameters, split, recipe, masks or {}, progress))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _epochs(
+    forward: Forward,
+    parameters: Mapping[str, Tensor],
+    split: Split,
+    recipe: Recipe,
+    masks: Masks,
+    progress: Progress | None,
+) -> Iterator[Epoch]:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    learned = [tensor.requires_grad_() for tensor in parameters.values()]
+    optimizer = torch.optim.SGD(learned, recipe.rate, recipe.momentum, weight_decay=recipe.decay)
+    kept = [(parameters[name], torch.from_numpy(mask)) for name, mask in masks.items()]
+    for number in range(recipe.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate_in(number)
+        begun, loss, correct, done = time.perf_counter(), 0.0, 0, 0
+        for images, labels in _batches(split, recipe, generator):
+            logits = forward(parameters, images)
+            batch_loss = torch.nn.functional.cross_entropy(logits, labels)
+            if not torch.isfinite(batch_loss):
+                raise HwsimError(
+                    f"the loss is {batch_loss.item()} after {done} images of epoch {number + 1}; "
+                    f"choose a learning rate below {recipe.rate_in(number):g}"
+                )
+            optimizer.zero_grad()
+            batch_loss.backward()  # type: ignore[no-untyped-call]
+            for tensor, mask in kept:
+                assert tensor.grad is not None
+                tensor.grad.mul_(mask)
+            optimizer.step()
+            done += len(labels)
+            loss += batch_loss.item() * len(labels)
+            correct += int((logits.argmax(1) == labels).sum())
+            epoch = Epoch(loss / done, correct, done, time.perf_counter() - begun)
+            if progress is not None:
+                progress(number * len(split) + done, recipe.epochs * len(split), epoch)
+        yield epoch
+    for tensor in learned:
+        tensor.requires_grad_(False)
+
+
+def _batches(split: Split, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield every image once, in random order and moved at random: uint8 [n, h, w, c] and labels."""
+    order = torch.randperm(len(split), generator=generator).numpy()
+    for start in range(0, len(split), recipe.batch):
+        part = split.part(order[start : start + recipe.batch])
+        images = moved(torch.from_numpy(part.images), recipe.shift, recipe.mirror, generator)
+        yield images, torch.from_numpy(part.labels)
+
+
+def moved(images: Tensor, shift: int, mirror: bool, generator: torch.Generator) -> Tensor:
+    """Return images [n, h, w, c], each moved by -shift to shift pixels along both axes and mirrored or not."""
+    n, height, width, _ = images.shape
+    moves = torch.randint(-shift, shift + 1, (n, 2), generator=generator)
+    flipped = torch.randint(2, (n,), generator=generator).bool() & mirror
+    padded = torch.nn.functional.pad(images, (0, 0, shift, shift, shift, shift))
+    rows = moves[:, :1] + shift + torch.arange(height)
+    columns = moves[:, 1:] + shift + torch.arange(width)
+    columns = torch.where(flipped[:, None], columns.flip(1), columns)
+    return padded[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -67,7 +67,7 @@ class FakeQuantized:
         scale, target = self.weight_scales[name][:, None, None, None], self.bits[name].weight
         steps = weight.detach().numpy() / scale
         inside = torch.from_numpy(np.abs(steps) <= target.maximum + 0.5)
-        return _StraightThrough.apply(weight, torch.from_numpy(round_to(steps, target) * scale), inside)  # type: ignore[no-any-return]
+        return _straight_through(weight, torch.from_numpy(round_to(steps, target) * scale), inside)
 
     def _pixels(self, images: Tensor) -> Tensor:
         pixels = self.assignment.tensors[INPUT]
@@ -94,10 +94,13 @@ def fake_quantize(
     scales: dict[str, FloatArray] = {}
     for name, gain in gains.items():
         weight = folded.parameters[f"{name}.weight"]
-        scale = quantize_weight(weight, bits[name].weight, settings).scale
+        fixed = calibration.weight_scales.get(name)
+        scale = quantize_weight(weight, bits[name].weight, settings, fixed).scale
         stored = np.abs(network.parameters[f"{name}.weight"]).max(axis=(1, 2, 3))
         unfolded = scale / np.where(gain == 0, 1.0, np.abs(gain))
-        scales[name] = np.where(gain == 0, np.where(stored > 0, stored, 1.0) / bits[name].weight.maximum, unfolded)
+        scales[name] = np.where(
+            gain == 0, np.where(stored > 0, stored, 1.0) / bits[name].weight.maximum, unfolded
+        )
     requantizing = frozenset(layer.name for layer in assignment.layers if requantizes(layer))
     return FakeQuantized(network, bits, assignment, requantizing, scales)
 
@@ -110,8 +113,14 @@ def weight_gains(network: FloatNetwork, parameters: Mapping[str, FloatArray]) ->
     return {name: folded[f"{name}.weight"][:, 0, 0, 0] for name in names}
 
 
+def _straight_through(values: Tensor, rounded: Tensor, inside: Tensor) -> Tensor:
+    """Return ``rounded``, whose gradient is handed to ``values`` where ``inside`` is set."""
+    result: Tensor = _StraightThrough.apply(values, rounded, inside)  # type: ignore[no-untyped-call]
+    return result
+
+
 class _StraightThrough(torch.autograd.Function):
-    """The second argument, with the gradient handed to the first where the third is set."""
+    """What :func:`_straight_through` does, in the form torch asks for."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, rounded: Tensor, inside: Tensor) -> Tensor:
@@ -130,4 +139,4 @@ def _round_and_clip(values: Tensor, scale: float, low: int, high: int) -> Tensor
     steps = values.detach() * (1 / scale)
     clipped = steps.clamp(low, high)
     inside = clipped == steps
-    return _StraightThrough.apply(values, clipped.add_(0.5).floor_().mul_(scale), inside)  # type: ignore[no-any-return]
+    return _straight_through(values, clipped.add_(0.5).floor_().mul_(scale), inside)

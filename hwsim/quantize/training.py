@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,9 +19,6 @@ from hwsim.errors import HwsimError
 
 Forward = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 """From the learned parameters and images uint8 [n, height, width, channels] to logits [n, classes]."""
-
-Masks = Mapping[str, npt.NDArray[np.bool_]]
-"""Which values of a parameter are learned, by the parameter's name; the others stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,8 @@ class Recipe:
             raise HwsimError(f"a batch holds at least one image, not {self.batch}")
         if self.shift < 0:
             raise HwsimError(f"images are moved by 0 or more pixels, not {self.shift}")
+        if self.seed < 0:
+            raise HwsimError(f"a seed is 0 or more, not {self.seed}")
 
     def rate_in(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0.
@@ -89,17 +86,17 @@ def descend(
     split: Split,
     recipe: Recipe,
     *,
-    masks: Masks | None = None,
+    sparse: Collection[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Epoch, ...]:
     """Move ``parameters`` in place down the cross entropy of ``split``; return what each epoch saw.
 
-    Raises :class:`HwsimError` where the loss is no number any more.
+    Zeros of the parameters named in ``sparse`` stay zeros. Raises :class:`HwsimError` where the loss is no number any more.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return tuple(_epochs(forward, parameters, split, recipe, masks or {}, progress))
+        return tuple(_epochs(forward, parameters, split, recipe, sparse, progress))
     finally:
         torch.set_num_threads(threads)
 
@@ -109,13 +106,13 @@ def _epochs(
     parameters: Mapping[str, Tensor],
     split: Split,
     recipe: Recipe,
-    masks: Masks,
+    sparse: Collection[str],
     progress: Progress | None,
 ) -> Iterator[Epoch]:
     generator = torch.Generator().manual_seed(recipe.seed)
     learned = [tensor.requires_grad_() for tensor in parameters.values()]
     optimizer = torch.optim.SGD(learned, recipe.rate, recipe.momentum, weight_decay=recipe.decay)
-    kept = [(parameters[name], torch.from_numpy(mask)) for name, mask in masks.items()]
+    masks = [(parameters[name], parameters[name].detach() != 0) for name in sparse]
     for number in range(recipe.epochs):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate_in(number)
@@ -130,7 +127,7 @@ def _epochs(
                 )
             optimizer.zero_grad()
             batch_loss.backward()  # type: ignore[no-untyped-call]
-            for tensor, mask in kept:
+            for tensor, mask in masks:
                 assert tensor.grad is not None
                 tensor.grad.mul_(mask)
             optimizer.step()

@@ -191,6 +191,12 @@ class IntegerLayer:
     a channel's clamp is to ``width`` bits and its integers are those times 2^``exponent``, so that all of them
     are at ``scale``; ``shift`` is then per channel in every layer that computes. Such a channel is stored in
     ``width`` bits. A max_pool has them to say how its output is stored.
+
+    A layer with weights may add sums of some of its inputs before the rounding:
+    ``clamp(round((sum * multiplier + sum_j(masked sum_j * mask_multiplier_j) + bias) / 2^shift))``, where masked
+    sum j is that of the inputs at which ``masks[j]`` is 1. ``masks`` is int64 of 0 and 1, [masks, outputs or 1,
+    inputs / groups, kernel height, kernel width], with 1 a mask that all outputs share; ``mask_multiplier`` is
+    int64 [masks, outputs]. These sums are exact, their accumulators wide enough for any input.
     """
 
     layer: Layer
@@ -203,6 +209,8 @@ class IntegerLayer:
     shift: IntArray | None = None
     width: IntArray | None = None
     exponent: IntArray | None = None
+    masks: IntArray | None = None
+    mask_multiplier: IntArray | None = None
 
     @property
     def requantized(self) -> Int:
@@ -216,6 +224,16 @@ class IntegerLayer:
         """The bits in which an element of each channel of the output is stored, [channels]."""
         channels = self.layer.output_shape[0]
         return np.full(channels, self.output.bits) if self.width is None else self.width
+
+    @property
+    def mask_rows(self) -> tuple[IntArray, ...]:
+        """Each mask as weights of one sum a row, [outputs or groups, inputs / groups, kernel height, kernel width].
+
+        A mask that all outputs share has a sum for each group of inputs.
+        """
+        groups = self.layer.as_convolution.groups
+        masks = () if self.masks is None else self.masks
+        return tuple(np.repeat(mask, groups, axis=0) if len(mask) == 1 else mask for mask in masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +268,7 @@ class QuantizedNetwork:
         return hashlib.sha256(to_bytes(self)).hexdigest()
 
 
-_ARRAYS = ("weight", "multiplier", "bias", "shift", "width", "exponent")
+_ARRAYS = ("weight", "multiplier", "bias", "shift", "width", "exponent", "masks", "mask_multiplier")
 
 
 def to_bytes(network: QuantizedNetwork) -> bytes:
@@ -397,6 +415,7 @@ def _check(network: QuantizedNetwork) -> None:
             MULTIPLIER.encode(item.multiplier)
             BIAS.encode(item.bias)
             SHIFT.encode(item.shift)
+        _check_masks(item)
 
 
 def _check_widths(item: IntegerLayer) -> None:
@@ -414,6 +433,28 @@ def _check_widths(item: IntegerLayer) -> None:
     if (item.width + item.exponent).max() > item.output.bits:
         raise HwsimError(f'layer "{layer.name}" has channels wider than its format {item.output}')
 
+
+def _check_masks(item: IntegerLayer) -> None:
+    """Refuse masks that contradict their layer, or sums of inputs that a requantiser cannot hold exactly."""
+    layer, masks = item.layer, item.masks
+    if masks is None or not layer.has_weights:
+        _check_array("masks", masks, None)
+        _check_array("mask_multiplier", item.mask_multiplier, None)
+        return
+    outputs, *taps = layer.weight_shape
+    rows = 1 if masks.ndim > 1 and masks.shape[1] == 1 else outputs
+    _check_array("masks", masks, (max(len(masks), 1), rows, *taps))
+    _check_array("mask_multiplier", item.mask_multiplier, (len(masks), outputs))
+    assert item.mask_multiplier is not None and item.bits is not None
+    MASK.encode(masks)
+    MASK_MULTIPLIER.encode(item.mask_multiplier)
+    if len(masks) * layer.products << item.bits.activation.bits + MASK_MULTIPLIER.bits > 1 << 62:
+        raise HwsimError(f'layer "{layer.name}" adds {len(masks)} sums of {layer.products} inputs, too many')
+
+
+MASK = Int(1, signed=False)
+MASK_MULTIPLIER = Int(32)
+"""Formats of one element of a mask and of the constant its sum is multiplied by."""
 
 MULTIPLIER = Int(16, signed=False)
 BIAS = Int(48)

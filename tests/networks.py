@@ -1,5 +1,7 @@
 """Small integer networks for tests: one with every kind of layer, filled with seeded random integers."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from hwsim.bits import LayerBits
@@ -70,6 +72,23 @@ def every_kind(seed=0, accumulator=NARROW, overflow=Overflow.WRAP, channels=Fals
     add("scores", Linear(5), Int(16), "flat", weight=Int(6))
     table = rng.integers(-128, 128, (2, 256))
     return QuantizedNetwork("every_kind", (2, 6, 6), INT8, 0.5, table, tuple(layers))
+
+
+def masked(network, count=2, shared=False, seed=0):
+    """A network whose layers with weights also add ``count`` sums of their inputs."""
+    rng = np.random.default_rng(seed)
+
+    def with_masks(item):
+        if not item.layer.has_weights:
+            return item
+        outputs, *taps = item.layer.weight_shape
+        return replace(
+            item,
+            masks=rng.integers(0, 2, (count, 1 if shared else outputs, *taps)),
+            mask_multiplier=rng.integers(-(1 << 17), 1 << 17, (count, outputs)),
+        )
+
+    return replace(network, layers=tuple(map(with_masks, network.layers)))
 
 
 def images(n, seed=0):

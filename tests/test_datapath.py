@@ -296,9 +296,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(HwsimError) as refused:
         load("mca")
     assert str(refused.value) == (
-        'unknown datapath "mca"; known: mac, shift_mac, requantize, channel_clamp, add, '
-        "max_pool, average_pool; "
-        "or give file.py:name"
+        'unknown datapath "mca"; known: mac, shift_mac, input_sum, requantize, requantize_sums, channel_clamp, '
+        "add, max_pool, average_pool; or give file.py:name"
     )
 
 

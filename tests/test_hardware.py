@@ -42,25 +42,25 @@ def test_every_layer_that_computes_has_its_circuits():
 
 
 def test_operations_worked_by_hand():
-    layers = {item.layer.name: item.layer for item in networks.every_kind().layers}
+    items = {item.layer.name: item for item in networks.every_kind().layers}
     # conv: 4x6x6 outputs of 2x3x3 products; pool: 6x3x3 outputs of 2x2 elements; each sum is reset once.
-    assert operations(layers["conv"], "mac") == 144 * 18 + 144 == layers["conv"].macs + 144
-    assert operations(layers["conv"], "requantize") == 144
-    assert operations(layers["pool"], "max_pool") == layers["pool"].outputs * 5
-    assert operations(layers["mean"], "average_pool") == layers["mean"].outputs * 5
-    assert operations(layers["sum"], "add") == layers["sum"].outputs
+    assert operations(items["conv"], "mac") == 144 * 18 + 144 == items["conv"].layer.macs + 144
+    assert operations(items["conv"], "requantize") == 144
+    assert operations(items["pool"], "max_pool") == items["pool"].layer.outputs * 5
+    assert operations(items["mean"], "average_pool") == items["mean"].layer.outputs * 5
+    assert operations(items["sum"], "add") == items["sum"].layer.outputs
 
 
 @pytest.mark.parametrize("clock_mhz, images_per_second", [(500, 10_000), (500, 1_000_000), (20_000, 3e6)])
 def test_the_copies_keep_the_pace_at_the_clock_and_one_fewer_would_not(small, clock_mhz, images_per_second):
     hardware = Hardware(clock_mhz, images_per_second)
-    layers = {item.layer.name: item.layer for item in small.layers}
+    items = {item.layer.name: item for item in small.layers}
     for name, parts in circuits(small, hardware).items():
         for part in parts:
             assert part.critical_path_ps is not None
             periods = part.critical_path_ps / hardware.period_ps
             assert part.cycles - 1 < periods <= part.cycles
-            work = operations(layers[name], part.part) * part.cycles
+            work = operations(items[name], part.part) * part.cycles
             assert part.count * hardware.cycles_per_image >= work
             assert (part.count - 1) * hardware.cycles_per_image < work
 

@@ -8,7 +8,9 @@ The file holds everything :func:`decompress` needs, and nothing of the graph:
   the widths and exponents of channels that have their own;
 - weights, as code words of their format (``Format.encode``), in the smaller of two forms: packed, or in
   canonical Huffman code behind a table with the code length of every code word;
-- constants: a count, a width and the values packed at that width, the smallest that holds them.
+- constants: a count, a width and the values packed at that width, the smallest that holds them;
+- where the layer adds sums of its inputs: how many masks, each one's rows and its bits coded as weights are,
+  and their multipliers.
 
 Numbers (counts, lengths, dimensions) take 7 bits a byte, the lowest first, the top bit set while more follow.
 Packed values have their highest bit first; each array ends on a byte.
@@ -30,7 +32,17 @@ from bitarray.util import canonical_decode, canonical_huffman, int2ba
 
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, parse_format
-from hwsim.network import BIAS, EXPONENT, MULTIPLIER, SHIFT, WIDTH, IntegerLayer, QuantizedNetwork
+from hwsim.network import (
+    BIAS,
+    EXPONENT,
+    MASK,
+    MASK_MULTIPLIER,
+    MULTIPLIER,
+    SHIFT,
+    WIDTH,
+    IntegerLayer,
+    QuantizedNetwork,
+)
 
 MAGIC = b"HWSZ\x01"
 FRAME_BYTES = len(MAGIC) + 4
@@ -54,6 +66,8 @@ class Parameters:
     shift: IntArray | None
     width: IntArray | None = None
     exponent: IntArray | None = None
+    masks: IntArray | None = None
+    mask_multiplier: IntArray | None = None
 
 
 def compress(network: QuantizedNetwork) -> bytes:
@@ -141,8 +155,12 @@ def _record(item: IntegerLayer) -> bytes:
         parts.append(_weights(item.bits.weight.encode(item.weight).ravel(), item.bits.weight.bits))
     for field, form in _CONSTANTS:
         parts.append(_constants(getattr(item, field), form))
-    if item.width is not None:
+    if item.width is not None or item.masks is not None:
         parts += [_constants(getattr(item, field), form) for field, form in _CHANNELS]
+    if item.masks is not None:
+        parts += [_number(len(item.masks)), _number(item.masks.shape[1])]
+        parts.append(_weights(MASK.encode(item.masks).ravel(), MASK.bits))
+        parts.append(_constants(item.mask_multiplier, MASK_MULTIPLIER))
     return b"".join(parts)
 
 
@@ -177,7 +195,8 @@ def _constants(values: IntArray | None, form: Int) -> bytes:
         return _number(0)
     form.encode(values)
     width = next(bits for bits in range(1, form.bits + 1) if _holds(Int(bits, form.signed), values))
-    return _number(values.size) + bytes([width]) + _pack(Int(width, form.signed).encode(values), width)
+    codes = Int(width, form.signed).encode(values).ravel()
+    return _number(values.size) + bytes([width]) + _pack(codes, width)
 
 
 def _holds(form: Int, values: IntArray) -> bool:
@@ -247,15 +266,29 @@ def _parameters(record: _Reader) -> Parameters:
     text = record.text()
     weight = _read_weights(record, parse_format(text)) if text else None
     constants = [_read_constants(record, form) for _, form in _CONSTANTS]
-    if record.left:
-        constants += [_read_constants(record, form) for _, form in _CHANNELS]
+    constants += [_read_constants(record, form) for _, form in _CHANNELS] if record.left else [None, None]
+    masks = _read_masks(record, weight) if weight is not None and record.left else (None, None)
     if record.left:
         raise _damaged("a layer has bytes behind its last value")
-    return Parameters(weight, *constants)
+    return Parameters(weight, *constants, *masks)
+
+
+def _read_masks(record: _Reader, weight: IntArray) -> tuple[IntArray, IntArray]:
+    count, rows = record.number(), record.number()
+    if not count or rows not in (1, len(weight)):
+        raise _damaged(f"it has {count} masks of {rows} rows")
+    masks = _read_codes(record, (count, rows, *weight.shape[1:]), MASK)
+    multiplier = _read_constants(record, MASK_MULTIPLIER)
+    if multiplier is None or multiplier.size != count * len(weight):
+        raise _damaged(f"its {count} masks have no multiplier for each output")
+    return masks, multiplier.reshape(count, -1)
 
 
 def _read_weights(record: _Reader, form: Format) -> IntArray:
-    shape = tuple(record.number() for _ in range(4))
+    return _read_codes(record, tuple(record.number() for _ in range(4)), form)
+
+
+def _read_codes(record: _Reader, shape: tuple[int, ...], form: Format) -> IntArray:
     count = math.prod(shape)
     if not 0 < count <= 8 * record.left:
         raise _damaged(f"a weight of shape {shape} is empty or larger than the file")

@@ -18,13 +18,13 @@ from hwsim.cost.synthesis import Cost, synthesize
 from hwsim.cost.technology import technology
 from hwsim.datapath import Datapath, describe, parts
 from hwsim.errors import HwsimError
-from hwsim.layers import AveragePool, Layer, MaxPool
+from hwsim.layers import AveragePool, MaxPool
 from hwsim.network import IntegerLayer, QuantizedNetwork
 
 
 @dataclass(frozen=True)
 class Part:
-    """``count`` copies of one circuit in one layer; ``part`` is mac, requantize, add, max_pool or average_pool.
+    """``count`` copies of one circuit in one layer; ``part`` is its name in :data:`hwsim.datapath.DATAPATHS`, mac first.
 
     ``cycles`` is how many clock cycles one operation takes: more than one where the critical path is longer
     than the clock period. A technology without sizes has no ``area_um2`` and no ``critical_path_ps``.
@@ -95,9 +95,7 @@ def circuits(network: QuantizedNetwork, hardware: Hardware) -> dict[str, tuple[P
     ceil(operations per image * cycles / cycles per image).
     """
     return {
-        item.layer.name: tuple(
-            _part(item.layer, name, datapath, hardware) for name, datapath in datapaths.items()
-        )
+        item.layer.name: tuple(_part(item, name, datapath, hardware) for name, datapath in datapaths.items())
         for item in network.layers
         if (datapaths := hardware.datapaths(network, item))
     }
@@ -115,14 +113,19 @@ def distinct_datapaths(networks: Iterable[QuantizedNetwork], hardware: Hardware)
     )
 
 
-def operations(layer: Layer, part: str) -> int:
+def operations(item: IntegerLayer, part: str) -> int:
     """Return how often one image uses a part of a layer.
 
     A mac works once for each product of an output and a pool once for each element of its window (padding
     counted in both), and once more to reset its register; an add or a requantizer works once for an output.
+    An input_sum works like a mac for each mask, of a mask that all outputs share once for each group and position.
     """
+    layer = item.layer
     if part == "mac":
         return layer.outputs * (layer.products + 1)
+    if part == "input_sum":
+        positions = math.prod(layer.output_shape[1:])
+        return positions * sum(map(len, item.mask_rows)) * (layer.products + 1)
     if part in ("max_pool", "average_pool"):
         assert isinstance(layer.operator, MaxPool | AveragePool)
         return layer.outputs * (math.prod(layer.operator.kernel) + 1)
@@ -134,13 +137,13 @@ def _cost(datapath: Datapath, technology_name: str) -> Cost:
     return synthesize(datapath, technology_name)
 
 
-def _part(layer: Layer, name: str, datapath: Datapath, hardware: Hardware) -> Part:
+def _part(item: IntegerLayer, name: str, datapath: Datapath, hardware: Hardware) -> Part:
     cost = _cost(datapath, hardware.technology)
     cycles = max(1, math.ceil((cost.critical_path_ps or 0.0) / hardware.period_ps))
     return Part(
         part=name,
         circuit=describe(datapath),
-        count=-(-operations(layer, name) * cycles // hardware.cycles_per_image),
+        count=-(-operations(item, name) * cycles // hardware.cycles_per_image),
         nand2_equivalents=cost.nand2_equivalents,
         flip_flops=cost.flip_flops,
         area_um2=cost.area_um2,

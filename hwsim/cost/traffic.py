@@ -8,7 +8,8 @@ What is stored, and how it is read:
 - Each run of consecutive rows of a tensor is one transfer, rounded up to whole bursts. A transfer starts
   at a burst's border; bursts touched by a misaligned start are not modelled.
 - A weighted layer stores each output channel's weights at the weight format's bits with the channel's
-  requantiser constants behind them; constants of other layers are read once. Both count as weights.
+  requantiser constants behind them, and its masks at a bit a weight; a mask that all outputs share is part of
+  the control. Constants of other layers are read once. All this counts as weights.
 - flatten, slice, pad_channels and concatenate move nothing: whoever reads their result reads the rows of
   the tensors it is made of.
 
@@ -49,6 +50,7 @@ from hwsim.layers import (
 from hwsim.network import (
     BIAS,
     EXPONENT,
+    MASK_MULTIPLIER,
     MULTIPLIER,
     SHIFT,
     WIDTH,
@@ -197,10 +199,12 @@ def _constant_bits(item: IntegerLayer) -> int:
 
 
 def _channel_bits(item: IntegerLayer) -> int:
-    """Return the bits of one output channel: its weights and its requantiser's constants."""
+    """Return the bits of one output channel: its weights, its masks and its requantiser's constants."""
     assert item.bits is not None
-    weights = item.layer.products * item.bits.weight.bits
-    return weights + MULTIPLIER.bits + BIAS.bits + SHIFT.bits + _clamp_bits(item)
+    masks, rows = (0, 0) if item.masks is None else item.masks.shape[:2]
+    weights = item.layer.products * (item.bits.weight.bits + (masks if rows > 1 else 0))
+    constants = MULTIPLIER.bits + BIAS.bits + SHIFT.bits + masks * MASK_MULTIPLIER.bits
+    return int(weights + constants + _clamp_bits(item))
 
 
 def _clamp_bits(item: IntegerLayer) -> int:

@@ -11,11 +11,14 @@ from hwsim import layers
 from hwsim.bits import LayerBits
 from hwsim.catalogue import look_up, reason
 from hwsim.datapath.add import Add
+from hwsim.datapath.adders import width_of
 from hwsim.datapath.channel_clamp import ChannelClamp
 from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
+from hwsim.datapath.input_sum import InputSum, sum_format
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
+from hwsim.datapath.requantize_sums import RequantizeSums
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, PowerOfTwo, Rounding
@@ -35,7 +38,9 @@ __all__ = [
 DATAPATHS: dict[str, type[Any]] = {
     "mac": Mac,
     "shift_mac": ShiftMac,
+    "input_sum": InputSum,
     "requantize": Requantize,
+    "requantize_sums": RequantizeSums,
     "channel_clamp": ChannelClamp,
     "add": Add,
     "max_pool": MaxPool,
@@ -81,10 +86,10 @@ def _computing(
     match item.layer.operator:
         case layers.Convolution() | layers.Linear():
             assert item.bits is not None
-            return {
-                "mac": multiply_accumulate(item.bits, mac, **mac_options),
-                "requantize": Requantize(item.bits.accumulator, output, rounding),
-            }
+            sums = multiply_accumulate(item.bits, mac, **mac_options)
+            if item.masks is None:
+                return {"mac": sums, "requantize": Requantize(item.bits.accumulator, output, rounding)}
+            return {"mac": sums, **_masked(item, rounding)}
         case layers.Add():
             second = formats[item.layer.inputs[1]]
             return {"add": Add(source, second, output, rounding)}
@@ -97,6 +102,25 @@ def _computing(
         case layers.Rescale():
             return {"requantize": Requantize(source, output, rounding)}
     return {}
+
+
+def _masked(item: IntegerLayer, rounding: Rounding) -> dict[str, Datapath]:
+    """Return the circuits of a layer that adds sums of its inputs.
+
+    The constants of these sums get the whole bytes that hold the layer's, so that layers share circuits.
+    """
+    assert item.bits is not None and item.masks is not None and item.mask_multiplier is not None
+    one = InputSum(item.bits.activation, sum_format(item.bits.activation, item.layer.products))
+    needed = width_of(int(item.mask_multiplier.min()), int(item.mask_multiplier.max()))
+    requantize = RequantizeSums(
+        item.bits.accumulator,
+        one.accumulator,
+        len(item.masks),
+        item.requantized,
+        rounding,
+        sum_multiplier=Int(-(-needed // 8) * 8),
+    )
+    return {"input_sum": one, "requantize_sums": requantize}
 
 
 def multiply_accumulate(bits: LayerBits, name: str, **options: Any) -> Datapath:

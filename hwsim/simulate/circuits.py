@@ -7,6 +7,7 @@ has no circuit and is moved.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +18,7 @@ from hwsim.datapath.datapath import Datapath
 from hwsim.formats import IntArray, Rounding
 from hwsim.layers import AveragePool, Convolution, MaxPool
 from hwsim.network import IntegerLayer, QuantizedNetwork
-from hwsim.simulate.inference import Overflowed, compute_layer, windows
+from hwsim.simulate.inference import Overflowed, compute_layer, per_output, windows
 from hwsim.simulate.lanes import Reduction, run_channels, run_lanes
 from hwsim.simulate.replay import cycles_per_output
 
@@ -38,19 +39,35 @@ class Circuits:
             item.layer.name: parts(item, formats, network.rounding, mac=mac) for item in network.layers
         }
         self._sums = {
-            item.layer.name: _Sums(item, self._parts[item.layer.name]["mac"], gates)
+            item.layer.name: _Sums(
+                item, item.weight, self._parts[item.layer.name]["mac"], gates, ("overflow",)
+            )
             for item in network.layers
-            if item.layer.has_weights
+            if item.weight is not None
+        }
+        self._masked = {
+            item.layer.name: [
+                _Sums(item, rows, self._parts[item.layer.name]["input_sum"], gates) for rows in item.mask_rows
+            ]
+            for item in network.layers
+            if item.masks is not None
         }
 
     @property
     def steps(self) -> dict[str, str]:
         """What was run for the sums of each layer: its gates, or the arithmetic they are proved to be."""
-        return {name: sums.step for name, sums in self._sums.items()}
+        masked = {f"{name} (inputs)": sums[0].step for name, sums in self._masked.items()}
+        return {name: sums.step for name, sums in self._sums.items()} | masked
 
     def cycles(self, item: IntegerLayer) -> int:
         """Return the clock cycles that one image's outputs of a layer take, summed over the outputs."""
-        return item.layer.outputs * cycles_per_output(item, self._parts[item.layer.name])
+        circuits = self._parts[item.layer.name]
+        single = {part: circuit for part, circuit in circuits.items() if part != "input_sum"}
+        positions = math.prod(item.layer.output_shape[1:])
+        masked = (
+            positions * item.layer.products * sum(map(len, item.mask_rows)) if item.masks is not None else 0
+        )
+        return item.layer.outputs * cycles_per_output(item, single) + masked
 
     def compute(
         self, item: IntegerLayer, inputs: tuple[IntArray, ...], rounding: Rounding
@@ -60,19 +77,24 @@ class Circuits:
         if not circuits:
             return compute_layer(item, inputs, rounding)
         overflowed: Overflowed | None = None
-        values = _by_channel(inputs[0])
+        operands: dict[str, IntArray] = {"accumulator": _by_channel(inputs[0])}
         for part, circuit in circuits.items():
             if part == "mac":
                 sums, overflowed = self._sums[item.layer.name].run(inputs[0], self.threads)
-                values = _by_channel(sums)
+                operands["accumulator"] = _by_channel(sums)
+            elif part == "input_sum":
+                for k, masked in enumerate(self._masked[item.layer.name]):
+                    sums, _ = masked.run(inputs[0], self.threads)
+                    operands[f"sum{k}"] = _by_channel(per_output(sums, item))
             elif part in ("max_pool", "average_pool"):
-                values = self._pooled(item, circuit, inputs[0])
+                operands["accumulator"] = self._pooled(item, circuit, inputs[0])
             else:
-                operands = dict.fromkeys({*circuit.inputs} - {*_constants(item)}, values)
                 if part == "add":
-                    operands["second"] = _by_channel(inputs[1])
-                values = self._requantized(item, circuit, operands)
-        return _by_image(values, len(inputs[0]), item), overflowed
+                    operands = {"first": _by_channel(inputs[0]), "second": _by_channel(inputs[1])}
+                elif part == "channel_clamp":
+                    operands = {"value": operands["accumulator"]}
+                operands["accumulator"] = self._requantized(item, circuit, operands)
+        return _by_image(operands["accumulator"], len(inputs[0]), item), overflowed
 
     def _requantized(
         self, item: IntegerLayer, circuit: Datapath, operands: Mapping[str, IntArray]
@@ -118,32 +140,42 @@ def _constants(item: IntegerLayer) -> dict[str, IntArray]:
     if item.layer.kind == "add":
         del constants["multiplier"]
         constants |= {"first_multiplier": item.multiplier[:1], "second_multiplier": item.multiplier[1:]}
+    if item.mask_multiplier is not None:
+        constants |= {f"sum{k}_multiplier": factors for k, factors in enumerate(item.mask_multiplier)}
+        constants["accumulator_multiplier"] = constants.pop("multiplier")
     if item.width is not None and item.exponent is not None:
         constants |= {"width": item.width, "exponent": item.exponent}
     return constants
 
 
 class _Sums:
-    """One layer's sums: a reduction for each group of channels, or one for all channels of a depthwise layer."""
+    """Sums of one layer, one for each row of weights: a reduction for each group of channels, or one for all
+    channels of a depthwise layer."""
 
-    def __init__(self, item: IntegerLayer, mac: Datapath, gates: bool) -> None:
-        assert item.weight is not None
+    def __init__(
+        self,
+        item: IntegerLayer,
+        weight: IntArray,
+        circuit: Datapath,
+        gates: bool,
+        observe: tuple[str, ...] = (),
+    ) -> None:
         self.item = item
         self.operator: Convolution = item.layer.as_convolution
         groups = self.operator.groups
-        rows = item.weight.reshape(len(item.weight), -1)
-        self.depthwise = groups > 1 and groups == len(item.weight) == item.layer.input_shapes[0][0]
+        rows = weight.reshape(len(weight), -1)
+        self.depthwise = groups > 1 and groups == len(weight) == item.layer.input_shapes[0][0]
         weights = [rows.T] if self.depthwise else [part.T for part in np.split(rows, groups)]
         self.reductions = [
             Reduction(
-                mac, np.ascontiguousarray(w), observe=("overflow",), gates=gates, depthwise=self.depthwise
+                circuit, np.ascontiguousarray(w), observe=observe, gates=gates, depthwise=self.depthwise
             )
             for w in weights
         ]
         self.step = self.reductions[0].step
 
-    def run(self, x: IntArray, threads: int) -> tuple[IntArray, Overflowed]:
-        """Return accumulators [n, outputs, height, width] and which of them overflowed."""
+    def run(self, x: IntArray, threads: int) -> tuple[IntArray, Overflowed | None]:
+        """Return accumulators [n, rows, height, width] and, where observed, which of them overflowed."""
         padded = self._padded(x)
         n, channels = x.shape[:2]
         strides = np.array(padded.strides) // padded.itemsize
@@ -165,7 +197,7 @@ class _Sums:
             return whole.reshape(n, height, width, -1).transpose(0, 3, 1, 2)
 
         overflowed = [s.overflowed for s in sums if s.overflowed is not None]
-        return planes([s.values for s in sums]), planes(overflowed)
+        return planes([s.values for s in sums]), planes(overflowed) if overflowed else None
 
     def _padded(self, x: IntArray) -> npt.NDArray[np.int16]:
         """Return the input with its padding, contiguous: [n, c, h, w], a depthwise layer's [n, h, w, c]."""

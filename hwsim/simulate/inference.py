@@ -6,15 +6,16 @@ This is the reference the circuits are compared with at every layer's tensor.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.arithmetic import channel_clamp, dot, requantize
+from hwsim.arithmetic import Sums, channel_clamp, dot, requantize
 from hwsim.errors import HwsimError
-from hwsim.formats import IntArray, Rounding
+from hwsim.formats import Int, IntArray, Overflow, Rounding
 from hwsim.layers import (
     INPUT,
     AveragePool,
@@ -57,27 +58,43 @@ def weight_operands(weight: IntArray, groups: int) -> IntArray:
     return weight.reshape(groups, weight.shape[0] // groups, -1).transpose(0, 2, 1)
 
 
+def per_output(sums: IntArray, item: IntegerLayer) -> IntArray:
+    """Return the sums of a mask's outputs or groups, [n, outputs or groups, h, w], for each output of the layer."""
+    return np.repeat(sums, item.layer.output_shape[0] // sums.shape[1], axis=1)
+
+
 def _weighted(item: IntegerLayer, x: IntArray, rounding: Rounding) -> tuple[IntArray, Overflowed]:
     bits, weight = item.bits, item.weight
     assert bits is not None and weight is not None
     operator = item.layer.as_convolution
-    sums = dot(
-        operands(x, operator), weight_operands(weight, operator.groups), bits.accumulator, bits.overflow
-    )
+    activations = operands(x, operator)
     shape = (operator.groups, x.shape[0], *item.layer.output_shape[1:], -1)
 
-    def planes(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        return array.reshape(shape).transpose(1, 0, 4, 2, 3).reshape(x.shape[0], *item.layer.output_shape)
+    def planes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return array.reshape(shape).transpose(1, 0, 4, 2, 3).reshape(shape[1], -1, *shape[2:4])
 
-    accumulators: IntArray = planes(sums.values)  # type: ignore[assignment]
-    overflowed: Overflowed = planes(sums.overflowed)  # type: ignore[assignment]
-    return _requantized(item, accumulators, rounding), overflowed
+    def sums(of: IntArray, accumulator: Int, overflow: Overflow) -> Sums:
+        return dot(activations, weight_operands(of, operator.groups), accumulator, overflow)
+
+    products = sums(weight, bits.accumulator, bits.overflow)
+    masked = [planes(sums(mask, _EXACT, Overflow.WRAP).values) for mask in item.mask_rows]
+    output = _requantized(item, planes(products.values), rounding, masked)
+    return output, planes(products.overflowed)
 
 
-def _requantized(item: IntegerLayer, sums: IntArray, rounding: Rounding) -> IntArray:
-    """Return a layer's output from its sums; the constants are per channel or single."""
+_EXACT = Int(63)
+
+
+def _requantized(
+    item: IntegerLayer, sums: IntArray, rounding: Rounding, masked: Sequence[IntArray] = ()
+) -> IntArray:
+    """Return a layer's output from its sums and masked sums; the constants are per channel or single."""
     assert item.multiplier is not None
-    return _fitted(item, sums * item.multiplier[:, None, None], rounding)
+    products = sums * item.multiplier[:, None, None]
+    if item.mask_multiplier is not None:
+        added = zip(masked, item.mask_multiplier[:, :, None, None], strict=True)
+        products += sum(per_output(values, item) * constant for values, constant in added)
+    return _fitted(item, products, rounding)
 
 
 def _fitted(item: IntegerLayer, products: IntArray, rounding: Rounding) -> IntArray:

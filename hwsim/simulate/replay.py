@@ -78,6 +78,8 @@ def _terms(item: IntegerLayer, part: str) -> int:
     operator = item.layer.operator
     if part == "mac":
         return item.layer.products
+    if part == "input_sum":
+        return item.layer.products * len(item.mask_rows)
     if part in ("average_pool", "max_pool"):
         assert isinstance(operator, AveragePool | MaxPool)
         return operator.kernel[0] * operator.kernel[1]
@@ -129,18 +131,18 @@ def _compare(
     runner: Runner,
 ) -> Iterator[Difference]:
     """Yield the first difference of each circuit of a layer at some places."""
-    values: IntArray | None = None
+    results: dict[str, IntArray] = {}
     for part, datapath in circuits.items():
-        streams, expected = _streams(item, part, inputs, output, places, values)
+        streams, expected = _streams(item, part, inputs, output, places, results)
         if part != "channel_clamp" and "channel_clamp" in circuits and not datapath.registers:
             # The output is what the clamp behind this circuit makes of it: here the arithmetic is the reference.
             expected = datapath.compute(streams)["output"][0]
         port = next(iter(datapath.registers or datapath.outputs))
-        values = runner(datapath, streams)[port]
+        results[part] = values = runner(datapath, streams)[port]
         wrong = np.flatnonzero(values != expected)
         if wrong.size:
             i = wrong[0]
-            where = tuple(int(x) for x in places[i])
+            where = tuple(int(x) for x in places[i % len(places)])
             yield Difference(item.layer.name, part, where, int(values[i]), int(expected[i]))
 
 
@@ -150,19 +152,24 @@ def _streams(
     inputs: tuple[IntArray, ...],
     output: IntArray,
     places: IntArray,
-    values: IntArray | None,
+    results: Mapping[str, IntArray],
 ) -> tuple[dict[str, IntArray], IntArray]:
-    """Return a circuit's inputs [cycles, places] and the value expected at each place.
+    """Return a circuit's inputs [cycles, lanes] and the value expected of each lane.
 
-    ``values`` are the results of the layer's circuit before this one, which a requantiser reads.
+    A lane is a place; for sums of inputs each mask has a lane for each place, one mask behind the other.
+    ``results`` are those of the layer's circuits before this one, which a requantiser reads.
     """
     image, channel, row, column = places.T
     expected = output[image, channel, row, column]
     if part == "mac":
-        activations, weights = _sum_operands(item, inputs[0], places)
-        assert item.bits is not None
+        assert item.bits is not None and item.weight is not None
+        activations, weights = _sum_operands(item, item.weight, inputs[0], places)
         sums = dot(activations[:, None], weights[:, :, None], item.bits.accumulator, item.bits.overflow)
         return {"activation": activations.T, "weight": weights.T}, sums.values.ravel()
+    if part == "input_sum":
+        masked = [_sum_operands(item, rows, inputs[0], places) for rows in item.mask_rows]
+        activations, masks = (np.concatenate(arrays) for arrays in zip(*masked, strict=True))
+        return {"activation": activations.T, "weight": masks.T}, (activations * masks).sum(axis=1)
     if part in ("average_pool", "max_pool"):
         operator = item.layer.operator
         assert isinstance(operator, AveragePool | MaxPool)
@@ -177,35 +184,45 @@ def _streams(
         return taken
 
     if part == "channel_clamp":
-        assert values is not None and item.width is not None and item.exponent is not None
-        streams = {"value": values, "width": at(item.width), "exponent": at(item.exponent)}
+        assert item.width is not None and item.exponent is not None
+        (*_, value) = results.values()
+        streams = {"value": value, "width": at(item.width), "exponent": at(item.exponent)}
         return {name: row[None] for name, row in streams.items()}, expected
     streams = {"bias": at(item.bias), "shift": at(item.shift)}
     if part == "add":
         for which, (name, x) in enumerate(zip(("first", "second"), inputs, strict=True)):
             streams[name] = x[image, channel, row, column]
             streams[f"{name}_multiplier"] = np.full(len(places), item.multiplier[which])
-        return {name: row[None] for name, row in streams.items()}, expected
-    streams["multiplier"] = at(item.multiplier)
-    streams["accumulator"] = inputs[0][image, channel, row, column] if values is None else values
+    elif part == "requantize_sums":
+        assert item.mask_multiplier is not None
+        streams["accumulator"] = results["mac"]
+        streams["accumulator_multiplier"] = at(item.multiplier)
+        for k, constants in enumerate(item.mask_multiplier):
+            streams[f"sum{k}"] = results["input_sum"].reshape(-1, len(places))[k]
+            streams[f"sum{k}_multiplier"] = at(constants)
+    else:
+        streams["multiplier"] = at(item.multiplier)
+        before = next(iter(results.values()), None)
+        streams["accumulator"] = inputs[0][image, channel, row, column] if before is None else before
     return {name: row[None] for name, row in streams.items()}, expected
 
 
-def _sum_operands(item: IntegerLayer, x: IntArray, places: IntArray) -> tuple[IntArray, IntArray]:
-    """Return activations and weights [samples, products] of the sums at the sampled places."""
+def _sum_operands(
+    item: IntegerLayer, weight: IntArray, x: IntArray, places: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Return activations and weights [samples, products] of the sums at the sampled places.
+
+    ``weight`` has a row for each output, or one for each group.
+    """
     operator = item.layer.as_convolution
-    assert item.weight is not None
-    weights = weight_operands(item.weight, operator.groups)
-    group_outputs = weights.shape[2]
+    weights = weight_operands(weight, operator.groups)
     height, width = item.layer.output_shape[1:]
     image, channel, row, column = places.T
     used, compact = np.unique(image, return_inverse=True)
     activations = operands(x[used], operator)
     position = (compact * height + row) * width + column
-    return (
-        activations[channel // group_outputs, position],
-        weights[channel // group_outputs, :, channel % group_outputs],
-    )
+    group, output = np.divmod(channel, operator.out_channels // operator.groups)
+    return activations[group, position], weights[group, :, output % weights.shape[2]]
 
 
 def _windows_at(

@@ -344,7 +344,7 @@ def test_the_result_does_not_depend_on_hash_seed_or_on_what_was_elaborated_befor
         "from hwsim.formats import Int, Overflow\n"
         "from hwsim.datapath.datapath import elaborate\n"
         "if len(sys.argv) > 1: elaborate(Mac(Int(8), Int(8), Int(32)))\n"
-        "print(synthesize(Mac(Int(5), Int(4), Int(12), Overflow.SATURATE), cache=False).to_json())\n"
+        "print(synthesize(Mac(Int(5), Int(4), Int(12), Overflow.SATURATE), reuse=False).to_json())\n"
     )
     said = [
         subprocess.run(
@@ -377,7 +377,7 @@ def test_a_kept_result_needs_no_tool_time_and_damage_is_recomputed(tmp_path: Pat
         kept.write_bytes(damage)
         assert synthesize(COUNTER) == first
     with pytest.raises(HwsimError, match=r"logic synthesis took more than 1e-06 s; raise the limit"):
-        synthesize(COUNTER, timeout_s=1e-6, cache=False)
+        synthesize(COUNTER, timeout_s=1e-6, reuse=False)
 
 
 def test_a_cache_that_cannot_be_written_costs_no_result(

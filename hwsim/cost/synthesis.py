@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from hwsim import files
+from hwsim import cache
 from hwsim.cost import equivalence, timing, yosys
 from hwsim.cost import technology as technologies
 from hwsim.cost.netlist import Mapped, mapped
@@ -80,7 +77,7 @@ class Cost:
 
 
 def synthesize(
-    datapath: Datapath, technology: str | Technology = "open45", *, timeout_s: float = 120, cache: bool = True
+    datapath: Datapath, technology: str | Technology = "open45", *, timeout_s: float = 120, reuse: bool = True
 ) -> Cost:
     """Return a datapath's cost by Yosys and ABC, each run in a process of its own.
 
@@ -94,10 +91,9 @@ def synthesize(
     design = verilog(block)
     tool = yosys.version()
     key = _digest(_MEASURE, design, target.name, target.digest, tool, ABC_SCRIPT, *_COMMANDS)
-    place = _cache_place(key) if cache else None
-    known = _recall(place) if place else None
-    if known is not None:
-        return replace(known, datapath=describe(datapath))
+    kept = cache.recall("synthesis", f"{key}.json") if reuse else None
+    if kept is not None:
+        return replace(Cost(**json.loads(kept)), datapath=describe(datapath))
     netlist = map_onto(design, target, timeout_s=timeout_s)
     equivalent, method = equivalence.compare(block, netlist, target, timeout_s)
     counts, flip_flops, area = _contents(datapath, netlist, target)
@@ -116,8 +112,8 @@ def synthesize(
         netlist=_digest(design)[:16],
         tool=tool,
     )
-    if place and equivalent:
-        _remember(place, cost)
+    if reuse and equivalent:
+        cache.remember(json.dumps(cost.to_json()).encode(), "synthesis", f"{key}.json")
     return cost
 
 
@@ -149,29 +145,3 @@ def _contents(
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _cache_place(key: str) -> Path | None:
-    """Return where a result is kept, or nothing where the user has no such place."""
-    chosen, shared = os.environ.get("HWSIM_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    try:
-        folder = Path(chosen) if chosen else (Path(shared) if shared else Path.home() / ".cache") / "hwsim"
-    except RuntimeError:
-        return None
-    return folder / "synthesis" / f"{key}.json"
-
-
-def _recall(place: Path) -> Cost | None:
-    """Return the cost kept at a place, or nothing where there is none or it is damaged."""
-    try:
-        checksum, text = place.read_text().split("\n", 1)
-        return Cost(**json.loads(text)) if checksum == _digest(text) else None
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _remember(place: Path, cost: Cost) -> None:
-    """Keep a cost for the next time; a folder that cannot be written costs time, not the result."""
-    text = json.dumps(cost.to_json()) + "\n"
-    with contextlib.suppress(HwsimError):
-        files.write(place, f"{_digest(text)}\n{text}")

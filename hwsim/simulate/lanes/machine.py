@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import _thread
-import contextlib
 import ctypes
 import hashlib
 import math
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 
-from hwsim import files
+from hwsim import cache
 from hwsim.errors import HwsimError
 
 VECTOR_BITS = 512
@@ -103,8 +100,7 @@ def compile_kernel(text: str, name: str, arguments: int, speed: int = 2) -> Kern
 
 
 def _compile(text: str, name: str, arguments: int, speed: int, key: str) -> Kernel:
-    place = cache_place("kernels", f"{key}.o")
-    kept = _recall(place)
+    kept = cache.recall("kernels", f"{key}.o")
     module = llvm.parse_assembly(text)
     if kept is None:
         _optimise(module, speed)
@@ -112,7 +108,7 @@ def _compile(text: str, name: str, arguments: int, speed: int, key: str) -> Kern
 
     def notify(_: Any, produced: bytes) -> None:
         if kept is None:
-            _remember(place, produced)
+            cache.remember(produced, "kernels", f"{key}.o")
 
     engine.set_object_cache(notify, lambda _: kept)
     engine.finalize_object()
@@ -126,33 +122,6 @@ def _optimise(module: Any, speed: int) -> None:
     options.loop_unrolling = False
     builder = llvm.create_pass_builder(_target(), options)
     builder.getModulePassManager().run(module, builder)
-
-
-def cache_place(*names: str) -> Path | None:
-    """Return where something is kept, or nothing where the user has no such place."""
-    chosen, shared = os.environ.get("HWSIM_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    try:
-        folder = Path(chosen) if chosen else (Path(shared) if shared else Path.home() / ".cache") / "hwsim"
-    except RuntimeError:
-        return None
-    return folder.joinpath(*names)
-
-
-def _recall(place: Path | None) -> bytes | None:
-    """Return a kept object, or nothing where there is none or it is damaged."""
-    try:
-        content = place.read_bytes() if place else b""
-    except OSError:
-        return None
-    digest, kept = content[:32], content[32:]
-    return kept if kept and hashlib.sha256(kept).digest() == digest else None
-
-
-def _remember(place: Path | None, produced: bytes) -> None:
-    """Keep an object; a folder that cannot be written costs time, not the result."""
-    if place:
-        with contextlib.suppress(HwsimError):
-            files.write(place, hashlib.sha256(produced).digest() + produced)
 
 
 def module_text(name: str, parameters: Sequence[str], lines: Sequence[str], intrinsics: Sequence[str]) -> str:

@@ -17,22 +17,18 @@ border alone.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product as combinations
-from pathlib import Path
 
-from hwsim import files
+from hwsim import cache
 from hwsim.datapath.datapath import Datapath
-from hwsim.errors import HwsimError
 from hwsim.formats import Overflow
 from hwsim.simulate.lanes.bits import blasted, reached, source_bit
 from hwsim.simulate.lanes.form import SOURCES, Form, Node
-from hwsim.simulate.lanes.machine import cache_place
 from hwsim.simulate.lanes.sliced import ever
 from hwsim.simulate.lanes.step import (
     Accumulation,
@@ -70,16 +66,15 @@ def prove(datapath: Datapath) -> Proof | None:
     if not accumulations(datapath):
         return None
     step = netlist_step(datapath)
-    place = cache_place("proofs", f"{_digest(datapath, step)}.json")
-    if place and place.is_file():
-        kept = _recall(datapath, place)
-        if kept is not None:
-            return kept
+    name = f"{_digest(datapath, step)}.json"
+    kept = _recall(datapath, name)
+    if kept is not None:
+        return kept
     for meaning in accumulations(datapath):
         method = _by_exhaustion(datapath, step, meaning) or _by_parts(datapath, step, meaning)
         if method:
-            if place:
-                _remember(place, Proof(meaning, method))
+            proof = {"meaning": str(meaning), "method": method}
+            cache.remember(json.dumps(proof).encode(), "proofs", name)
             return Proof(meaning, method)
     return None
 
@@ -91,19 +86,13 @@ def _digest(datapath: Datapath, step: Step) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _recall(datapath: Datapath, place: Path) -> Proof | None:
-    try:
-        kept = json.loads(place.read_text())
-        found = [meaning for meaning in accumulations(datapath) if str(meaning) == kept["meaning"]]
-        return Proof(found[0], str(kept["method"])) if found else None
-    except (OSError, ValueError, KeyError, TypeError):
+def _recall(datapath: Datapath, name: str) -> Proof | None:
+    kept = cache.recall("proofs", name)
+    if kept is None:
         return None
-
-
-def _remember(place: Path, proof: Proof) -> None:
-    """Keep a proof; a folder that cannot be written costs time, not the result."""
-    with contextlib.suppress(HwsimError):
-        files.write(place, json.dumps({"meaning": str(proof.meaning), "method": proof.method}) + "\n")
+    proof = json.loads(kept)
+    found = [meaning for meaning in accumulations(datapath) if str(meaning) == proof["meaning"]]
+    return Proof(found[0], str(proof["method"])) if found else None
 
 
 def _inputs(datapath: Datapath) -> dict[str, int]:

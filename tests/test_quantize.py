@@ -38,7 +38,8 @@ from hwsim.network import FloatNetwork, Images, Preprocessing, QuantizedNetwork,
 from hwsim.quantize import Calibration, Settings, calibrate, fold_batch_norm, quantize
 from hwsim.quantize.bias_correction import correction, expected_input_sum
 from hwsim.quantize.scales import requantizer, rounded, scale_of
-from hwsim.quantize.statistics import BINS
+from hwsim.quantize.settings import QUANTIZERS
+from hwsim.quantize.statistics import BINS, CHANNEL_BINS
 from hwsim.quantize.weights import quantize_weight, round_to
 from hwsim.simulate.inference import measure_accuracy, run
 
@@ -234,18 +235,44 @@ def test_calibration_equals_statistics_of_all_tensors_at_once() -> None:
         np.testing.assert_allclose(seen.mean, values.mean(), atol=1e-12)
         np.testing.assert_allclose(seen.deviation, np.abs(values - values.mean()).mean(), rtol=1e-12)
         np.testing.assert_allclose(seen.std, values.std(), rtol=1e-12)
-        np.testing.assert_allclose(calibration.channel_means[name], values.mean(axis=(0, 2, 3)), atol=1e-12)
+        np.testing.assert_allclose(calibration.channel_means(name), values.mean(axis=(0, 2, 3)), atol=1e-12)
         nonzero = np.abs(values[values != 0])
         expected, _ = np.histogram(nonzero, BINS, (0, float(seen.peak)))
         assert seen.histogram is not None
         assert np.abs(seen.histogram - expected).sum() <= 4  # a value on an edge may go either way
 
 
+def test_the_statistics_of_a_channel_are_those_of_a_tensor_of_that_channel_alone() -> None:
+    network = _network(_shortcut)
+    channels = calibrate(network, IMAGES, batch=7).channels
+    for name, values in forward(network, network.preprocessing.apply(IMAGES)).items():
+        rows = values.transpose(1, 0, 2, 3).reshape(values.shape[1], -1)
+        for index, row in enumerate(rows):
+            seen = channels[name].select(index)
+            assert (seen.count, seen.minimum, seen.maximum) == (row.size, row.min(), row.max())
+            expected = [row.mean(), np.abs(row - row.mean()).mean(), row.std()]
+            np.testing.assert_allclose([seen.mean, seen.deviation, seen.std], expected, rtol=1e-9, atol=1e-12)
+            counts, _ = np.histogram(np.abs(row[row != 0]), CHANNEL_BINS, (0, float(seen.peak) or 1.0))
+            assert seen.histogram is not None
+            assert np.abs(seen.histogram - counts).sum() <= 4
+
+
+@pytest.mark.parametrize("method", QUANTIZERS)
+def test_every_quantizer_takes_a_channel_as_it_takes_a_tensor(method: str) -> None:
+    quantizer = QUANTIZERS[method]
+    seen = calibrate(_network(_shortcut), IMAGES).channels["relu1"]
+    thresholds = quantizer(seen, Int(4, signed=False))
+    assert thresholds.shape == (4,)
+    for index in range(4):
+        assert thresholds[index] == quantizer(seen.select(index), Int(4, signed=False))
+
+
 def test_a_tensor_behind_a_relu_knows_the_relus_input() -> None:
-    statistics = calibrate(_network(_shortcut), IMAGES).statistics
-    assert statistics["relu1"].before_relu is statistics["conv1"]
-    assert statistics["clip"].before_relu is statistics["conv3"]
-    assert statistics["conv1"].before_relu is None
+    calibration = calibrate(_network(_shortcut), IMAGES)
+    for statistics in (calibration.statistics, calibration.channels):
+        assert statistics["relu1"].before_relu is statistics["conv1"]
+        assert statistics["clip"].before_relu is statistics["conv3"]
+        assert statistics["conv1"].before_relu is None
 
 
 def test_calibration_reports_its_progress() -> None:
@@ -580,7 +607,7 @@ def test_the_expected_input_sum_counts_padding_as_zeros(operator: Convolution) -
 def test_bias_correction_lowers_the_error_of_the_outputs_mean() -> None:
     network, images = load_model("digits"), load_split("digits", "calibration").images
     calibration = calibrate(network, images)
-    expected = calibration.channel_means["classifier"]
+    expected = calibration.channel_means("classifier")
 
     def error(bias_correction: bool) -> float:
         quantized = quantize(

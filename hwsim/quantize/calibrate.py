@@ -13,7 +13,7 @@ from hwsim.formats import IntArray
 from hwsim.layers import Clip, Relu
 from hwsim.network import FloatArray, FloatNetwork, ImageSequence
 from hwsim.quantize.fold import fold_batch_norm
-from hwsim.quantize.statistics import BINS, Statistics
+from hwsim.quantize.statistics import BINS, CHANNEL_BINS, Statistics
 
 Progress = Callable[[int, int], None]
 """Called with the images done and the images to do; every image is seen twice."""
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Statistics of every tensor of a folded network, and the mean of each of its channels.
+    """Statistics of every tensor of a folded network, and of each of its channels.
 
     ``network`` is the folded network's digest, ``images`` how many images were seen. ``weight_scales`` are the scales of
     weights, per output channel and by layer, that the network was trained at; other weights get theirs from the
@@ -31,8 +31,12 @@ class Calibration:
     network: str
     images: int
     statistics: Mapping[str, Statistics]
-    channel_means: Mapping[str, FloatArray]
+    channels: Mapping[str, Statistics]
     weight_scales: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def channel_means(self, tensor: str) -> FloatArray:
+        """Return the mean of each channel of a tensor."""
+        return self.channels[tensor].mean
 
 
 def calibrate(
@@ -66,13 +70,19 @@ def calibrate(
             run(folded, folded.preprocessing.apply(part), see)
             if progress is not None:
                 progress(done + start + len(part), total)
-    statistics = {name: spread.statistics() for name, spread in spreads.items()}
-    for layer in folded.layers:
+    tensors = {name: spread.tensor() for name, spread in spreads.items()}
+    channels = {name: spread.channels() for name, spread in spreads.items()}
+    for statistics in (tensors, channels):
+        _tell_relus(folded, statistics)
+    return Calibration(folded.digest(), len(images), tensors, channels)
+
+
+def _tell_relus(network: FloatNetwork, statistics: dict[str, Statistics]) -> None:
+    """Give the outputs of ReLUs, and of clips from 0, the statistics of what is before them."""
+    for layer in network.layers:
         if isinstance(layer.operator, Relu) or (isinstance(layer.operator, Clip) and layer.operator.low == 0):
             before = statistics[layer.inputs[0]]
             statistics[layer.name] = replace(statistics[layer.name], before_relu=before)
-    means = {name: seen.channel_sums / seen.per_channel for name, seen in ranges.items()}
-    return Calibration(folded.digest(), len(images), statistics, means)
 
 
 def _check_images(network: FloatNetwork, images: ImageSequence) -> None:
@@ -86,63 +96,101 @@ def _check_images(network: FloatNetwork, images: ImageSequence) -> None:
         raise HwsimError("the calibration set is empty; give at least one image")
 
 
+_WITHIN_CHANNEL = (0, 2, 3)
+
+
 @dataclass
 class _Range:
-    """First pass over one tensor."""
+    """First pass over one tensor [n, c, h, w]; arrays are [c]."""
 
-    minimum: float = np.inf
-    maximum: float = -np.inf
+    minimum: FloatArray = field(default_factory=lambda: np.full(1, np.inf))
+    maximum: FloatArray = field(default_factory=lambda: np.full(1, -np.inf))
     count: int = 0
     per_channel: int = 0
     channel_sums: FloatArray = field(default_factory=lambda: np.zeros(1))
 
     def add(self, name: str, values: FloatArray) -> None:
-        low, high = float(values.min()), float(values.max())
-        if not (math.isfinite(low) and math.isfinite(high)):
+        low, high = values.min(axis=_WITHIN_CHANNEL), values.max(axis=_WITHIN_CHANNEL)
+        if not (np.isfinite(low) & np.isfinite(high)).all():
             raise HwsimError(
                 f'tensor "{name}" is not finite on the calibration images; check the weights before it'
             )
-        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
         self.count += values.size
         self.per_channel += values.size // values.shape[1]
-        self.channel_sums = self.channel_sums + values.sum(axis=(0, 2, 3))
+        self.channel_sums = self.channel_sums + values.sum(axis=_WITHIN_CHANNEL)
 
     @property
     def mean(self) -> float:
         return float(self.channel_sums.sum()) / self.count
 
     @property
-    def peak(self) -> float:
-        return max(abs(self.minimum), abs(self.maximum))
+    def channel_means(self) -> FloatArray:
+        return self.channel_sums / self.per_channel
+
+    @property
+    def peaks(self) -> FloatArray:
+        """max |x| of each channel."""
+        return np.maximum(np.abs(self.minimum), np.abs(self.maximum))
 
 
-@dataclass
 class _Spread:
-    """Second pass over one tensor."""
+    """Second pass over one tensor [n, c, h, w]."""
 
-    seen: _Range
-    deviations: float = 0.0
-    squares: float = 0.0
-    histogram: IntArray = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    def __init__(self, seen: _Range) -> None:
+        self.seen = seen
+        self.deviations, self.squares = 0.0, 0.0
+        self.histogram = np.zeros(BINS, np.int64)
+        channels = seen.peaks.size
+        self.channel_deviations, self.channel_squares = np.zeros(channels), np.zeros(channels)
+        self.channel_histograms = np.zeros((channels, CHANNEL_BINS), np.int64)
 
     def add(self, values: FloatArray) -> None:
         centred = np.abs(values - self.seen.mean)
         self.deviations += float(centred.sum())
         self.squares += float(np.square(centred).sum())
-        magnitudes = np.abs(values[values != 0])
-        if self.seen.peak > 0:
-            magnitudes = magnitudes / self.seen.peak * BINS
-        bins = np.minimum(magnitudes.astype(np.int64), BINS - 1)
-        self.histogram += np.bincount(bins, minlength=BINS)
+        centred = np.abs(values - self.seen.channel_means[:, None, None])
+        self.channel_deviations += centred.sum(axis=_WITHIN_CHANNEL)
+        self.channel_squares += np.square(centred).sum(axis=_WITHIN_CHANNEL)
+        places = np.flatnonzero(values)
+        magnitudes = np.abs(values.ravel()[places])
+        channels = places // math.prod(values.shape[2:]) % values.shape[1]
+        self.histogram += _histogram(magnitudes, self.seen.peaks.max(), BINS)
+        self.channel_histograms += _histograms(magnitudes, channels, self.seen.peaks)
 
-    def statistics(self) -> Statistics:
+    def tensor(self) -> Statistics:
         seen = self.seen
         return Statistics(
             count=seen.count,
-            minimum=np.array(seen.minimum),
-            maximum=np.array(seen.maximum),
+            minimum=seen.minimum.min(),
+            maximum=seen.maximum.max(),
             mean=np.array(seen.mean),
             deviation=np.array(self.deviations / seen.count),
             std=np.array(np.sqrt(self.squares / seen.count)),
             histogram=self.histogram,
         )
+
+    def channels(self) -> Statistics:
+        seen = self.seen
+        return Statistics(
+            count=seen.per_channel,
+            minimum=seen.minimum,
+            maximum=seen.maximum,
+            mean=seen.channel_means,
+            deviation=self.channel_deviations / seen.per_channel,
+            std=np.sqrt(self.channel_squares / seen.per_channel),
+            histogram=self.channel_histograms,
+        )
+
+
+def _histogram(magnitudes: FloatArray, peak: float, bins: int) -> IntArray:
+    """Return how many magnitudes above 0 lie in each of equal bins from 0 to ``peak``."""
+    found = np.minimum((magnitudes / peak * bins).astype(np.int64), bins - 1)
+    return np.bincount(found, minlength=bins)
+
+
+def _histograms(magnitudes: FloatArray, channels: IntArray, peaks: FloatArray) -> IntArray:
+    """Return the histogram of each channel, [channels, CHANNEL_BINS], of magnitudes above 0."""
+    bins = np.minimum((magnitudes / peaks[channels] * CHANNEL_BINS).astype(np.int64), CHANNEL_BINS - 1)
+    counts = np.bincount(channels * CHANNEL_BINS + bins, minlength=peaks.size * CHANNEL_BINS)
+    return counts.reshape(-1, CHANNEL_BINS)

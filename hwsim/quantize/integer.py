@@ -117,7 +117,7 @@ def _weighted_layer(
     if settings.bias_correction:
         factor, shift = correction(weight, integers.values * integers.scale[:, None, None, None])
         ratio = ratio * factor
-        expected = expected_input_sum(layer, calibration.channel_means[source.float_name])
+        expected = expected_input_sum(layer, calibration.channel_means(source.float_name))
         offset = offset + rounded(shift * expected)
     # A channel of zeros needs no factor: 1 keeps the shift, and with it the bias, in range.
     ratio = np.where((integers.values == 0).all(axis=(1, 2, 3)), output.scale, ratio)

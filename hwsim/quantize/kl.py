@@ -17,6 +17,7 @@ candidate whose P has mass where Q has none is infinitely far).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, PowerOfTwo
 from hwsim.network import FloatArray
-from hwsim.quantize.statistics import BINS, Statistics
+from hwsim.quantize.statistics import Statistics
 
 
 def threshold(statistics: Statistics, target: Format, tolerance: float = 1.3) -> FloatArray:
@@ -34,12 +35,12 @@ def threshold(statistics: Statistics, target: Format, tolerance: float = 1.3) ->
             f"the tolerance of kl is a factor of at least 1, not {tolerance}; 1 is the classic method"
         )
     levels = _levels(statistics, target)
-    curve = _curve(statistics, levels)
-    if curve is None:
-        return statistics.peak
-    limit = math.inf if math.isinf(tolerance) else tolerance * float(curve.min())
-    kept = levels + int(np.flatnonzero(curve <= limit)[-1])
-    return statistics.peak * (kept / BINS)
+
+    def kept(curve: FloatArray) -> float:
+        limit = math.inf if math.isinf(tolerance) else tolerance * float(curve.min())
+        return levels + int(np.flatnonzero(curve <= limit)[-1])
+
+    return _kept(statistics, levels, kept)
 
 
 def tensorrt_threshold(statistics: Statistics, target: Format) -> FloatArray:
@@ -48,11 +49,19 @@ def tensorrt_threshold(statistics: Statistics, target: Format) -> FloatArray:
     The threshold is (i + 1/2) bin widths, as on the slides, but never above the largest magnitude.
     """
     levels = _levels(statistics, Int(target.bits) if isinstance(target, Int) else target)
+    return _kept(statistics, levels, lambda curve: levels + int(curve.argmin()) + 0.5)
+
+
+def _kept(statistics: Statistics, levels: int, kept: Callable[[FloatArray], float]) -> FloatArray:
+    """Return the peak times the share of the bins that ``kept`` chooses from the divergences; channel by channel."""
+    if statistics.peak.ndim:
+        channels = (statistics.select(index) for index in range(statistics.peak.size))
+        return np.array([_kept(channel, levels, kept) for channel in channels])
     curve = _curve(statistics, levels)
     if curve is None:
         return statistics.peak
-    kept = levels + int(curve.argmin())
-    return statistics.peak * min((kept + 0.5) / BINS, 1.0)
+    assert statistics.histogram is not None
+    return statistics.peak * min(kept(curve) / statistics.histogram.size, 1.0)
 
 
 def _levels(statistics: Statistics, target: Format) -> int:

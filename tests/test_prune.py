@@ -36,3 +36,21 @@ def test_pruning_twice_is_pruning_once():
 def test_a_sparsity_out_of_range_is_refused(sparsity):
     with pytest.raises(HwsimError, match="at least 0 and below 1"):
         prune(load_model("digits"), sparsity)
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.9])
+def test_each_layer_can_lose_the_share_of_its_own(sparsity):
+    network = load_model("digits")
+    pruned = prune(network, sparsity, scope="layer")
+    for layer in network.layers:
+        if layer.has_weights:
+            before, after = (n.parameters[f"{layer.name}.weight"] for n in (network, pruned))
+            gone = after == 0
+            assert gone.sum() == round(sparsity * before.size)
+            assert np.abs(before[gone]).max() <= np.abs(before[~gone]).min()
+            np.testing.assert_array_equal(after[~gone], before[~gone])
+
+
+def test_an_unknown_scope_is_refused():
+    with pytest.raises(HwsimError, match='unknown scope of pruning "channel"; known: network, layer'):
+        prune(load_model("digits"), 0.5, scope="channel")

@@ -1,7 +1,7 @@
 """Pruning by magnitude: the smallest weights of a network become zero.
 
 S. Han, J. Pool, J. Tran, W. J. Dally: Learning both weights and connections for efficient neural networks, NeurIPS 2015
-(arXiv 1506.02626), in one step and without structure; the weights of all layers are compared with each other, so that layers
+(arXiv 1506.02626), in one step and without structure. Where the weights of all layers are compared with each other, layers
 with many weights lose the most. Fine-tuning keeps zeros (:mod:`hwsim.quantize.fine_tune`).
 """
 
@@ -10,14 +10,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
-from hwsim.errors import HwsimError
-from hwsim.network import FloatNetwork
+from hwsim.errors import HwsimError, unknown
+from hwsim.network import FloatArray, FloatNetwork
 
 
-def prune(network: FloatNetwork, sparsity: float) -> FloatNetwork:
+SCOPES = ("network", "layer")
+
+
+def prune(network: FloatNetwork, sparsity: float, *, scope: str = "network") -> FloatNetwork:
     """Return the network with a share ``sparsity`` of its weights zero, those of least magnitude.
 
+    With scope "network" the weights of all layers are compared, with "layer" each layer loses that share of its own.
     Biases and batch norms are not pruned. The count is the nearest to the share; weights that are zero already are the
     first to count. Raises :class:`HwsimError` unless 0 <= sparsity < 1.
     """
@@ -25,17 +30,27 @@ def prune(network: FloatNetwork, sparsity: float) -> FloatNetwork:
         raise HwsimError(
             f"a sparsity is at least 0 and below 1, not {sparsity}; 0.3 removes three weights of ten"
         )
+    if scope not in SCOPES:
+        raise unknown("scope of pruning", scope, SCOPES)
     names = [f"{layer.name}.weight" for layer in network.layers if layer.has_weights]
-    magnitudes = np.concatenate([np.abs(network.parameters[name]).ravel() for name in names])
-    removed = np.zeros(magnitudes.size, np.bool_)
-    removed[np.argsort(magnitudes, kind="stable")[: round(sparsity * magnitudes.size)]] = True
-    ends = np.cumsum([network.parameters[name].size for name in names])
-    masks = dict(zip(names, np.split(removed, ends[:-1]), strict=True))
-    parameters = {
-        name: np.where(masks[name].reshape(array.shape), 0.0, array) if name in masks else array
-        for name, array in network.parameters.items()
+    weights = [network.parameters[name] for name in names]
+    if scope == "layer":
+        removed = [_smallest(weight.ravel(), sparsity) for weight in weights]
+    else:
+        together = _smallest(np.concatenate([weight.ravel() for weight in weights]), sparsity)
+        removed = np.split(together, np.cumsum([weight.size for weight in weights])[:-1])
+    pruned = {
+        name: np.where(mask.reshape(weight.shape), 0.0, weight)
+        for name, weight, mask in zip(names, weights, removed, strict=True)
     }
-    return replace(network, parameters=parameters)
+    return replace(network, parameters={**network.parameters, **pruned})
+
+
+def _smallest(weights: FloatArray, share: float) -> npt.NDArray[np.bool_]:
+    """Return where the smallest magnitudes are, of equal ones the first."""
+    chosen = np.zeros(weights.size, np.bool_)
+    chosen[np.argsort(np.abs(weights), kind="stable")[: round(share * weights.size)]] = True
+    return chosen
 
 
 def sparsity_of(network: FloatNetwork) -> float:

@@ -211,6 +211,30 @@ def test_every_lane_has_its_own_memory_and_registers():
         assert content.tolist() == [single.inspect_mem(memory).get(k, 0) for k in range(8)]
 
 
+@pytest.mark.parametrize("shift", [15, 16, 17, 31, 32, 39])
+@pytest.mark.parametrize("compared", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_wide_product_of_narrow_numbers_keeps_its_high_bits(signed, compared, shift):
+    # LLVM issue 218844: 16 bits of a product of 64-bit integers that lie in 16 bits, at 32 bits and above.
+    extend = pyrtl.WireVector.sign_extended if signed else pyrtl.WireVector.zero_extended
+
+    def connect(a, b, mask):
+        total = pyrtl.WireVector(40)
+        pyrtl.working_block().add_net(pyrtl.LogicNet("*", None, (extend(a, 40), extend(b, 40)), (total,)))
+        part = total[shift:][:16].zero_extended(16)
+        return (part | mask) == mask if compared else part | mask
+
+    numbers = np.array([-128, -127, -3, -1, 0, 1, 2, 127] if signed else [0, 1, 2, 3, 127, 128, 254, 255])
+    a, b = (array.ravel() for array in np.meshgrid(numbers, numbers))
+    block = block_of(connect, a=8, b=8, mask=16)
+    for mask in (0, 1, 0xFFFE):
+        part = (a * b & (1 << 40) - 1) >> shift & 0xFFFF
+        expected = (part | mask) == mask if compared else part | mask
+        simulation = LaneSimulation(block, lanes=len(a))
+        inputs = {"a": a[None], "b": b[None], "mask": np.full((1, len(a)), mask)}
+        np.testing.assert_array_equal(simulation.run(inputs, words=True)["result"], expected[None])
+
+
 @pytest.mark.parametrize("address_bits", [1, 3, 6, 7, 8, 9])
 def test_a_rom_is_read_at_an_address_of_each_lane(address_bits):
     rng = random.Random(address_bits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ LARGEST_PICTURE = 1 << 27
 
 BORDER = 256 / 224
 """How much longer than the crop the resized shorter side is: ImageNet's 256 for 224."""
+
+_DECODING = threading.Lock()
+"""Held while decoding, for the filter of warnings is the process's."""
 
 _MODES = {1: "L", 3: "RGB"}
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -40,7 +44,7 @@ def decode(content: bytes, name: str, shape: Shape) -> Images:
             f"pictures have 1 or 3 channels, the network reads {channels}; give an .npz with uint8 x and integer y"
         )
     try:
-        with warnings.catch_warnings():
+        with _DECODING, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is decided here
             with Image.open(io.BytesIO(content)) as picture:
                 _check(picture, name)

@@ -5,7 +5,10 @@ Results depend on nothing but the network, the images and the number of torch th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ from hwsim.layers import (
     MaxPool,
     PadChannels,
     Padding,
+    Pair,
     Relu,
     Rescale,
     Slice,
@@ -76,6 +80,21 @@ def run(network: FloatNetwork, x: FloatArray, visit: Visit) -> None:
     with torch.inference_mode():
         for name, tensor in propagate(network.layers, tensors(network), _images(network, x)):
             visit(name, tensor.numpy())
+
+
+@contextmanager
+def single_threaded() -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool of as many threads as torch is set to use here, in each of which torch uses one.
+
+    Results then depend on no number of threads. What still waits when an error leaves the block is dropped.
+    """
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def forward(
@@ -161,6 +180,23 @@ def _pad(x: Tensor, padding: Padding, value: float) -> Tensor:
 
 
 def _convolution(operator: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return functional.conv2d(
-        _pad(x, operator.padding, 0.0), weight, bias, operator.stride, groups=operator.groups
+    x = _pad(x, operator.padding, 0.0)
+    if operator.groups == x.shape[1] == operator.out_channels and torch.is_inference_mode_enabled():
+        return _depthwise(x, weight, bias, operator.stride)
+    return functional.conv2d(x, weight, bias, operator.stride, groups=operator.groups)
+
+
+def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair) -> Tensor:
+    """Return a convolution of each channel by itself, tap by tap: in float64 twice as fast as torch's own."""
+    kernel = weight.shape[2:]
+    size = [(n - k) // s + 1 for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
+    output = (
+        x.new_zeros((*x.shape[:2], *size)) if bias is None else bias[:, None, None].repeat(len(x), 1, *size)
     )
+    for row, column in itertools.product(*map(range, kernel)):
+        rows, columns = (
+            slice(first, first + s * (n - 1) + 1, s)
+            for first, s, n in zip((row, column), stride, size, strict=True)
+        )
+        output.addcmul_(x[:, :, rows, columns], weight[:, :, row, column, None])
+    return output

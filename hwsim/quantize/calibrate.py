@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +19,12 @@ from hwsim.quantize.statistics import BINS, CHANNEL_BINS, Statistics
 
 Progress = Callable[[int, int], None]
 """Called with the images done and the images to do; every image is seen twice."""
+
+LARGEST_BATCH = 1 << 22
+"""Elements of a batch's largest tensor at most, unless one image has more: memory is reused while it is in the cache."""
+
+CHUNK = 1 << 16
+"""Values whose spread is taken at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,34 +52,29 @@ def calibrate(
 ) -> Calibration:
     """Return the statistics of the network, batch norm folded, over uint8 images [n, h, w, channels].
 
-    Two passes in float64, in the images' order: ranges and means, then deviations from the means and
-    histograms. That the images come from the calibration split and never from the test split is the
-    caller's duty. Raises :class:`HwsimError` for no images, images of another shape, and values that
-    overflow on the way.
+    Two passes in float64: ranges and means, then deviations from the means and histograms. ``batch`` is the
+    most images that run at once; fewer do where they are large. Batches run on as many threads as torch is set
+    to use and are added in the images' order, so that their number changes nothing. That the images come from
+    the calibration split and never from the test split is the caller's duty. Raises :class:`HwsimError` for no
+    images, images of another shape, and values that overflow on the way.
     """
-    # torch is loaded where a network runs: what only quantizes with a given calibration does without it.
-    from hwsim.models.forward import run
-
     folded = fold_batch_norm(network)
     _check_images(folded, images)
+    shapes = [folded.input_shape, *(layer.output_shape for layer in folded.layers)]
+    batch = min(batch, max(1, LARGEST_BATCH // max(map(math.prod, shapes))))
     total = 2 * len(images)
-    ranges: dict[str, _Range] = {}
-    spreads: dict[str, _Spread] = {}
-
-    def see_range(name: str, values: FloatArray) -> None:
-        ranges.setdefault(name, _Range()).add(name, values)
-
-    def see_spread(name: str, values: FloatArray) -> None:
-        spreads.setdefault(name, _Spread(ranges[name])).add(values)
-
-    for done, see in ((0, see_range), (len(images), see_spread)):
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            run(folded, folded.preprocessing.apply(part), see)
-            if progress is not None:
-                progress(done + start + len(part), total)
-    tensors = {name: spread.tensor() for name, spread in spreads.items()}
-    channels = {name: spread.channels() for name, spread in spreads.items()}
+    tell = progress or (lambda done, planned: None)
+    ranges = _sweep(folded, images, batch, _range, lambda done: tell(done, total))
+    histograms = {name: _Histograms(seen) for name, seen in ranges.items()}
+    spreads = _sweep(
+        folded,
+        images,
+        batch,
+        lambda name, values: _spread(values, ranges[name], histograms[name]),
+        lambda done: tell(len(images) + done, total),
+    )
+    tensors = {name: _tensor(seen, spreads[name], histograms[name]) for name, seen in ranges.items()}
+    channels = {name: _channels(seen, spreads[name], histograms[name]) for name, seen in ranges.items()}
     for statistics in (tensors, channels):
         _tell_relus(folded, statistics)
     return Calibration(folded.digest(), len(images), tensors, channels)
@@ -99,34 +102,26 @@ def _check_images(network: FloatNetwork, images: ImageSequence) -> None:
 _WITHIN_CHANNEL = (0, 2, 3)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Range:
-    """First pass over one tensor [n, c, h, w]; arrays are [c]."""
+    """What the first pass sees of one tensor [n, c, h, w]; arrays are [c], and batches add up."""
 
-    minimum: FloatArray = field(default_factory=lambda: np.full(1, np.inf))
-    maximum: FloatArray = field(default_factory=lambda: np.full(1, -np.inf))
-    count: int = 0
-    per_channel: int = 0
-    channel_sums: FloatArray = field(default_factory=lambda: np.zeros(1))
+    minimum: FloatArray
+    maximum: FloatArray
+    count: int
+    sums: FloatArray
 
-    def add(self, name: str, values: FloatArray) -> None:
-        low, high = values.min(axis=_WITHIN_CHANNEL), values.max(axis=_WITHIN_CHANNEL)
-        if not (np.isfinite(low) & np.isfinite(high)).all():
-            raise HwsimError(
-                f'tensor "{name}" is not finite on the calibration images; check the weights before it'
-            )
-        self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
-        self.count += values.size
-        self.per_channel += values.size // values.shape[1]
-        self.channel_sums = self.channel_sums + values.sum(axis=_WITHIN_CHANNEL)
+    def __add__(self, other: _Range) -> _Range:
+        return _Range(
+            np.minimum(self.minimum, other.minimum),
+            np.maximum(self.maximum, other.maximum),
+            self.count + other.count,
+            self.sums + other.sums,
+        )
 
     @property
     def mean(self) -> float:
-        return float(self.channel_sums.sum()) / self.count
-
-    @property
-    def channel_means(self) -> FloatArray:
-        return self.channel_sums / self.per_channel
+        return float(self.sums.sum()) / (self.count * self.sums.size)
 
     @property
     def peaks(self) -> FloatArray:
@@ -134,63 +129,135 @@ class _Range:
         return np.maximum(np.abs(self.minimum), np.abs(self.maximum))
 
 
-class _Spread:
-    """Second pass over one tensor [n, c, h, w]."""
+def _range(name: str, values: FloatArray) -> _Range:
+    low, high = values.min(axis=_WITHIN_CHANNEL), values.max(axis=_WITHIN_CHANNEL)
+    if not (np.isfinite(low) & np.isfinite(high)).all():
+        raise HwsimError(
+            f'tensor "{name}" is not finite on the calibration images; check the weights before it'
+        )
+    return _Range(low, high, values.size // values.shape[1], values.sum(axis=_WITHIN_CHANNEL))
+
+
+class _Histograms:
+    """Histograms of one tensor and of its channels, filled by all threads: counts add up in any order."""
 
     def __init__(self, seen: _Range) -> None:
-        self.seen = seen
-        self.deviations, self.squares = 0.0, 0.0
-        self.histogram = np.zeros(BINS, np.int64)
-        channels = seen.peaks.size
-        self.channel_deviations, self.channel_squares = np.zeros(channels), np.zeros(channels)
-        self.channel_histograms = np.zeros((channels, CHANNEL_BINS), np.int64)
+        peaks = seen.peaks
+        self.width = (peaks.max() or 1.0) / BINS
+        self.channel_width = np.where(peaks > 0, peaks, 1.0) / CHANNEL_BINS
+        # The peak itself falls behind the last bin until the end.
+        self.tensor = np.zeros(BINS + 1, np.int64)
+        self.channels = np.zeros((peaks.size, CHANNEL_BINS + 1), np.int64)
+        self.lock = threading.Lock()
 
-    def add(self, values: FloatArray) -> None:
-        centred = np.abs(values - self.seen.mean)
-        self.deviations += float(centred.sum())
-        self.squares += float(np.square(centred).sum())
-        centred = np.abs(values - self.seen.channel_means[:, None, None])
-        self.channel_deviations += centred.sum(axis=_WITHIN_CHANNEL)
-        self.channel_squares += np.square(centred).sum(axis=_WITHIN_CHANNEL)
-        places = np.flatnonzero(values)
-        magnitudes = np.abs(values.ravel()[places])
-        channels = places // math.prod(values.shape[2:]) % values.shape[1]
-        self.histogram += _histogram(magnitudes, self.seen.peaks.max(), BINS)
-        self.channel_histograms += _histograms(magnitudes, channels, self.seen.peaks)
+    def add(self, part: FloatArray, first: int, scratch: FloatArray) -> None:
+        """Count the magnitudes of ``part`` [n, channels, places], zeros left out; its channels are those from ``first``."""
+        count = part.shape[1]
+        zeros = (part == 0).sum(axis=(0, 2))
+        bins = np.abs(np.divide(part, self.width, out=scratch).astype(np.int32))
+        found = np.bincount(bins.ravel(), minlength=BINS + 1)
+        widths = self.channel_width[first : first + count, None]
+        bins = np.abs(np.divide(part, widths, out=scratch).astype(np.int32))
+        bins += (np.arange(count, dtype=np.int32) * (CHANNEL_BINS + 1))[:, None]
+        by_channel = np.bincount(bins.ravel(), minlength=count * (CHANNEL_BINS + 1))
+        with self.lock:
+            self.tensor += found
+            self.tensor[0] -= zeros.sum()
+            self.channels[first : first + count] += by_channel.reshape(count, -1)
+            self.channels[first : first + count, 0] -= zeros
 
-    def tensor(self) -> Statistics:
-        seen = self.seen
-        return Statistics(
-            count=seen.count,
-            minimum=seen.minimum.min(),
-            maximum=seen.maximum.max(),
-            mean=np.array(seen.mean),
-            deviation=np.array(self.deviations / seen.count),
-            std=np.array(np.sqrt(self.squares / seen.count)),
-            histogram=self.histogram,
-        )
 
-    def channels(self) -> Statistics:
-        seen = self.seen
-        return Statistics(
-            count=seen.per_channel,
-            minimum=seen.minimum,
-            maximum=seen.maximum,
-            mean=seen.channel_means,
-            deviation=self.channel_deviations / seen.per_channel,
-            std=np.sqrt(self.channel_squares / seen.per_channel),
-            histogram=self.channel_histograms,
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """What the second pass sees of one tensor besides its histograms; batches add up."""
+
+    deviations: float
+    channel_deviations: FloatArray
+    channel_squares: FloatArray
+
+    def __add__(self, other: _Spread) -> _Spread:
+        return _Spread(
+            self.deviations + other.deviations,
+            self.channel_deviations + other.channel_deviations,
+            self.channel_squares + other.channel_squares,
         )
 
 
-def _histogram(magnitudes: FloatArray, peak: float, bins: int) -> IntArray:
-    """Return how many magnitudes above 0 lie in each of equal bins from 0 to ``peak``."""
-    found = np.minimum((magnitudes / peak * bins).astype(np.int64), bins - 1)
-    return np.bincount(found, minlength=bins)
+def _spread(values: FloatArray, seen: _Range, histograms: _Histograms) -> _Spread:
+    """Return the spread about the means of the first pass, as many channels at a time as fit the cache."""
+    planes = values.reshape(*values.shape[:2], -1)
+    count, channels, places = planes.shape
+    step = max(1, CHUNK // (count * places))
+    means = seen.sums[:, None] / seen.count
+    deviations, by_channel, squares = 0.0, np.empty(channels), np.empty(channels)
+    for first in range(0, channels, step):
+        part, here = planes[:, first : first + step], slice(first, first + step)
+        scratch = np.empty(part.shape)
+        deviations += float(np.abs(np.subtract(part, seen.mean, out=scratch), out=scratch).sum())
+        np.abs(np.subtract(part, means[here], out=scratch), out=scratch)
+        by_channel[here] = scratch.sum(axis=(0, 2))
+        squares[here] = np.square(scratch, out=scratch).sum(axis=(0, 2))
+        histograms.add(part, first, scratch)
+    return _Spread(deviations, by_channel, squares)
 
 
-def _histograms(magnitudes: FloatArray, channels: IntArray, peaks: FloatArray) -> IntArray:
-    """Return the histogram of each channel, [channels, CHANNEL_BINS], of magnitudes above 0."""
-    bins = np.minimum((magnitudes / peaks[channels] * CHANNEL_BINS).astype(np.int64), CHANNEL_BINS - 1)
-    counts = np.bincount(channels * CHANNEL_BINS + bins, minlength=peaks.size * CHANNEL_BINS)
-    return counts.reshape(-1, CHANNEL_BINS)
+def _tensor(seen: _Range, spread: _Spread, histograms: _Histograms) -> Statistics:
+    count = seen.count * seen.sums.size
+    # Steiner: the squares about the tensor's mean are those about the channels' and those of the channels' means.
+    between = np.square(seen.sums / seen.count - seen.mean).sum() * seen.count
+    return Statistics(
+        count=count,
+        minimum=seen.minimum.min(),
+        maximum=seen.maximum.max(),
+        mean=np.array(seen.mean),
+        deviation=np.array(spread.deviations / count),
+        std=np.array(np.sqrt((spread.channel_squares.sum() + between) / count)),
+        histogram=_with_peak(histograms.tensor),
+    )
+
+
+def _channels(seen: _Range, spread: _Spread, histograms: _Histograms) -> Statistics:
+    return Statistics(
+        count=seen.count,
+        minimum=seen.minimum,
+        maximum=seen.maximum,
+        mean=seen.sums / seen.count,
+        deviation=spread.channel_deviations / seen.count,
+        std=np.sqrt(spread.channel_squares / seen.count),
+        histogram=_with_peak(histograms.channels),
+    )
+
+
+def _with_peak(counts: IntArray) -> IntArray:
+    """Return a histogram whose last bin holds the peak."""
+    counts[..., -2] += counts[..., -1]
+    return counts[..., :-1]
+
+
+Seen = TypeVar("Seen", _Range, _Spread)
+
+
+def _sweep(
+    network: FloatNetwork,
+    images: ImageSequence,
+    batch: int,
+    see: Callable[[str, FloatArray], Seen],
+    progress: Callable[[int], None],
+) -> dict[str, Seen]:
+    """Return for every tensor the sum of what ``see`` makes of its values in each batch."""
+    # torch is loaded where a network runs: what only quantizes with a given calibration does without it.
+    from hwsim.models.forward import run, single_threaded
+
+    def work(start: int) -> dict[str, Seen]:
+        seen: dict[str, Seen] = {}
+        part = images[start : start + batch]
+        run(network, network.preprocessing.apply(part), lambda name, x: seen.update({name: see(name, x)}))
+        return seen
+
+    total: dict[str, Seen] = {}
+    starts = range(0, len(images), batch)
+    with single_threaded() as pool:
+        for start, seen in zip(starts, pool.map(work, starts), strict=True):
+            total = {name: total[name] + one if total else one for name, one in seen.items()}
+            progress(min(start + batch, len(images)))
+    return total

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError, unknown
 from hwsim.network import FloatArray, FloatNetwork
 
-
 SCOPES = ("network", "layer")
 
 

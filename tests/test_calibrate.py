@@ -1,0 +1,84 @@
+"""Calibration as work: what it depends on, and what it does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hwsim.data import Encoded, load_split
+from hwsim.errors import HwsimError
+from hwsim.layers import Convolution
+from hwsim.models import load_model
+from hwsim.models.builder import Builder
+from hwsim.models.forward import logits
+from hwsim.network import Preprocessing
+from hwsim.quantize import calibrate
+
+RNG = np.random.Generator(np.random.PCG64(3))
+
+
+def facts(calibration):
+    """Every number of a calibration, by tensor."""
+    return {
+        name: [
+            *(getattr(seen, key) for key in ("count", "minimum", "maximum", "mean", "deviation", "std")),
+            *seen.histogram.tolist(),
+            *calibration.channels[name].std.tolist(),
+            *calibration.channels[name].histogram.ravel().tolist(),
+        ]
+        for name, seen in calibration.statistics.items()
+    }
+
+
+@pytest.fixture
+def threads():
+    count = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(count)
+
+
+def test_calibration_is_the_same_on_any_number_of_threads(threads):
+    network, images = load_model("digits"), load_split("digits", "calibration").images[:50]
+    seen = []
+    for count in (1, 3):
+        threads(count)
+        seen.append(facts(calibrate(network, images)))
+        assert torch.get_num_threads() == count
+    assert seen[0] == seen[1]
+
+
+def test_calibration_on_decoded_images_is_that_on_the_images():
+    network, images = load_model("digits"), load_split("digits", "calibration").images[:40]
+    encoded = Encoded(lambda number: images[number], np.arange(40), images.shape[1:])
+    assert facts(calibrate(network, encoded)) == facts(calibrate(network, images))
+
+
+def test_an_error_on_the_way_ends_the_work_and_restores_the_threads(threads):
+    threads(2)
+    images = load_split("digits", "calibration").images[:40]
+
+    def decode(number):
+        if number == 17:
+            raise HwsimError("picture 17 is damaged")
+        return images[number]
+
+    with pytest.raises(HwsimError, match="picture 17"):
+        calibrate(load_model("digits"), Encoded(decode, np.arange(40), images.shape[1:]), batch=4)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_depthwise_convolution_tap_by_tap_is_torchs(stride, bias):
+    weight, offset = RNG.normal(size=(5, 1, 3, 2)), RNG.normal(size=5)
+    build = Builder((5, 9, 8))
+    parameters = {"weight": weight} | ({"bias": offset} if bias else {})
+    build.add("depthwise", Convolution(5, (3, 2), stride, (1, 0, 2, 1), groups=5), **parameters)
+    network = build.network("net", Preprocessing(1.0, (0.0,) * 5, (1.0,) * 5))
+    x = RNG.normal(size=(2, 5, 9, 8))
+    padded = torch.nn.functional.pad(torch.from_numpy(x), (0, 1, 1, 2))
+    theirs = torch.nn.functional.conv2d(
+        padded, torch.from_numpy(weight), torch.from_numpy(offset) if bias else None, stride, groups=5
+    )
+    np.testing.assert_allclose(logits(network, x), theirs.numpy().reshape(2, -1), atol=1e-13)

@@ -235,11 +235,16 @@ def quantize_(
         "calibration": calibration or network.data,
         "source": network.source,
     }
+    shared = {i.layer.name: i.weight_width for i in network.layers if i.weight_width is not None}
     if as_json:
-        return _print_json(facts)
+        return _print_json(facts | {"weight_width": {name: w.tolist() for name, w in shared.items()}})
     width = max(map(len, network.bits))
     for name, layer_bits in network.bits.items():
-        print(f"  {name:{width}}  {layer_bits}")
+        w = shared.get(name)
+        channels = (
+            "" if w is None else f"  channels of {w.min()} to {w.max()} bits, {w.mean():.2f} on average"
+        )
+        print(f"  {name:{width}}  {layer_bits}{channels}")
     print(f"calibrated on the calibration split of {facts['calibration']}: {network.source}")
     print(f"wrote {output} and {bits_path}")
     return None

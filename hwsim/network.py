@@ -197,6 +197,10 @@ class IntegerLayer:
     sum j is that of the inputs at which ``masks[j]`` is 1. ``masks`` is int64 of 0 and 1, [masks, outputs or 1,
     inputs / groups, kernel height, kernel width], with 1 a mask that all outputs share; ``mask_multiplier`` is
     int64 [masks, outputs]. These sums are exact, their accumulators wide enough for any input.
+
+    Where the output channels of a weight have widths of their own, ``weight_width`` is int64 [outputs]: a
+    channel's weights are stored in that many bits, 0 for a channel of zeros. The circuit multiplies by the
+    format of ``bits``, which holds them all.
     """
 
     layer: Layer
@@ -211,6 +215,7 @@ class IntegerLayer:
     exponent: IntArray | None = None
     masks: IntArray | None = None
     mask_multiplier: IntArray | None = None
+    weight_width: IntArray | None = None
 
     @property
     def requantized(self) -> Int:
@@ -268,7 +273,17 @@ class QuantizedNetwork:
         return hashlib.sha256(to_bytes(self)).hexdigest()
 
 
-_ARRAYS = ("weight", "multiplier", "bias", "shift", "width", "exponent", "masks", "mask_multiplier")
+_ARRAYS = (
+    "weight",
+    "multiplier",
+    "bias",
+    "shift",
+    "width",
+    "exponent",
+    "masks",
+    "mask_multiplier",
+    "weight_width",
+)
 
 
 def to_bytes(network: QuantizedNetwork) -> bytes:
@@ -402,10 +417,13 @@ def _check(network: QuantizedNetwork) -> None:
             _check_array("weight", item.weight, layer.weight_shape)
             assert item.weight is not None
             item.bits.weight.encode(item.weight)
+            _check_weight_widths(item)
         elif layer.kind in ("relu", "clip", "batch_norm"):
             raise HwsimError(
                 f'layer "{layer.name}" is a {layer.kind}, which an integer network does not hold'
             )
+        if item.weight_width is not None and not layer.has_weights:
+            raise HwsimError(f'layer "{layer.name}" has widths of weights and no weights')
         _check_widths(item)
         counts = requantizer_counts(layer, item.width is not None)
         for field, count in zip(("multiplier", "bias", "shift"), counts, strict=True):
@@ -416,6 +434,27 @@ def _check(network: QuantizedNetwork) -> None:
             BIAS.encode(item.bias)
             SHIFT.encode(item.shift)
         _check_masks(item)
+
+
+def _check_weight_widths(item: IntegerLayer) -> None:
+    """Refuse weights that do not fit the width of their output channel."""
+    width, layer = item.weight_width, item.layer
+    if width is None:
+        return
+    assert item.bits is not None and item.weight is not None
+    _check_array("weight_width", width, layer.weight_shape[:1])
+    WIDTH.encode(width)
+    if not isinstance(item.bits.weight, Int) or width.max() > item.bits.weight.bits:
+        raise HwsimError(f'layer "{layer.name}" has channels wider than its weights, {item.bits.weight}')
+    limit = np.int64(1) << np.maximum(width, 1) - 1
+    rows = item.weight.reshape(len(width), -1)
+    wrong = (rows.max(axis=1) >= limit) | (rows.min(axis=1) < np.where(width > 0, -limit, 0))
+    if wrong.any():
+        channel = int(wrong.argmax())
+        raise HwsimError(
+            f'layer "{layer.name}" has weights {rows[channel].min()} to {rows[channel].max()} in output channel '
+            f"{channel}, which do not fit its {width[channel]} bits"
+        )
 
 
 def _check_widths(item: IntegerLayer) -> None:

@@ -31,7 +31,8 @@ NARROW = Int(14)
 def every_kind(seed=0, accumulator=NARROW, overflow=Overflow.WRAP, channels=False):
     """An integer network with every kind of layer; its narrow accumulators overflow on most inputs.
 
-    With ``channels`` the channels of every tensor that is computed have widths and exponents of their own.
+    With ``channels`` the channels of every tensor that is computed have widths and exponents of their own, and
+    those of integer weights widths.
     """
     rng = np.random.default_rng(seed)
     layers, formats, shapes = [], {INPUT: INT8}, {INPUT: (2, 6, 6)}
@@ -52,10 +53,17 @@ def every_kind(seed=0, accumulator=NARROW, overflow=Overflow.WRAP, channels=Fals
                 rng.integers(17, 22, shifts),
             )
         widths = (None, None)
+        weight_width = None
+        if channels and isinstance(weight, Int):
+            weight_width = rng.integers(0, weight.bits + 1, layer.output_shape[0])
+            own = weight_width[:, None, None, None]
+            weights = np.where(own > 0, weights >> weight.bits - own, 0)
         if channels and (multipliers or name == "pool"):
             width = rng.integers(0, min(output.bits, 8) + 1, layer.output_shape[0])
             widths = (width, rng.integers(0, np.minimum(output.bits - width, 7) + 1))
-        layers.append(IntegerLayer(layer, output, 0.5, bits, weights, *constants, *widths))
+        layers.append(
+            IntegerLayer(layer, output, 0.5, bits, weights, *constants, *widths, weight_width=weight_width)
+        )
         formats[name], shapes[name] = output, layer.output_shape
 
     add("conv", Convolution(4, (3, 3), (1, 1), (1, 1, 1, 1)), UINT8, INPUT, weight=Int(8))

@@ -28,7 +28,7 @@ from hwsim.formats import Int, PowerOfTwo
 from hwsim.layers import INPUT, Convolution, Flatten, Layer
 from hwsim.network import BIAS, MULTIPLIER, SHIFT, IntegerLayer, QuantizedNetwork
 
-FIELDS = ("weight", "multiplier", "bias", "shift", "width", "exponent")
+FIELDS = ("weight", "multiplier", "bias", "shift", "width", "exponent", "weight_width")
 
 
 def network_of(*items: IntegerLayer) -> QuantizedNetwork:
@@ -73,7 +73,12 @@ def layers(draw: st.DrawFn, name: str) -> IntegerLayer:
         rng.integers(-1 << spread, (1 << spread) - 1, shape[0], endpoint=True),
         rng.integers(0, SHIFT.maximum, shape[0], endpoint=True),
     )
-    return convolution(name, weight, form, constants)
+    width = None
+    if isinstance(form, Int) and draw(st.booleans()):
+        width = rng.integers(0, form.bits + 1, shape[0])
+        own = width[:, None, None, None]
+        weight = np.where(own > 0, weight >> form.bits - own, 0)
+    return replace(convolution(name, weight, form, constants), weight_width=width)
 
 
 @settings(max_examples=150, deadline=None)
@@ -120,6 +125,26 @@ def test_uniform_weights_are_packed_at_their_format():
     record = layer_bytes(network)["c"]
     # Name and format 7 bytes, length 2, shape 4, method 1; multiplier 2+32, bias 2+2, shift 2+10 bytes.
     assert record == 7 + 2 + 4 + 1 + 1600 // 2 + 34 + 4 + 12
+
+
+def test_channels_with_widths_of_their_own_are_packed_at_those_behind_a_table():
+    # Channels of 100 weights of 1, 8 and 2 bits that no Huffman code makes smaller, and one of no bits.
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(-(1 << w - 1), 1 << w - 1, 100) if w else np.zeros(100, int) for w in (1, 8, 2, 0)]
+    weight = np.stack(rows).astype(np.int64).reshape(4, 100, 1, 1)
+    wide = convolution("c", weight, Int(8))
+    narrow = replace(wide, weight_width=np.array([1, 8, 2, 0]))
+    assert_same(network_of(narrow), decompress(compress(network_of(narrow))))
+    constants = layer_bytes(network_of(replace(wide, weight=weight[:, :1])))["c"] - 4
+    # 1,100 bits in 138 bytes and a table of 4 x 4 bits; the record's length needs a second byte.
+    assert layer_bytes(network_of(narrow))["c"] == constants + 138 + 2 + 1
+
+
+def test_a_layer_of_channels_of_no_bits_takes_a_bit_a_weight():
+    nothing = convolution("c", np.zeros((2, 800, 1, 1), np.int64), Int(2))
+    network = network_of(replace(nothing, weight_width=np.zeros(2, np.int64)))
+    assert_same(network, decompress(compress(network)))
+    assert 200 < layer_bytes(network)["c"] < 240
 
 
 @settings(max_examples=200)
@@ -211,6 +236,11 @@ RECORD_OF_NO_WEIGHT = b"\x01a\x00"
         (b"\x01a\x05int64\x01\x01\x01\x01\x01\x05", "at most 16 bits"),
         (b"\x01a\x05float\x01\x01\x01\x01\x00\x00", 'unknown number format "float"'),
         (b"\x01a\x04int4\x01\x01\x01\x01\x02\x00", "coded by method 2"),
+        (b"\x01a\x04int4\x01\x01\x01\x01\x06\x00", "coded by method 6"),
+        (b"\x01a\x04int4\x01\x01\x01\x01\x08\x00", "coded by method 8"),
+        (b"\x01a\x04int4\x01\x01\x01\x01\x04\x50\x00", "channels of int4 have up to 5 bits"),
+        (b"\x01a\x06pow2x4\x01\x01\x01\x01\x04\x40\x00", "channels of pow2x4 have up to 4 bits"),
+        (b"\x01a\x04int4\x01\x07\x01\x01\x04\x00\x00", "7 weights are packed in 0 bits"),
         (b"\x01a\x04int2\x01\x01\x01\x01\x01\x00", "code lengths have 0 bits"),
         (b"\x01a\x04int2\x01\x01\x01\x01\x01\x01\xe0\x01\x00", "no prefix code"),
         (b"\x01a\x04int2\x01\x01\x01\x01\x01\x02\x6c\x01\x80\0\0\0", "no prefix code"),

@@ -20,7 +20,7 @@ def test_a_saved_network_loads_with_every_field_equal(tmp_path, channels):
     assert to_bytes(loaded) == to_bytes(network)
     for old, new in zip(network.layers, loaded.layers, strict=True):
         assert (old.layer, old.output, old.scale, old.bits) == (new.layer, new.output, new.scale, new.bits)
-        for field in ("weight", "multiplier", "bias", "shift", "width", "exponent"):
+        for field in ("weight", "multiplier", "bias", "shift", "width", "exponent", "weight_width"):
             if getattr(old, field) is None:
                 assert getattr(new, field) is None
             else:
@@ -73,6 +73,19 @@ def rewritten(path, change):
         (lambda h, t: t.pop("0.multiplier"), "multiplier is missing"),
         (lambda h, t: t.update({"0.bias": t["0.bias"][:2]}), "the bias is int64 (2,)"),
         (lambda h, t: h.update(input="uint8"), "do not fit uint8"),
+        (lambda h, t: t.update({"0.weight_width": np.full(4, 9)}), "channels wider than its weights, int8"),
+        (lambda h, t: t.update({"0.weight_width": np.full(4, 16)}), "do not fit uint4"),
+        (lambda h, t: t.update({"0.weight_width": np.full(3, 8)}), "the weight_width is int64 (3,)"),
+        (
+            lambda h, t: t.update({"0.weight_width": np.array([8, 8, 2, 8])}),
+            "channel 2, which do not fit its 2 bits",
+        ),
+        (
+            lambda h, t: t.update({"0.weight_width": np.array([8, 0, 8, 8])}),
+            "channel 1, which do not fit its 0 bits",
+        ),
+        (lambda h, t: t.update({"2.weight_width": np.full(6, 4)}), "channels wider than its weights, pow2x4"),
+        (lambda h, t: t.update({"3.weight_width": np.full(4, 4)}), "widths of weights and no weights"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused_with_the_reason(tmp_path, change, says):
@@ -80,6 +93,10 @@ def test_a_file_that_contradicts_itself_is_refused_with_the_reason(tmp_path, cha
     with pytest.raises(HwsimError) as refused:
         load(tmp_path / "net.safetensors")
     assert says in str(refused.value)
+
+
+def test_a_network_without_widths_of_channels_names_none_in_its_file():
+    assert b"weight_width" not in to_bytes(networks.every_kind())
 
 
 def test_the_digest_of_a_network_changes_with_any_weight():

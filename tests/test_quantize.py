@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,22 @@ from hwsim.layers import (
 from hwsim.models import load_model
 from hwsim.models.builder import Builder, parameter_shapes
 from hwsim.models.forward import accuracy, forward
-from hwsim.network import FloatNetwork, Images, Preprocessing, QuantizedNetwork, load, save
+from hwsim.network import (
+    FloatArray,
+    FloatNetwork,
+    Images,
+    Preprocessing,
+    QuantizedNetwork,
+    load,
+    save,
+    to_bytes,
+)
 from hwsim.quantize import Calibration, Settings, calibrate, fold_batch_norm, quantize
 from hwsim.quantize.bias_correction import correction, expected_input_sum
 from hwsim.quantize.scales import requantizer, rounded, scale_of
 from hwsim.quantize.settings import QUANTIZERS
 from hwsim.quantize.statistics import BINS, CHANNEL_BINS
-from hwsim.quantize.weights import quantize_weight, round_to
+from hwsim.quantize.weights import IntegerWeight, quantize_weight, round_to
 from hwsim.simulate.inference import measure_accuracy, run
 
 SIGNED_PIXELS = Preprocessing(255.0, (0.5, 0.4), (0.25, 0.3))
@@ -671,6 +681,78 @@ def test_layers_with_bits_keep_the_float_networks_names(digits: tuple[FloatNetwo
     assert list(quantized.bits) == list(network.signed_inputs())
 
 
+def _squared_error(weight: FloatArray, text: str, bits: int = 4) -> tuple[float, IntegerWeight]:
+    quantized = quantize_weight(weight, Int(bits), Settings.parse(text))
+    return float(np.square(quantized.values * quantized.scale[:, None, None, None] - weight).sum()), quantized
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("method", ["min_max", "mse", "aciq"])
+def test_bits_shared_out_among_channels_keep_their_budget_and_lower_the_error(method: str, bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    weight = rng.laplace(0, 1, (32, 5, 3, 3)) * np.exp(rng.normal(0, 0.8, (32, 1, 1, 1)))
+    alike, _ = _squared_error(weight, f"weights={method}", bits)
+    published, by_rule = _squared_error(weight, f"weights={method} allocation=paper", bits)
+    least, by_error = _squared_error(weight, f"weights={method} allocation=exact", bits)
+    assert by_rule.width is not None and by_error.width is not None
+    assert by_error.width.sum() <= 32 * bits and by_rule.width.mean() == pytest.approx(bits, abs=0.1)
+    assert least < alike and (least < published or by_rule.width.sum() > 32 * bits)
+    if bits == 4:
+        assert published < alike
+    for quantized in (by_rule, by_error):
+        assert quantized.width is not None
+        limit = np.maximum((1 << np.maximum(quantized.width, 1) - 1) - 1, 0)
+        assert (np.abs(quantized.values).max(axis=(1, 2, 3)) <= limit).all()
+
+
+def test_no_other_widths_of_few_channels_have_a_smaller_error() -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 1, (3, 4, 1, 1)) * np.array([0.2, 1.0, 3.0])[:, None, None, None]
+    least, _ = _squared_error(weight, "allocation=exact", 3)
+    errors = [
+        [_squared_error(row[None], "", w)[0] if w > 1 else float(np.square(row).sum()) for w in range(9)]
+        for row in weight
+    ]
+    every = (
+        sum(e[w] for e, w in zip(errors, ws, strict=True))
+        for ws in product(range(9), repeat=3)
+        if sum(ws) <= 9
+    )
+    assert least == pytest.approx(min(every), rel=1e-6)
+
+
+def test_the_published_rule_leaves_layers_of_more_than_four_bits_alike() -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)) * np.arange(1, 5)[:, None, None, None]
+    quantized = quantize_weight(weight, Int(5), Settings.parse("allocation=paper"))
+    plain = quantize_weight(weight, Int(5), Settings())
+    np.testing.assert_array_equal(quantized.values, plain.values)
+    assert quantized.width is not None and quantized.width.tolist() == [5] * 4
+
+
+@pytest.mark.parametrize("rule", ["paper", "exact"])
+def test_a_network_of_shared_out_bits_has_the_widest_ones_in_its_circuits(
+    digits: tuple[FloatNetwork, Calibration], tmp_path: Path, rule: str
+) -> None:
+    network, calibration = digits
+    quantized = quantize(network, "w4a8/int32", calibration, settings=Settings(allocation=rule))
+    save(quantized, tmp_path / "net.safetensors")
+    assert to_bytes(load(tmp_path / "net.safetensors")) == to_bytes(quantized)
+    for item in quantized.layers:
+        if item.bits is not None:
+            assert item.weight_width is not None
+            assert item.bits.weight.bits == max(2, item.weight_width.max())
+    assert len({bits.weight for bits in quantized.bits.values()}) > 1
+
+
+def test_allocation_is_refused_for_powers_of_two_and_for_one_scale_a_tensor() -> None:
+    with pytest.raises(HwsimError, match="integer weights, not of pow2x4; write int4"):
+        quantize(_network(_residual), "p4a8", IMAGES, settings=Settings(allocation="exact"))
+    with pytest.raises(HwsimError, match="it needs granularity=channel"):
+        Settings.parse("allocation=exact granularity=tensor")
+    with pytest.raises(HwsimError, match='unknown allocation "best"; known: none, paper, exact'):
+        Settings.parse("allocation=best")
+
+
 @pytest.mark.parametrize(
     ("write", "wide"),
     [
@@ -701,7 +783,13 @@ def test_the_source_says_what_it_was_made_of(digits: tuple[FloatNetwork, Calibra
 
 
 @pytest.mark.parametrize(
-    "text", ["", "activations=kl", "granularity=tensor bias_correction=true elementwise=6 tolerance=inf"]
+    "text",
+    [
+        "",
+        "activations=kl",
+        "allocation=exact percent=99",
+        "granularity=tensor bias_correction=true elementwise=6 tolerance=inf",
+    ],
 )
 def test_settings_are_their_text(text: str) -> None:
     chosen = Settings.parse(text)

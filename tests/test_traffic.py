@@ -90,11 +90,18 @@ def taps(layer: Layer, outputs: Iterable[int], rows: Iterable[int]) -> Iterable[
                                 yield c, y, x
 
 
-def walk(layer: Layer, input_bits: int, memory: Memory) -> tuple[int, int] | None:
-    """Weight and input bytes of a layer by filling a buffer piece by piece; None where a piece does not fit."""
+def walk(
+    layer: Layer, input_bits: int, memory: Memory, widths: list[int] | None = None
+) -> tuple[int, int] | None:
+    """Weight and input bytes of a layer by filling a buffer piece by piece; None where a piece does not fit.
+
+    Weights have 4 bits, or ``widths`` and 4 bits that say so.
+    """
     out_channels, out_height, _ = layer.output_shape
     _, height, width = layer.input_shapes[0]
-    channel_bits = layer.products * 4 + CONSTANT_BITS
+    own = [4] * out_channels if widths is None else widths
+    table = 0 if widths is None else 4
+    channel_bits = [layer.products * bits + table + CONSTANT_BITS for bits in own]
     row_bits = width * input_bits
     room = memory.buffer_bytes * 8
     weights = inputs = 0
@@ -104,7 +111,7 @@ def walk(layer: Layer, input_bits: int, memory: Memory) -> tuple[int, int] | Non
         held: set[tuple[int, int]] = set()
         while pending:
             if memory.loop_order == "weights_outer":
-                grown = held | {(pending[0], bit) for bit in range(channel_bits)}
+                grown = held | {(pending[0], bit) for bit in range(channel_bits[pending[0]])}
                 full = len(grown) > room
             else:
                 grown = held | {(c, y) for c, y, _ in taps(layer, range(out_channels), [pending[0]])}
@@ -117,14 +124,14 @@ def walk(layer: Layer, input_bits: int, memory: Memory) -> tuple[int, int] | Non
         while memory.loop_order == "weights_outer" and pending and len(piece) > group and pending[0] % group:
             pending.insert(0, piece.pop())  # no part of a group behind whole groups
         if memory.loop_order == "weights_outer":
-            held = {(o, bit) for o in piece for bit in range(channel_bits)}
+            held = {(o, bit) for o in piece for bit in range(channel_bits[o])}
         if not piece:
             return None
         if memory.loop_order == "weights_outer":
             weights += bursts(len(held), memory)
             needed = {(c, y) for c, y, _ in taps(layer, piece, range(out_height))}
         else:
-            weights += bursts(out_channels * channel_bits, memory)
+            weights += bursts(sum(channel_bits), memory)
             needed = held
         inputs += bytes_of_rows(needed, height, row_bits, memory)
     return weights, inputs
@@ -153,12 +160,17 @@ memories = st.builds(
 
 
 @settings(max_examples=300, deadline=None)
-@given(convolutions(), memories, st.integers(2, 8), st.integers(2, 8))
-def test_traffic_equals_a_walk_over_every_element(layer, memory, input_bits, output_bits):
+@given(convolutions(), memories, st.integers(2, 8), st.integers(2, 8), st.integers(0, 1000))
+def test_traffic_equals_a_walk_over_every_element(layer, memory, input_bits, output_bits, seed):
     network = network_of(
         layer.input_shapes[0], ("conv", layer.operator, (INPUT,), output_bits), bits=input_bits
     )
-    expected = walk(layer, input_bits, memory)
+    widths = None
+    if seed % 2:
+        width = np.random.default_rng(seed).integers(0, 9, layer.output_shape[0])
+        network = replace(network, layers=(replace(network.layers[0], weight_width=width),))
+        widths = width.tolist()
+    expected = walk(layer, input_bits, memory, widths)
     if expected is None:
         with pytest.raises(HwsimError, match=r'layer "conv": .* more than the buffer'):
             traffic(network, memory)

@@ -7,7 +7,8 @@ The file holds everything :func:`decompress` needs, and nothing of the graph:
   text and its weight's four dimensions, the weights, then multipliers, biases and shifts, and behind them
   the widths and exponents of channels that have their own;
 - weights, as code words of their format (``Format.encode``), in the smaller of two forms: packed, or in
-  canonical Huffman code behind a table with the code length of every code word;
+  canonical Huffman code behind a table with the code length of every code word; where output channels have
+  widths of their own, those in 4 bits each in front, and packed means at these;
 - constants: a count, a width and the values packed at that width, the smallest that holds them;
 - where the layer adds sums of its inputs: how many masks, each one's rows and its bits coded as weights are,
   and their multipliers.
@@ -24,9 +25,10 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from bitarray import bitarray
 from bitarray.util import canonical_decode, canonical_huffman, int2ba
 
@@ -48,7 +50,9 @@ MAGIC = b"HWSZ\x01"
 FRAME_BYTES = len(MAGIC) + 4
 """Bytes of the file that belong to no layer."""
 
-_PACKED, _HUFFMAN = 0, 1
+_PACKED, _HUFFMAN, _WIDTHS = 0, 1, 4
+"""How weights are coded, and what is added where their channels have widths of their own."""
+
 _LENGTH_BITS_MAXIMUM = 5
 """Code lengths take at most 5 bits: bitarray decodes codes of up to 31 bits."""
 
@@ -68,6 +72,7 @@ class Parameters:
     exponent: IntArray | None = None
     masks: IntArray | None = None
     mask_multiplier: IntArray | None = None
+    weight_width: IntArray | None = None
 
 
 def compress(network: QuantizedNetwork) -> bytes:
@@ -152,28 +157,48 @@ def _record(item: IntegerLayer) -> bytes:
         assert item.bits is not None
         text = str(item.bits.weight).encode()
         parts += [_number(len(text)), text, *map(_number, item.weight.shape)]
-        parts.append(_weights(item.bits.weight.encode(item.weight).ravel(), item.bits.weight.bits))
+        codes = item.bits.weight.encode(item.weight)
+        parts.append(_weights(codes, item.bits.weight.bits, item.weight_width))
     for field, form in _CONSTANTS:
         parts.append(_constants(getattr(item, field), form))
     if item.width is not None or item.masks is not None:
         parts += [_constants(getattr(item, field), form) for field, form in _CHANNELS]
     if item.masks is not None:
         parts += [_number(len(item.masks)), _number(item.masks.shape[1])]
-        parts.append(_weights(MASK.encode(item.masks).ravel(), MASK.bits))
+        parts.append(_weights(MASK.encode(item.masks), MASK.bits))
         parts.append(_constants(item.mask_multiplier, MASK_MULTIPLIER))
     return b"".join(parts)
 
 
-def _weights(codes: IntArray, bits: int) -> bytes:
-    packed = bytes([_PACKED]) + _pack(codes, bits)
+def _weights(codes: IntArray, bits: int, width: IntArray | None = None) -> bytes:
+    huffman = _huffman(codes.ravel(), bits)
+    if width is None:
+        packed, added, table = _pack(codes.ravel(), bits), 0, b""
+    else:
+        packed, added, table = _pack_channels(codes, width), _WIDTHS, _pack(WIDTH.encode(width), WIDTH.bits)
+    # A weight takes a bit at least, so that what a file claims to hold is in proportion to it.
+    scarce = width is not None and int(width.sum()) < len(width)
+    if huffman is None or (not scarce and len(packed) <= len(huffman)):
+        return bytes([_PACKED + added]) + table + packed
+    return bytes([_HUFFMAN + added]) + table + huffman
+
+
+def _huffman(codes: IntArray, bits: int) -> bytes | None:
     lengths = code_lengths(codes, bits)
     length_bits = int(lengths.max()).bit_length()
     if length_bits > _LENGTH_BITS_MAXIMUM:
-        return packed
+        return None
     payload = bitarray()
     payload.encode(_canonical_code(lengths), codes.tolist())
-    table = bytes([_HUFFMAN, length_bits]) + _pack(lengths, length_bits) + _number(len(payload))
-    return min(packed, table + payload.tobytes(), key=len)
+    return bytes([length_bits]) + _pack(lengths, length_bits) + _number(len(payload)) + payload.tobytes()
+
+
+def _pack_channels(codes: IntArray, width: IntArray) -> bytes:
+    """Return the low bits of each output channel's code words, as many as its width, one behind the other."""
+    rows = codes.reshape(len(width), -1)
+    return np.packbits(
+        np.concatenate([_bits(r, w).ravel() for r, w in zip(rows, width, strict=True)])
+    ).tobytes()
 
 
 def _canonical_order(lengths: IntArray) -> list[int]:
@@ -205,8 +230,13 @@ def _holds(form: Int, values: IntArray) -> bool:
 
 def _pack(values: IntArray, bits: int) -> bytes:
     """Return non-negative values in ``bits`` bits each, highest bit first, filled up to a byte."""
+    return np.packbits(_bits(values, bits)).tobytes()
+
+
+def _bits(values: IntArray, bits: int) -> npt.NDArray[np.uint8]:
+    """Return the low ``bits`` of each value, [values, bits], highest first."""
     octets = values.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - -(-bits // 8) :]
-    return np.packbits(np.unpackbits(octets, axis=1)[:, -bits:]).tobytes()
+    return np.unpackbits(octets, axis=1)[:, octets.shape[1] * 8 - bits :]
 
 
 def _number(value: int) -> bytes:
@@ -264,41 +294,65 @@ def _damaged(why: str) -> HwsimError:
 
 def _parameters(record: _Reader) -> Parameters:
     text = record.text()
-    weight = _read_weights(record, parse_format(text)) if text else None
+    weight, weight_width = _read_weights(record, parse_format(text)) if text else (None, None)
     constants = [_read_constants(record, form) for _, form in _CONSTANTS]
     constants += [_read_constants(record, form) for _, form in _CHANNELS] if record.left else [None, None]
     masks = _read_masks(record, weight) if weight is not None and record.left else (None, None)
     if record.left:
         raise _damaged("a layer has bytes behind its last value")
-    return Parameters(weight, *constants, *masks)
+    return replace(Parameters(weight, *constants, *masks), weight_width=weight_width)
 
 
 def _read_masks(record: _Reader, weight: IntArray) -> tuple[IntArray, IntArray]:
     count, rows = record.number(), record.number()
     if not count or rows not in (1, len(weight)):
         raise _damaged(f"it has {count} masks of {rows} rows")
-    masks = _read_codes(record, (count, rows, *weight.shape[1:]), MASK)
+    masks, _ = _read_codes(record, (count, rows, *weight.shape[1:]), MASK)
     multiplier = _read_constants(record, MASK_MULTIPLIER)
     if multiplier is None or multiplier.size != count * len(weight):
         raise _damaged(f"its {count} masks have no multiplier for each output")
     return masks, multiplier.reshape(count, -1)
 
 
-def _read_weights(record: _Reader, form: Format) -> IntArray:
+def _read_weights(record: _Reader, form: Format) -> tuple[IntArray, IntArray | None]:
+    """Return the weights and, where they have any, the widths of their output channels."""
     return _read_codes(record, tuple(record.number() for _ in range(4)), form)
 
 
-def _read_codes(record: _Reader, shape: tuple[int, ...], form: Format) -> IntArray:
+def _read_codes(record: _Reader, shape: tuple[int, ...], form: Format) -> tuple[IntArray, IntArray | None]:
     count = math.prod(shape)
     if not 0 < count <= 8 * record.left:
         raise _damaged(f"a weight of shape {shape} is empty or larger than the file")
     if form.bits > 16:
         raise _damaged(f"weights have at most 16 bits, not those of {form}")
-    method = record.take(1)[0]
-    if method not in (_PACKED, _HUFFMAN):
-        raise _damaged(f"weights are coded by method {method}")
-    codes = record.unpack(count, form.bits) if method == _PACKED else _read_huffman(record, count, form.bits)
-    return form.decode(codes).reshape(shape)
+    added, coded = divmod(record.take(1)[0], _WIDTHS)
+    if added > 1 or coded not in (_PACKED, _HUFFMAN):
+        raise _damaged(f"weights are coded by method {added * _WIDTHS + coded}")
+    width = record.unpack(shape[0], WIDTH.bits) if added else None
+    if width is not None and (not isinstance(form, Int) or width.max() > form.bits):
+        raise _damaged(f"channels of {form} have up to {width.max()} bits")
+    if coded == _HUFFMAN:
+        codes = _read_huffman(record, count, form.bits)
+    elif width is None:
+        codes = record.unpack(count, form.bits)
+    else:
+        return _read_channels(record, shape, width), width
+    return form.decode(codes).reshape(shape), width
+
+
+def _read_channels(record: _Reader, shape: tuple[int, ...], width: IntArray) -> IntArray:
+    """Return weights packed at the widths of their output channels."""
+    count = math.prod(shape[1:])
+    ends = (width * count).cumsum()
+    if len(width) * count > ends[-1]:
+        raise _damaged(f"{len(width) * count} weights are packed in {ends[-1]} bits")
+    bits = np.unpackbits(np.frombuffer(record.take(-(-int(ends[-1]) // 8)), np.uint8), count=int(ends[-1]))
+    rows = np.zeros((len(width), count), np.int64)
+    for row, end, own in zip(rows, ends.tolist(), width.tolist(), strict=True):
+        if own:
+            codes = bits[end - own * count : end].reshape(count, own).astype(np.int64)
+            row[:] = Int(own).decode(codes @ (np.int64(1) << np.arange(own)[::-1]))
+    return rows.reshape(shape)
 
 
 def _read_huffman(record: _Reader, count: int, bits: int) -> IntArray:

@@ -7,9 +7,10 @@ What is stored, and how it is read:
   whole, once in each pass over the tensor. Padding is not stored and not read.
 - Each run of consecutive rows of a tensor is one transfer, rounded up to whole bursts. A transfer starts
   at a burst's border; bursts touched by a misaligned start are not modelled.
-- A weighted layer stores each output channel's weights at the weight format's bits with the channel's
-  requantiser constants behind them, and its masks at a bit a weight; a mask that all outputs share is part of
-  the control. Constants of other layers are read once. All this counts as weights.
+- A weighted layer stores each output channel's weights at the weight format's bits, or at the channel's own
+  behind 4 bits that say how many, with the channel's requantiser constants behind them, and its masks at a bit
+  a weight; a mask that all outputs share is part of the control. Constants of other layers are read once. All
+  this counts as weights.
 - flatten, slice, pad_channels and concatenate move nothing: whoever reads their result reads the rows of
   the tensors it is made of.
 
@@ -198,13 +199,17 @@ def _constant_bits(item: IntegerLayer) -> int:
     return constants + (item.layer.output_shape[0] * _clamp_bits(item) if counts[0] else 0)
 
 
-def _channel_bits(item: IntegerLayer) -> int:
-    """Return the bits of one output channel: its weights, its masks and its requantiser's constants."""
+def _channel_bits(item: IntegerLayer) -> IntArray:
+    """Return the bits of each output channel: its weights (and their width), masks and requantiser's constants."""
     assert item.bits is not None
     masks, rows = (0, 0) if item.masks is None else item.masks.shape[:2]
-    weights = item.layer.products * (item.bits.weight.bits + (masks if rows > 1 else 0))
-    constants = MULTIPLIER.bits + BIAS.bits + SHIFT.bits + masks * MASK_MULTIPLIER.bits
-    return int(weights + constants + _clamp_bits(item))
+    own = np.full(item.layer.output_shape[0], item.bits.weight.bits, np.int64)
+    table = 0
+    if item.weight_width is not None:
+        own, table = item.weight_width, WIDTH.bits
+    weights: IntArray = item.layer.products * (own + (masks if rows > 1 else 0))
+    constants = MULTIPLIER.bits + BIAS.bits + SHIFT.bits + int(masks) * MASK_MULTIPLIER.bits
+    return weights + (table + constants + _clamp_bits(item))
 
 
 def _clamp_bits(item: IntegerLayer) -> int:
@@ -227,17 +232,12 @@ def _weights_outer(
 ) -> tuple[int, int]:
     layer, channel_bits = item.layer, _channel_bits(item)
     outputs, height, _ = layer.output_shape
-    tile = min(8 * memory.buffer_bytes // channel_bits, outputs)
-    if not tile:
-        raise _too_small(layer, "the weights of one output channel", channel_bits, memory)
     groups = layer.as_convolution.groups
     group_outputs, group_inputs = outputs // groups, view.shape[0] // groups
-    if tile > group_outputs:
-        tile -= tile % group_outputs
     window = _window_rows(layer, 0, height)
-    tiles = [(first, min(first + tile, outputs)) for first in range(0, outputs, tile)]
+    tiles = list(_tiles(layer, channel_bits, group_outputs, memory))
     needed = Counter((a // group_outputs, -(-b // group_outputs)) for a, b in tiles)
-    weight_bytes = sum(memory.burst_bytes((b - a) * channel_bits) for a, b in tiles)
+    weight_bytes = sum(memory.burst_bytes(int(channel_bits[a:b].sum())) for a, b in tiles)
     input_bytes = sum(
         count * stored.read_bytes(view[a * group_inputs : b * group_inputs, window], memory)
         for (a, b), count in needed.items()
@@ -245,9 +245,27 @@ def _weights_outer(
     return weight_bytes, input_bytes
 
 
+def _tiles(
+    layer: Layer, channel_bits: IntArray, group_outputs: int, memory: Memory
+) -> Iterator[tuple[int, int]]:
+    """Yield the output channels (first, last + 1) that are in the buffer together; no part of a group behind whole ones."""
+    ends = channel_bits.cumsum()
+    first = 0
+    while first < ends.size:
+        held = 8 * memory.buffer_bytes + (ends[first - 1] if first else 0)
+        last = int(np.searchsorted(ends, held, side="right"))
+        if last == first:
+            bits = int(channel_bits[first])
+            raise _too_small(layer, "the weights of one output channel", bits, memory)
+        if last - first > group_outputs:
+            last -= last % group_outputs
+        yield first, last
+        first = last
+
+
 def _inputs_outer(item: IntegerLayer, view: IntArray, stored: _StoredRows, memory: Memory) -> tuple[int, int]:
     bands = list(_bands(item.layer, view, stored, memory))
-    weights = memory.burst_bytes(item.layer.output_shape[0] * _channel_bits(item))
+    weights = memory.burst_bytes(int(_channel_bits(item).sum()))
     return len(bands) * weights, sum(stored.read_bytes(band, memory) for band in bands)
 
 

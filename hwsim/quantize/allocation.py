@@ -64,6 +64,35 @@ def exact(spreads: FloatArray, mean_bits: float, *, least: int = 0, most: int = 
     return widths
 
 
+def least_error(errors: FloatArray, mean_bits: float) -> IntArray:
+    """The exact optimum for any errors: ``errors`` [channels, widths 0, 1, ...] are those of each channel.
+
+    Within channels * ``mean_bits`` bits in all, by dynamic programming over the channels, so that the errors
+    need not be convex: those of a symmetric integer grid, on which one bit is worth nothing, are not. Of
+    equal errors the fewest bits of the last channels are taken. Returns int64 [channels].
+
+    >>> least_error(np.array([[9.0, 9.0, 1.0], [4.0, 4.0, 3.0]]), 1).tolist()
+    [2, 0]
+    """
+    channels, widths = errors.shape
+    if not 0 <= mean_bits < widths or not np.isfinite(errors).all():
+        raise HwsimError(f"channels of 0 to {widths - 1} bits cannot have {mean_bits} on average")
+    budget = round(channels * mean_bits)
+    least = np.zeros(budget + 1)
+    chosen = np.zeros((channels, budget + 1), np.int8)
+    for channel in range(channels):
+        totals = np.full((widths, budget + 1), np.inf)
+        for width in range(min(widths, budget + 1)):
+            totals[width, width:] = least[: budget + 1 - width] + errors[channel, width]
+        chosen[channel] = totals.argmin(axis=0)
+        least = totals.min(axis=0)
+    result = np.zeros(channels, np.int64)
+    for channel in reversed(range(channels)):
+        result[channel] = chosen[channel, budget]
+        budget -= int(result[channel])
+    return result
+
+
 def _check(spreads: FloatArray, mean_bits: float, least: int, most: int) -> None:
     if not least <= mean_bits <= most:
         raise HwsimError(f"channels of {least} to {most} bits cannot have {mean_bits} on average")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from hwsim.bits import BitConfig
+from hwsim.errors import HwsimError
 from hwsim.layers import INPUT
 from hwsim.models.forward import propagate
 from hwsim.network import FloatArray, FloatNetwork
@@ -88,6 +89,10 @@ def fake_quantize(
     network: FloatNetwork, bits: BitConfig, calibration: Calibration, settings: Settings
 ) -> FakeQuantized:
     """Return a trained network in fake-quantized form, its scales those that :func:`quantize` would choose."""
+    if settings.allocation != "none":
+        raise HwsimError(
+            f"fine-tuning keeps one width a weight; allocation={settings.allocation} is for networks as trained"
+        )
     folded = fold_batch_norm(network)
     assignment = assign(fuse_clamps(folded), bits, calibration, settings)
     gains = weight_gains(network, network.parameters)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from hwsim.bits import BitConfig, LayerBits, read_bits
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, IntArray
+from hwsim.formats import Format, Int, IntArray
 from hwsim.layers import INPUT, AveragePool, Layer
 from hwsim.network import FloatArray, FloatNetwork, ImageSequence, IntegerLayer, QuantizedNetwork
 from hwsim.quantize.bias_correction import correction, expected_input_sum
@@ -19,7 +20,7 @@ from hwsim.quantize.fuse import fuse_clamps
 from hwsim.quantize.scales import requantizer, rounded
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.tensors import Tensor, assign
-from hwsim.quantize.weights import quantize_weight
+from hwsim.quantize.weights import IntegerWeight, quantize_weight
 
 DEFAULT_SETTINGS = Settings()
 
@@ -36,7 +37,8 @@ def quantize(
     ``bits`` names the formats of every layer with weights, as a configuration or as the text that
     :func:`hwsim.bits.read_bits` reads; ``calibration`` is that of this network, or images of the calibration
     split (never of the test split). A layer keeps its name; one that ReLU or batch norm was fused into holds
-    their output. See :mod:`hwsim.quantize.tensors` for formats, scales and rescales.
+    their output. See :mod:`hwsim.quantize.tensors` for formats, scales and rescales. With an allocation of bits
+    to channels a layer's weight format is that of its widest channel.
     """
     folded = fold_batch_norm(network)
     if not folded.layers:
@@ -122,4 +124,17 @@ def _weighted_layer(
     # A channel of zeros needs no factor: 1 keeps the shift, and with it the bias, in range.
     ratio = np.where((integers.values == 0).all(axis=(1, 2, 3)), output.scale, ratio)
     constants = requantizer(layer.name, (ratio / output.scale)[:, None], offset / output.scale)
-    return IntegerLayer(layer, output.format, output.scale, bits, integers.values, *constants)
+    return IntegerLayer(
+        layer,
+        output.format,
+        output.scale,
+        replace(bits, weight=_circuit_format(bits.weight, integers)),
+        integers.values,
+        *constants,
+        weight_width=integers.width,
+    )
+
+
+def _circuit_format(asked: Format, integers: IntegerWeight) -> Format:
+    """Return the format of a layer's weights in its circuit: the widest of its channels."""
+    return asked if integers.width is None else Int(max(2, int(integers.width.max())))

@@ -28,6 +28,7 @@ QUANTIZERS: dict[str, Quantizer] = {
 }
 
 GRANULARITIES = ("channel", "tensor")
+ALLOCATIONS = ("none", "paper", "exact")
 _ALWAYS_WRITTEN = ("weights", "activations", "tolerance", "granularity", "bias_correction", "elementwise")
 _BOOLEANS = {"true": True, "false": False}
 
@@ -38,7 +39,8 @@ class Settings:
 
     ``granularity`` says whether each output channel of a weight has its own scale or the whole weight one;
     ``tolerance`` is that of kl; ``elementwise`` is the width of tensors that no layer with weights reads;
-    ``percent`` is that of percentile, and is written only where it is not the default.
+    ``percent`` is that of percentile; ``allocation`` how a weight's bits are shared out among its output
+    channels. Both are written only where they are not the default.
 
     >>> str(Settings.parse("activations=kl tolerance=2"))
     'weights=min_max activations=kl tolerance=2.0 granularity=channel bias_correction=false elementwise=8'
@@ -51,6 +53,7 @@ class Settings:
     bias_correction: bool = False
     elementwise: int = 8
     percent: float = percentile.PERCENT
+    allocation: str = "none"
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -62,6 +65,12 @@ class Settings:
             )
         if self.granularity not in GRANULARITIES:
             raise unknown("granularity", self.granularity, GRANULARITIES)
+        if self.allocation not in ALLOCATIONS:
+            raise unknown("allocation", self.allocation, ALLOCATIONS)
+        if self.allocation != "none" and self.granularity != "channel":
+            raise HwsimError(
+                f"allocation={self.allocation} gives channels widths of their own; it needs granularity=channel"
+            )
         if not self.tolerance >= 1:
             raise HwsimError(
                 f"the tolerance of kl is a factor of at least 1, not {self.tolerance}; 1 is the classic method"
@@ -93,6 +102,7 @@ class Settings:
             "bias_correction": _BOOLEANS.__getitem__,
             "elementwise": int,
             "percent": float,
+            "allocation": str,
         }
         given: dict[str, object] = {}
         for word in text.split():

@@ -6,18 +6,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.formats import Format, IntArray, PowerOfTwo
+from hwsim.errors import HwsimError
+from hwsim.formats import Format, Int, IntArray, PowerOfTwo
 from hwsim.network import FloatArray
-from hwsim.quantize.scales import scale_of
+from hwsim.quantize import allocation
+from hwsim.quantize.scales import rounded, scale_of
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.statistics import row_statistics
 
 
 class IntegerWeight(NamedTuple):
-    """Integers of a weight's shape and the scale of each output channel: real value = integer * scale."""
+    """Integers of a weight's shape and the scale of each output channel: real value = integer * scale.
+
+    ``width`` holds the bits of each output channel where bits were shared out among them.
+    """
 
     values: IntArray
     scale: FloatArray
+    width: IntArray | None = None
 
 
 def quantize_weight(
@@ -26,14 +32,63 @@ def quantize_weight(
     """Return the integers of a weight [outputs, inputs, kernel height, kernel width], at a ``scale`` [outputs] if given.
 
     The threshold is the largest magnitude of the format: int4 holds -7..7, pow2x4 0 and +-1, +-2, ... +-64.
-    Integers round half to even; a power of two is the nearest level, the larger of two as near.
+    Integers round half to even; a power of two is the nearest level, the larger of two as near. With an
+    allocation the output channels have 0 to 8 bits, those of ``target`` on average: see :func:`shared_out`.
     """
+    if settings.allocation != "none":
+        if scale is not None:
+            raise HwsimError(
+                f"the scales of fine-tuned weights are fixed for one width; allocation={settings.allocation} cannot "
+                "share out their bits, leave it out"
+            )
+        return shared_out(weight, target, settings)
     if scale is None:
         channels = len(weight)
         rows = weight.reshape(channels, -1) if settings.granularity == "channel" else weight.reshape(1, -1)
         threshold = settings.weight_quantizer(row_statistics(rows), target)
         scale = np.broadcast_to(scale_of(threshold, target), channels)
     return IntegerWeight(round_to(weight / scale[:, None, None, None], target), scale)
+
+
+def shared_out(weight: FloatArray, target: Format, settings: Settings) -> IntegerWeight:
+    """Return the integers of a weight whose output channels have widths of their own.
+
+    ``paper`` shares out levels by the channels' standard deviations, at 4 bits and below as its authors' code
+    does, so that wider layers keep one width; ``exact`` minimises the squared error that the weights' own
+    quantizer leaves, within outputs * bits. A channel of 0 bits is 0 (the authors' is its smallest value, their
+    grid being affine), and so is one of 1 bit, an integer symmetric about zero having no other value.
+    """
+    if not isinstance(target, Int):
+        raise HwsimError(
+            f"allocation shares out the bits of integer weights, not of {target}; write int4, say"
+        )
+    rows = weight.reshape(len(weight), -1)
+    if settings.allocation == "paper":
+        limited = target.bits <= _PAPER_BITS
+        widths = (
+            allocation.paper(rows.std(axis=1), target.bits) if limited else np.full(len(rows), target.bits)
+        )
+        wanted = sorted(set(widths.tolist()))
+    else:
+        wanted = list(range(_WIDEST + 1))
+    choices = {bits: _rounded_rows(rows, bits, settings) for bits in wanted}
+    if settings.allocation == "exact":
+        errors = [np.square(c.values * c.scale[:, None] - rows).sum(axis=1) for c in choices.values()]
+        widths = allocation.least_error(rounded(np.array(errors).T), target.bits)
+    values = np.array([choices[width].values[row] for row, width in enumerate(widths.tolist())])
+    scale = np.array([choices[width].scale[row] for row, width in enumerate(widths.tolist())])
+    return IntegerWeight(values.reshape(weight.shape), scale, widths)
+
+
+_PAPER_BITS = 4
+_WIDEST = 8
+
+
+def _rounded_rows(rows: FloatArray, bits: int, settings: Settings) -> IntegerWeight:
+    if bits < 2:
+        return IntegerWeight(np.zeros(rows.shape, np.int64), np.ones(len(rows)))
+    scale = scale_of(settings.weight_quantizer(row_statistics(rows), Int(bits)), Int(bits))
+    return IntegerWeight(round_to(rows / scale[:, None], Int(bits)), scale)
 
 
 def round_to(values: FloatArray, target: Format) -> IntArray:

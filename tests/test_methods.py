@@ -68,16 +68,30 @@ def test_int16_that_wraps_is_lost_at_eight_bits_where_saturation_keeps_most(trai
         assert w < s < full
 
 
+METHODS = ("min_max", "aciq", "aciq_laplace", "aciq_gauss", "kl", "kl_tensorrt", "percentile", "mse")
+CORRECTIONS = ("none", "absorbed", "mean", "full")
+ALLOCATIONS = ("none", "paper", "exact")
+ROWS = (
+    *(f"activations={method} bias_correction={c}" for method in METHODS for c in ("none", "absorbed")),
+    *(
+        f"weights={weights} activations=aciq_laplace bias_correction={c} allocation={a}"
+        for weights in ("min_max", "mse")
+        for a in ALLOCATIONS
+        for c in CORRECTIONS
+    ),
+)
+
+
 def table():
     """Print mean and range over the seeds of each method: the figures that may be quoted."""
     images = load_split("digits", "calibration").images
     networks = [(network := train(seed), calibrate(network, images)) for seed in SEEDS]
-    for bits in ("w8a8/int32", "w4a4/int32", "w3a3/int32", "p4a8/int32"):
-        for method in ("min_max", "aciq_laplace", "aciq_gauss", "kl"):
-            for correction in ("false", "true"):
-                settings = f"activations={method} bias_correction={correction}"
-                got = accuracies(networks, bits, settings)
-                print(f"{bits:12} {settings:46} {mean(got):6.2f} ({min(got):.2f} to {max(got):.2f})")
+    for bits in ("w8a8/int32", "w4a4/int32", "w4a4/int32 edges=8", "w3a3/int32", "p4a8/int32"):
+        for settings in ROWS:
+            if bits.startswith("p") and ("allocation=none" not in settings and "allocation" in settings or "aciq" in settings.split()[0]):
+                continue
+            got = accuracies(networks, bits, settings)
+            print(f"{bits:18}  {settings:86}  {mean(got):6.2f} ({min(got):.2f} to {max(got):.2f})")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.bits import LayerBits, bit_config
+from hwsim.cost.hardware import Hardware
 from hwsim.data import load_split
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, IntArray, PowerOfTwo
@@ -42,6 +43,7 @@ from hwsim.network import (
     Preprocessing,
     QuantizedNetwork,
     load,
+    look_up,
     save,
     to_bytes,
 )
@@ -51,6 +53,7 @@ from hwsim.quantize.scales import requantizer, rounded, scale_of
 from hwsim.quantize.settings import QUANTIZERS
 from hwsim.quantize.statistics import BINS, CHANNEL_BINS
 from hwsim.quantize.weights import IntegerWeight, quantize_weight, round_to
+from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import measure_accuracy, run
 
 SIGNED_PIXELS = Preprocessing(255.0, (0.5, 0.4), (0.25, 0.3))
@@ -627,6 +630,109 @@ def test_bias_correction_lowers_the_error_of_the_outputs_mean() -> None:
         return float(np.abs(means - expected).mean())
 
     assert error(True) < 0.5 * error(False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 8), st.integers(0, 10**6), st.integers(2, 40))
+def test_the_published_correction_restores_the_mean_and_leaves_the_spread(
+    bits: int, seed: int, count: int
+) -> None:
+    weight = np.random.default_rng(seed).normal(0.1, 1, (3, count, 1, 1))
+    integers = quantize_weight(weight, Int(bits), Settings())
+    dequantized = integers.values * integers.scale[:, None, None, None]
+    factor, offset = correction(weight, dequantized, mean_only=True)
+    assert (factor == 1).all()
+    corrected = dequantized + offset[:, None, None, None]
+    # The offset has 24 bits.
+    difference = np.abs(corrected.mean(axis=(1, 2, 3)) - weight.mean(axis=(1, 2, 3)))
+    assert (difference <= np.abs(offset) * 2.0**-24 + 1e-12).all()
+    np.testing.assert_allclose(corrected.std(axis=(1, 2, 3)), dequantized.std(axis=(1, 2, 3)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("correct", ["mean", "full"])
+@pytest.mark.parametrize("bits", ["w2s8/int32", "w4s8/int32", "p3s8/int32"])
+@pytest.mark.parametrize(
+    "operator",
+    [
+        Convolution(6, (3, 3), (2, 1), (1, 2, 0, 1), groups=2),
+        Convolution(2, (5, 1), padding=(2, 0, 2, 0), groups=2),
+        Convolution(3, (1, 1)),
+    ],
+)
+def test_exactly_corrected_integers_are_the_float_layer_of_corrected_weights(
+    operator: Convolution, bits: str, correct: str
+) -> None:
+    network = _network(lambda b: b.add("conv", operator))
+    weight = network.parameters["conv.weight"]
+    quantized = quantize(network, bits, IMAGES, settings=Settings(bias_correction=correct))
+    (item,) = quantized.layers
+    assert item.weight is not None and item.masks is not None and item.masks.shape[:2] == (1, 1)
+    target = item.bits.weight if item.bits else Int(2)
+    integers = quantize_weight(weight, target, Settings())
+    dequantized = integers.values * integers.scale[:, None, None, None]
+    factor, offset = correction(weight, dequantized, mean_only=correct == "mean")
+    corrected = factor[:, None, None, None] * dequantized + offset[:, None, None, None]
+    x = look_up(quantized.input_table, IMAGES) * quantized.input_scale
+    expected = forward(replace(network, parameters=network.parameters | {"conv.weight": corrected}), x)[
+        "conv"
+    ]
+    found = run(quantized, IMAGES).reshape(expected.shape)
+    wanted = np.clip(np.rint(expected / item.scale), item.output.minimum, item.output.maximum)
+    # Constants of 16 bits: within a step and 2^-15 of the 2^15 steps an int16 has.
+    assert np.abs(found - wanted).max() <= 2
+
+
+def test_a_channel_of_zeros_is_its_mean_times_the_sum_of_its_inputs() -> None:
+    """What the authors' channels of no bits cannot be on an affine grid, exact correction makes of ours."""
+    network = _network(lambda b: b.add("conv", Convolution(4, (3, 3))))
+    weight = network.parameters["conv.weight"]
+    weight[1] = weight[1] * 1e-4 + 2e-4
+    quantized = quantize(
+        network, "w2s8/int32", IMAGES, settings=Settings(allocation="exact", bias_correction="mean")
+    )
+    (item,) = quantized.layers
+    assert item.weight is not None and not item.weight[1].any()
+    means = weight.copy()
+    means[:] = weight.mean(axis=(1, 2, 3), keepdims=True)
+    x = look_up(quantized.input_table, IMAGES) * quantized.input_scale
+    expected = forward(replace(network, parameters=network.parameters | {"conv.weight": means}), x)["conv"][
+        :, 1
+    ]
+    found = run(quantized, IMAGES).reshape(40, 4, 4, 4)[:, 1]
+    assert np.abs(found - expected / item.scale).max() <= 1
+
+
+@pytest.mark.parametrize("correct", ["mean", "full"])
+def test_an_exactly_corrected_network_runs_on_its_circuits_and_pays_for_the_sums(correct: str) -> None:
+    plain, corrected = (
+        quantize(_network(_residual), "w3a4/int32", IMAGES, settings=Settings(bias_correction=c))
+        for c in (False, correct)
+    )
+    circuits = Circuits(corrected)
+    np.testing.assert_array_equal(
+        run(corrected, IMAGES[:4], compute=circuits.compute), run(corrected, IMAGES[:4])
+    )
+    for before, after in zip(plain.layers, corrected.layers, strict=True):
+        parts = set(Hardware().datapaths(corrected, after)) - set(Hardware().datapaths(plain, before))
+        assert parts == ({"input_sum", "requantize_sums"} if after.layer.has_weights else set())
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning", "written"),
+    [
+        ("false", False, "false"),
+        ("none", False, "false"),
+        ("true", True, "true"),
+        ("absorbed", True, "true"),
+        ("mean", "mean", "mean"),
+        ("full", "full", "full"),
+    ],
+)
+def test_corrections_of_today_keep_their_text(text: str, meaning: bool | str, written: str) -> None:
+    chosen = Settings.parse(f"bias_correction={text}")
+    assert chosen.bias_correction == meaning and f"bias_correction={written} " in str(chosen)
+    with pytest.raises(HwsimError, match='unknown bias correction "half"; known: none, false, absorbed'):
+        Settings(bias_correction="half")
 
 
 # --- whole networks

@@ -1,4 +1,4 @@
-"""Bias correction of weights, absorbed into the requantiser.
+"""Bias correction of weights: exact with a sum of the inputs, or absorbed into the requantiser.
 
 Banner, Nahshan, Soudry (NeurIPS 2019), section 4: quantized weights of a channel should have the mean and
 the norm of the float ones. Their equation 13 leaves part of the mean's error; we use the form of their code,
@@ -6,8 +6,14 @@ w' = xi (q - mean(q)) + mean(w) with xi = |w - mean(w)| / |q - mean(q)|, which r
 
 Such weights are off the integer grid. We change no integer: a channel's output is xi times the integer sum,
 plus (mean(w) - xi mean(q)) times the sum of its inputs. The first factor goes into the channel's multiplier,
-which is exact; of the second the expectation over the calibration images goes into the bias, which is the
-approximation that makes it free.
+which is exact. For the second there are three ways:
+
+- ``mean`` and ``full``: the layer sums its inputs as well, once for all outputs of a group, and multiplies that
+  by a constant for each output before its one rounding. Both factors are exact to the 16 bits of a multiplier.
+  ``mean`` leaves xi at 1, as in every published command of the authors (-bcw). Circuits of that sum and a wider
+  requantiser are the price.
+- absorbed: the expectation of the second term over the calibration images goes into the bias, which is the
+  approximation that makes it free.
 """
 
 from __future__ import annotations
@@ -28,15 +34,16 @@ class Correction(NamedTuple):
     offset: FloatArray
 
 
-def correction(weight: FloatArray, quantized: FloatArray) -> Correction:
+def correction(weight: FloatArray, quantized: FloatArray, *, mean_only: bool = False) -> Correction:
     """Return the correction of dequantized weights; both arrays are [channels, ...].
 
-    The factor is 1 where a channel's quantized weights are all equal. Both are rounded to 24 bits.
+    The factor is 1 where a channel's quantized weights are all equal, and of all channels with ``mean_only``.
+    Both are rounded to 24 bits.
     """
     float_rows, quantized_rows = (array.reshape(len(array), -1) for array in (weight, quantized))
     mean, quantized_mean = float_rows.mean(axis=1), quantized_rows.mean(axis=1)
     norm, quantized_norm = _norm(float_rows, mean), _norm(quantized_rows, quantized_mean)
-    varies = quantized_norm > 0
+    varies = (quantized_norm > 0) & (not mean_only)
     factor = rounded(np.where(varies, norm / np.where(varies, quantized_norm, 1.0), 1.0))
     return Correction(factor, rounded(mean - factor * quantized_mean))
 

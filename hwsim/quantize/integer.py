@@ -17,7 +17,7 @@ from hwsim.quantize.bias_correction import correction, expected_input_sum
 from hwsim.quantize.calibrate import Calibration, calibrate
 from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.fuse import fuse_clamps
-from hwsim.quantize.scales import requantizer, rounded
+from hwsim.quantize.scales import Requantizer, requantizer, rounded
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.tensors import Tensor, assign
 from hwsim.quantize.weights import IntegerWeight, quantize_weight
@@ -116,14 +116,22 @@ def _weighted_layer(
     fixed = calibration.weight_scales.get(layer.name)
     integers = quantize_weight(weight, bits.weight, settings, fixed)
     ratio = source.scale * integers.scale
+    of_inputs = np.zeros(len(weight))
     if settings.bias_correction:
-        factor, shift = correction(weight, integers.values * integers.scale[:, None, None, None])
+        dequantized = integers.values * integers.scale[:, None, None, None]
+        factor, shift = correction(weight, dequantized, mean_only=settings.bias_correction == "mean")
         ratio = ratio * factor
-        expected = expected_input_sum(layer, calibration.channel_means(source.float_name))
-        offset = offset + rounded(shift * expected)
+        if settings.bias_correction is True:
+            expected = expected_input_sum(layer, calibration.channel_means(source.float_name))
+            offset = offset + rounded(shift * expected)
+        else:
+            of_inputs = shift * source.scale
     # A channel of zeros needs no factor: 1 keeps the shift, and with it the bias, in range.
-    ratio = np.where((integers.values == 0).all(axis=(1, 2, 3)), output.scale, ratio)
-    constants = requantizer(layer.name, (ratio / output.scale)[:, None], offset / output.scale)
+    unused = np.where(of_inputs == 0, output.scale, 0.0)
+    ratio = np.where((integers.values == 0).all(axis=(1, 2, 3)), unused, ratio)
+    constants, masks = _constants(
+        layer, ratio / output.scale, of_inputs / output.scale, offset / output.scale
+    )
     return IntegerLayer(
         layer,
         output.format,
@@ -131,8 +139,22 @@ def _weighted_layer(
         replace(bits, weight=_circuit_format(bits.weight, integers)),
         integers.values,
         *constants,
+        **masks,
         weight_width=integers.width,
     )
+
+
+def _constants(
+    layer: Layer, ratio: FloatArray, of_inputs: FloatArray, offset: FloatArray
+) -> tuple[Requantizer, dict[str, IntArray]]:
+    """Return a layer's requantiser and, where the sum of its inputs has a factor, the mask and multiplier of that."""
+    both = requantizer(layer.name, np.stack([ratio, np.abs(of_inputs)], axis=1), offset)
+    multiplier, of_sum = both.multiplier.reshape(-1, 2).T
+    constants = both._replace(multiplier=np.ascontiguousarray(multiplier))
+    if not of_sum.any():
+        return constants, {}
+    mask = np.ones((1, 1, *layer.weight_shape[1:]), np.int64)
+    return constants, {"masks": mask, "mask_multiplier": np.where(of_inputs < 0, -of_sum, of_sum)[None]}
 
 
 def _circuit_format(asked: Format, integers: IntegerWeight) -> Format:

@@ -30,7 +30,15 @@ QUANTIZERS: dict[str, Quantizer] = {
 GRANULARITIES = ("channel", "tensor")
 ALLOCATIONS = ("none", "paper", "exact")
 _ALWAYS_WRITTEN = ("weights", "activations", "tolerance", "granularity", "bias_correction", "elementwise")
-_BOOLEANS = {"true": True, "false": False}
+_CORRECTIONS: dict[str, bool | str] = {
+    "none": False,
+    "false": False,
+    "absorbed": True,
+    "true": True,
+    "mean": "mean",
+    "full": "full",
+}
+"""What a text may call the corrections of weights; ``false`` and ``true`` are how the first two are written."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Settings:
     """Methods for weights and activations (names of :data:`QUANTIZERS`) and what goes with them.
 
     ``granularity`` says whether each output channel of a weight has its own scale or the whole weight one;
+    ``bias_correction`` is False (none), True (absorbed into multiplier and bias), or "mean" or "full", which
+    are exact and cost a sum of the layer's inputs: see :mod:`hwsim.quantize.bias_correction`;
     ``tolerance`` is that of kl; ``elementwise`` is the width of tensors that no layer with weights reads;
     ``percent`` is that of percentile; ``allocation`` how a weight's bits are shared out among its output
     channels. Both are written only where they are not the default.
@@ -50,7 +60,7 @@ class Settings:
     activations: str = "aciq_laplace"
     tolerance: float = 1.3
     granularity: str = "channel"
-    bias_correction: bool = False
+    bias_correction: bool | str = False
     elementwise: int = 8
     percent: float = percentile.PERCENT
     allocation: str = "none"
@@ -63,6 +73,8 @@ class Settings:
             raise HwsimError(
                 f"{self.weights} needs the histogram of an activation; choose min_max or aciq_laplace for weights"
             )
+        if self.bias_correction not in _CORRECTIONS.values():
+            raise unknown("bias correction", str(self.bias_correction), _CORRECTIONS)
         if self.granularity not in GRANULARITIES:
             raise unknown("granularity", self.granularity, GRANULARITIES)
         if self.allocation not in ALLOCATIONS:
@@ -99,7 +111,7 @@ class Settings:
             "activations": str,
             "tolerance": float,
             "granularity": str,
-            "bias_correction": _BOOLEANS.__getitem__,
+            "bias_correction": _CORRECTIONS.__getitem__,
             "elementwise": int,
             "percent": float,
             "allocation": str,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwsim.errors import HwsimError
     from hwsim.models import load_model
-    from hwsim.network import load, save
+    from hwsim.models.module import from_module
+    from hwsim.network import Preprocessing, load, save
     from hwsim.results import redraw_report
     from hwsim.simulate.check import check
     from hwsim.steps import (
@@ -26,6 +27,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "HwsimError": "hwsim.errors",
     "load_model": "hwsim.models",
+    "from_module": "hwsim.models.module",
+    "Preprocessing": "hwsim.network",
     "quantize_model": "hwsim.steps",
     "save": "hwsim.network",
     "load": "hwsim.network",
@@ -41,10 +44,12 @@ _HOMES = {
 
 __all__ = [
     "HwsimError",
+    "Preprocessing",
     "certify_network",
     "check",
     "cost_datapath",
     "explore_study",
+    "from_module",
     "load",
     "load_model",
     "make_datapath",

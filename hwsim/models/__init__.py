@@ -95,6 +95,7 @@ def load_model(
     network = call(f'model "{text}"', make)
     if not isinstance(network, FloatNetwork):
         raise HwsimError(
-            f'model "{text}" returns {type(network).__name__}; it must return a hwsim FloatNetwork'
+            f'model "{text}" returns {type(network).__name__}; it must return a hwsim FloatNetwork, which'
+            " hwsim.from_module(module, input_shape, preprocessing) makes of a torch module"
         )
     return network

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.layers import INPUT, BatchNorm, Convolution, Layer, Operator, Relu, Shape
+from hwsim.layers import INPUT, BatchNorm, Convolution, Layer, Operator, Padding, Pair, Relu, Shape
 from hwsim.network import FloatArray, FloatNetwork, Preprocessing
 
 NORM_PARAMETERS = ("weight", "bias", "running_mean", "running_var")
@@ -75,6 +75,21 @@ class Builder:
             count += 1
             free = f"{name}_{count}"
         return free
+
+
+def ceiled(shape: Shape, kernel: Pair, stride: Pair, padding: Padding) -> Padding:
+    """Return the padding with which rounding down gives the output size of ``ceil_mode``.
+
+    A window that would start behind the input and its leading padding is left out.
+    """
+    ends = []
+    for axis in (0, 1):
+        size, before, after = shape[axis + 1], padding[axis], padding[axis + 2]
+        steps = -(-(size + before + after - kernel[axis]) // stride[axis])
+        if steps * stride[axis] >= size + before:
+            steps -= 1
+        ends.append(max(after, steps * stride[axis] + kernel[axis] - size - before))
+    return (padding[0], padding[1], ends[0], ends[1])
 
 
 def parameter_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:

@@ -41,7 +41,7 @@ from hwsim.layers import (
     Shape,
     Slice,
 )
-from hwsim.models.builder import NORM_PARAMETERS, Builder
+from hwsim.models.builder import NORM_PARAMETERS, Builder, ceiled
 from hwsim.network import FloatNetwork, Preprocessing
 
 LARGEST_TENSOR = 1 << 28
@@ -524,21 +524,8 @@ def _add_constant(state: _Import, node: _Node, x: _Tensor, name: str, values: np
 
 
 def _ceiling(node: _Node, shape: Shape, kernel: Pair, stride: Pair, padding: Padding) -> Padding:
-    """Return the padding with which rounding down gives the output size of ``ceil_mode``.
-
-    A window that would start behind the input and its leading padding is left out.
-    """
     node.require("ceil_mode", 0, 1)
-    if not node.attribute("ceil_mode", 0):
-        return padding
-    ends = []
-    for axis in (0, 1):
-        size, before, after = shape[axis + 1], padding[axis], padding[axis + 2]
-        steps = -(-(size + before + after - kernel[axis]) // stride[axis])
-        if steps * stride[axis] >= size + before:
-            steps -= 1
-        ends.append(max(after, steps * stride[axis] + kernel[axis] - size - before))
-    return (padding[0], padding[1], ends[0], ends[1])
+    return ceiled(shape, kernel, stride, padding) if node.attribute("ceil_mode", 0) else padding
 
 
 def _max_pool(state: _Import, node: _Node) -> None:

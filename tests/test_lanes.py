@@ -587,6 +587,143 @@ def undriven():
 
 
 IDENTITY = block_of(lambda a: a, a=4)
+WIDE = block_of(lambda a: a, a=80)
+COUNTER = pyrtl.Block()
+with pyrtl.set_working_block(COUNTER, no_sanity_check=True):
+    _count = pyrtl.Register(4, "count")
+    _count.next <<= _count + 1
+    pyrtl.Output(4, "result").__ilshift__(_count)
+
+
+def memory(asynchronous=True):
+    """A block that reads a memory at an address that logic computes, and the memory."""
+    block = pyrtl.Block()
+    with pyrtl.set_working_block(block, no_sanity_check=True):
+        ram = pyrtl.MemBlock(8, 3, "ram", asynchronous=asynchronous)
+        address = pyrtl.Input(3, "address")
+        following = pyrtl.WireVector(3, "following")
+        following <<= address + 1
+        pyrtl.Output(8, "result").__ilshift__(ram[following])
+    return block, ram
+
+
+def rom(data):
+    block = pyrtl.Block()
+    with pyrtl.set_working_block(block, no_sanity_check=True):
+        table = pyrtl.RomBlock(8, 3, data, "table", asynchronous=True)
+        pyrtl.Output(8, "result").__ilshift__(table[pyrtl.Input(3, "address")])
+    return block
+
+
+RAM_BLOCK, RAM = memory()
+
+
+def two(**options):
+    """Two lanes of the counter."""
+    return LaneSimulation(COUNTER, lanes=2, **options)
+
+
+def kept(values):
+    """Two lanes of the memory with initial values."""
+    return LaneSimulation(RAM_BLOCK, lanes=2, memory_value_map=values)
+
+
+def fed(values, **options):
+    """A run of two lanes on the values of its input."""
+    return LaneSimulation(IDENTITY, lanes=2).run({"a": values}, **options)
+
+
+def stepped(values):
+    return LaneSimulation(IDENTITY, lanes=2).step({"a": values})
+
+
+REFUSED = [
+    (lambda: fed("xyz"), ["'xyz'", '"a"', "[cycles, lanes]"]),
+    (lambda: fed(None), ['"a"', "None", "[cycles, lanes]"]),
+    (lambda: fed(3), ['"a" are 3', "[cycles, lanes]"]),
+    (lambda: fed(["x"]), ['value x of "a"', "integers"]),
+    (lambda: fed([[1, 2], [3]]), ['"a" are lists of different lengths']),
+    (lambda: fed([np.array([1, 2]), np.array([3])]), ['"a" are lists of different lengths']),
+    (lambda: fed([[1.0, 2.0]]), ['value 1.0 of "a"', "integers"]),
+    (lambda: fed(np.array([[np.nan, 2]])), ['value nan of "a"', "integers"]),
+    (lambda: fed(np.array([[1j, 2]])), ['value 1j of "a"']),
+    (lambda: fed(np.array([["1", "2"]])), ['value 1 of "a"', "integers"]),
+    (lambda: fed([[1, 2]], cycles=3), ['"a"', "(1, 2)", "3 x 2"]),
+    (lambda: fed([[1, 2]], cycles=-1), ["cycles, not -1"]),
+    (lambda: LaneSimulation(IDENTITY, lanes=2).run(None), ["inputs are None", "mapping"]),
+    (lambda: LaneSimulation(IDENTITY, lanes=2).run("a"), ["inputs are 'a'", "mapping"]),
+    (lambda: LaneSimulation(IDENTITY, lanes=2).run([1, 2]), ["inputs of a cycle are 1"]),
+    (lambda: LaneSimulation(IDENTITY, lanes=2).run([{"a": 1}, {}]), ['input "a" has no value']),
+    (lambda: LaneSimulation(IDENTITY, lanes=2).run([{"a": 1}, {"a": 1, "b": 2}]), ['"b" is no input']),
+    (lambda: LaneSimulation(IDENTITY, lanes=2).run({3: [1]}), ["3 is no wire"]),
+    (lambda: LaneSimulation(WIDE, lanes=2).run({"a": np.zeros((2, 1, 3), np.uint64)}), ['"a"', "(2, 1, 2)"]),
+    (lambda: LaneSimulation(WIDE, lanes=2).run({"a": np.zeros((2, 1, 2))}), ['"a" are float64', "uint64"]),
+    (lambda: stepped(1.5), ['value 1.5 of "a"']),
+    (lambda: stepped("xyz"), ["'xyz' of \"a\"", "4 bits"]),
+    (lambda: stepped(None), ['value None of "a"']),
+    (lambda: stepped([1, 2, 3]), ['"a"', "(1, 3)", "1 x 2"]),
+    (lambda: stepped([[1], [1, 2]]), ['"a" are lists of different lengths']),
+    (lambda: LaneSimulation(IDENTITY).step([1]), ["inputs are [1]", "mapping"]),
+    (lambda: LaneSimulation(IDENTITY).step_multiple({"a": 3}), ['"a" are 3', "one entry a cycle"]),
+    (lambda: LaneSimulation(IDENTITY).step_multiple({"a": ["q"]}), ["'q' of \"a\""]),
+    (lambda: LaneSimulation(IDENTITY).step_multiple({"a": [3]}, {"z": [1]}), ['"z" is no wire']),
+    (lambda: LaneSimulation(IDENTITY).step_multiple({"a": [3]}, {"result": ["q"]}), ["'q' of \"result\""]),
+    (lambda: LaneSimulation(IDENTITY).step_multiple({"a": [3]}, {"result": [[1, 2]]}), ['"result"', "(2,)"]),
+    (lambda: two().run({}, cycles=-1), ["0 to", "not -1"]),
+    (lambda: two().run({}, cycles=2.5), ["not 2.5"]),
+    (lambda: two().run({}, cycles=1 << 60), [str(1 << 60)]),
+    (lambda: two().run({}, cycles=1 << 40), ["bytes", "fewer lanes or cycles"]),
+    (lambda: two().step_multiple(nsteps=2.5), ["not 2.5"]),
+    (lambda: two().inspect("z"), ['"z" is no wire']),
+    (lambda: two().inspect(3), ["3 is no wire"]),
+    (lambda: LaneSimulation(IDENTITY).inspect("result"), ['"result" has no value before the first step']),
+    (lambda: two().inspect_mem(RAM), ['"ram" is no memory of the block']),
+    (lambda: two().inspect_mem("ram"), ["'ram' is no memory"]),
+    (lambda: LaneSimulation("x"), ["'x' is no block", "pyrtl.Block"]),
+    (lambda: LaneSimulation(MACS[0]), ["is no block", "elaborate"]),
+    (lambda: LaneSimulation(COUNTER, lanes="x"), ["not 'x'"]),
+    (lambda: LaneSimulation(COUNTER, lanes=2.0), ["not 2.0"]),
+    (lambda: LaneSimulation(COUNTER, lanes=1 << 60), [str(1 << 60), "at most"]),
+    (lambda: LaneSimulation(COUNTER, lanes=1 << 40), ["bytes", "fewer lanes"]),
+    (lambda: two(tracer=3), ["tracer is 3"]),
+    (lambda: two(observe=[3]), ["3 is no wire"]),
+    (lambda: two(default_value=1.5), ["default value is 1.5"]),
+    (lambda: two(default_value=16), ['16 does not fit "count"']),
+    (lambda: two(register_value_map={"count": 16}), ['16 does not fit "count"']),
+    (lambda: two(register_value_map={"count": [1, 2, 3]}), ['"count"', "(3,)"]),
+    (lambda: two(register_value_map={"count": "x"}), ['value x of "count"']),
+    (lambda: two(register_value_map={"z": 1}), ['"z" is no register']),
+    (lambda: two(register_value_map=[3]), ["registers are [3]", "mapping"]),
+    (lambda: kept({RAM: {0: 256}}), ['256 does not fit "ram"']),
+    (lambda: kept({RAM: {0: [-129, 0]}}), ['-129 does not fit "ram"']),
+    (lambda: kept({RAM: {8: 1}}), ['"ram" has no address 8', "0 to 7"]),
+    (lambda: kept({RAM: {"x": 1}}), ["\"ram\" has no address 'x'"]),
+    (lambda: kept({RAM: {1: [1, 2, 3]}}), ['"ram" at 1', "(3,)"]),
+    (lambda: kept({RAM: {1: 1.5}}), ['value 1.5 of "ram"']),
+    (lambda: kept({RAM: [1, 2]}), ['"ram" are [1, 2]', "addresses"]),
+    (lambda: kept({"ram": {0: 1}}), ["'ram'", "pyrtl.MemBlock"]),
+    (lambda: kept([RAM]), ["memory_value_map is", "mapping"]),
+    (lambda: LaneSimulation(RAM_BLOCK, default_value=256), ['256 does not fit "ram"']),
+    (lambda: LaneSimulation(memory(asynchronous=False)[0]), ['"ram"', '"following"', "asynchronous=True"]),
+    (lambda: LaneSimulation(rom([1, 2, 3])), ['"table"', "3 is invalid", "pad_with_zeros"]),
+    (lambda: LaneSimulation(rom(lambda address: 300)), ['"table"', "300"]),
+    (lambda: toggles("x", {}), ["'x' is no block"]),
+    (lambda: toggles(IDENTITY, {"a": [[1, 2], [3]]}), ['"a" are lists of different lengths']),
+    (lambda: reduce("mac", [[1]], [[1]]), ["'mac' is no datapath"]),
+    (lambda: reduce(Mac, [[1]], [[1]]), ["is no datapath"]),
+    (lambda: reduce(MACS[0], [[1.5]], [[1]]), ['"activation" are float64']),
+    (lambda: reduce(MACS[0], [[1]], [[np.nan]]), ['"weight" are float64']),
+    (lambda: reduce(MACS[0], [[True]], [[1]]), ['"activation" are bool']),
+    (lambda: reduce(MACS[0], [[1, 2], [3]], [[1], [1]]), ['"activation" are lists of different lengths']),
+    (lambda: reduce(MACS[0], None, [[1]]), ['"activation"', "[m, 1]"]),
+    (lambda: reduce(MACS[0], [[1]], [[1]], threads=1.5), ["not 1.5"]),
+    (lambda: reduce(MACS[0], [[1]], [[1]], threads=1 << 60), [str(1 << 60), "at most"]),
+    (lambda: reduce(MACS[0], [[1]], [[1]], observe=3), ["cannot observe 3"]),
+    (lambda: Reduction(MACS[0], [[1]]).gather([1, 2], [0.5], [0]), ["float64", "integers"]),
+    (lambda: run_lanes("mac", {}), ["'mac' is no datapath"]),
+    (lambda: run_lanes(MACS[0], {"activation": [[1, 2], [3]], "weight": [[1]]}), ['"activation" are lists']),
+    (lambda: run_channels("mac", {}, {}), ["'mac' is no datapath"]),
+]
 
 
 @pytest.mark.parametrize(
@@ -614,6 +751,7 @@ IDENTITY = block_of(lambda a: a, a=4)
             lambda: Reduction(MACS[0], [[1]]).gather(np.zeros(4, int), np.array([2]), np.array([2])),
             ["outside"],
         ),
+        *REFUSED,
     ],
 )
 def test_bad_input_is_refused_by_name(call, words):

@@ -17,7 +17,7 @@ from hwsim.simulate.lanes.columns import GateTile, compile_gates, decode, words_
 from hwsim.simulate.lanes.gatewise import GateLoop, compile_program
 from hwsim.simulate.lanes.machine import share
 from hwsim.simulate.lanes.planes import LANES, pack
-from hwsim.simulate.lanes.reduction import check_values
+from hwsim.simulate.lanes.reduction import array_of, check_datapath, check_values
 from hwsim.simulate.lanes.step import netlist_step
 from hwsim.simulate.lanes.wordwise import Loop, Place, Program
 
@@ -34,9 +34,10 @@ def run_lanes(datapath: Datapath, inputs: Mapping[str, Array], *, threads: int =
     is a run of its own from reset. Results are the narrowest signed integers that hold the port's bits, unsigned
     ones for an unsigned port.
     """
+    check_datapath(datapath)
     if set(inputs) != set(datapath.inputs):
         raise HwsimError(f"a run needs values for each of {list(datapath.inputs)}, not {list(inputs)}")
-    given = {name: np.asarray(values) for name, values in inputs.items()}
+    given = {name: array_of(name, values) for name, values in inputs.items()}
     for name, values in given.items():
         check_values(name, values, datapath.inputs[name])
     try:
@@ -130,8 +131,9 @@ def run_channels(
     each channel and lane is a run of its own from reset. Always on the netlist's gates. Results are as those of
     :func:`run_lanes`.
     """
+    check_datapath(datapath)
     ports = datapath.inputs
-    given = {name: np.asarray(values) for name, values in {**inputs, **constants}.items()}
+    given = {name: array_of(name, values) for name, values in {**inputs, **constants}.items()}
     if set(given) != set(ports) or not inputs or set(inputs) & set(constants):
         raise HwsimError(f"a run needs values for each of {list(ports)}, not {[*inputs, *constants]}")
     for name, values in given.items():

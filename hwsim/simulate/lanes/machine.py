@@ -59,7 +59,13 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any
     sizes = (shape,) if isinstance(shape, int) else shape
     kind = np.dtype(dtype)
     size = math.prod(sizes) * kind.itemsize
-    octets = np.empty(size + _LINE, np.uint8)
+    try:
+        octets = np.empty(size + _LINE, np.uint8)
+    except (MemoryError, ValueError):
+        raise HwsimError(
+            f"an array of {' x '.join(map(str, sizes))} takes {size} bytes, more than there are; "
+            "give fewer lanes or cycles at a time"
+        ) from None
     start = -octets.__array_interface__["data"][0] % _LINE
     return octets[start : start + size].view(kind).reshape(sizes)
 
@@ -104,8 +110,7 @@ def _compile(text: str, name: str, arguments: int, speed: int, key: str) -> Kern
     kept = cache.recall("kernels", f"{key}.o")
     module = llvm.parse_assembly(text)
     if kept is None:
-        _optimise(module, speed)
-        module = llvm.parse_assembly(fenced(str(module)))
+        module = _fenced(_optimise(module, speed))
     engine = llvm.create_mcjit_compiler(module, _target())
 
     def notify(_: Any, produced: bytes) -> None:
@@ -118,28 +123,30 @@ def _compile(text: str, name: str, arguments: int, speed: int, key: str) -> Kern
     return Kernel(function, engine)
 
 
-def _optimise(module: Any, speed: int) -> None:
+def _optimise(module: Any, speed: int) -> Any:
     options = llvm.create_pipeline_tuning_options(speed_level=speed)
     options.loop_vectorization = options.slp_vectorization = False
     options.loop_unrolling = False
     builder = llvm.create_pass_builder(_target(), options)
     builder.getModulePassManager().run(module, builder)
+    return module
 
 
 _WIDE_PRODUCT = re.compile(r"^  %(\S+) = (mul .*?<(\d+) x i64> .*)$", re.MULTILINE)
 _ENTRY = re.compile(r"^entry:.*$", re.MULTILINE)
 
 
-def fenced(text: str) -> str:
+def _fenced(module: Any) -> Any:
     """Return an optimised module whose products of 64 bits each pass an exclusive or with a zero from memory.
 
     LLVM 22 for x86 takes a shifted product of two vectors of 64-bit integers that lie in 16 bits, when it is cut to
     16 bits, for a product of 32 bits: bits from the 32nd on are lost (LLVM issue 218844, corrected in LLVM's
     sources in September 2026). What it does not know to be a product it leaves alone.
     """
+    text = str(module)
     lanes = sorted({int(found[3]) for found in _WIDE_PRODUCT.finditer(text)})
     if not lanes:
-        return text
+        return module
     lines = ["  %fence = load i64, ptr @fence, align 8"]
     for count in lanes:
         kind = f"<{count} x i64>"
@@ -150,7 +157,7 @@ def fenced(text: str) -> str:
         )
     text = _WIDE_PRODUCT.sub(r"  %product.\1 = \2\n  %\1 = xor <\3 x i64> %product.\1, %fence.\3", text)
     text = _ENTRY.sub(lambda found: "\n".join([found[0], *lines]), text, count=1)
-    return f"{text}\n@fence = internal global i64 0, align 8\n"
+    return llvm.parse_assembly(f"{text}\n@fence = internal global i64 0, align 8\n")
 
 
 def module_text(name: str, parameters: Sequence[str], lines: Sequence[str], intrinsics: Sequence[str]) -> str:
@@ -167,10 +174,19 @@ def module_text(name: str, parameters: Sequence[str], lines: Sequence[str], intr
     )
 
 
+_THREADS = 1024
+
+
+def check_threads(threads: int) -> None:
+    if not isinstance(threads, int | np.integer) or not 1 <= threads <= _THREADS:
+        raise HwsimError(
+            f"work takes at least one thread, not {threads}, and at most {_THREADS}; give threads=1"
+        )
+
+
 def share(run: Callable[..., None], jobs: Iterable[tuple[int, ...]], threads: int) -> None:
     """Call ``run(*job)`` for every job, in so many threads of which the caller's is one."""
-    if threads < 1:
-        raise HwsimError(f"work takes at least one thread, not {threads}; give threads=1")
+    check_threads(threads)
     waiting, failures = deque(jobs), list[BaseException]()
 
     def work() -> None:

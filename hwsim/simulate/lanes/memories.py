@@ -14,7 +14,7 @@ import pyrtl
 from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.form import WORD
 from hwsim.simulate.lanes.netlist import memory_name, widths_of_parts
-from hwsim.simulate.lanes.values import Array, SimulationError, checked, joined, storage
+from hwsim.simulate.lanes.values import Array, SimulationError, checked, joined, shown, storage
 from hwsim.simulate.lanes.wordwise import TABLE_OCTETS, Place
 
 MEMORY_BYTES = 1 << 40
@@ -46,12 +46,8 @@ class Memories:
         self.arrays: dict[Place, Array] = {}
         memories = {memory_name(net): net.op_param[1] for net in sorted(block.logic_subset("m@"), key=str)}
         mapped = getattr(self.block, "mem_map", {})
+        _check_given(given)
         by_id = {mapped.get(memory, memory).id: (memory, values) for memory, values in given.items()}
-        for memory, _ in by_id.values():
-            if isinstance(memory, pyrtl.RomBlock):
-                raise SimulationError(
-                    f'the memory "{memory.name}" is a ROM; it takes no initial values; leave it out of memory_value_map'
-                )
         for name, memory in memories.items():
             if isinstance(memory, pyrtl.RomBlock):
                 self._rom(name, memory)
@@ -77,15 +73,17 @@ class Memories:
         words = 1 << memory.addrwidth
         self._refuse_large(memory, words, self.padded)
         for k, size in enumerate(widths_of_parts(memory.bitwidth)):
-            start = self.default_value >> WORD * k & ((1 << size) - 1)
+            start = int(checked(memory.name, self.default_value, memory.bitwidth)[()]) >> WORD * k & (
+                (1 << size) - 1
+            )
             array = _zeros((words, self.padded), storage(size))
             if start:
                 array[:] = start
             self.arrays[Place("memory", name, k)] = array
         for address, values in given.items():
-            if not 0 <= address < words:
+            if not isinstance(address, int | np.integer) or not 0 <= address < words:
                 raise SimulationError(
-                    f'the address {address} is outside of the memory "{memory.name}"; it has {words}'
+                    f'the memory "{memory.name}" has no address {address!r}; give one of 0 to {words - 1}'
                 )
             stored = checked(memory.name, values, memory.bitwidth)
             if stored.shape not in ((), (self.lanes,)):
@@ -106,6 +104,8 @@ class Memories:
             )
 
     def content(self, memory: pyrtl.MemBlock) -> Any:
+        if not isinstance(memory, pyrtl.MemBlock):
+            raise SimulationError(f"{shown(memory)} is no memory; give a pyrtl.MemBlock of the block")
         block = getattr(self.block, "mem_map", {}).get(memory, memory)
         names = {place.name for place in self.arrays if place.name.endswith(f" {block.id}")}
         if not names:
@@ -120,6 +120,27 @@ class Memories:
         if self.lanes == 1:
             return Content(parts, block.bitwidth)
         return joined([part[:, : self.lanes] for part in parts], block.bitwidth).copy()
+
+
+def _check_given(given: Any) -> None:
+    """Refuse initial values that are not those of memories at addresses."""
+    if not isinstance(given, Mapping):
+        raise SimulationError(
+            f"memory_value_map is {shown(given)}; give a mapping of memories to their values"
+        )
+    for memory, values in given.items():
+        if not isinstance(memory, pyrtl.MemBlock):
+            raise SimulationError(
+                f"memory_value_map gives {shown(memory)} values; give them to a pyrtl.MemBlock"
+            )
+        if isinstance(memory, pyrtl.RomBlock):
+            raise SimulationError(
+                f'the memory "{memory.name}" is a ROM; it takes no initial values; leave it out of memory_value_map'
+            )
+        if not isinstance(values, Mapping):
+            raise SimulationError(
+                f'the initial values of "{memory.name}" are {shown(values)}; give a mapping of addresses to values'
+            )
 
 
 class Content(MutableMapping[int, int]):

@@ -55,11 +55,13 @@ def widths_of_parts(width: int) -> tuple[int, ...]:
 def circuit_of(block: pyrtl.Block) -> Circuit:
     """Translate a block.
 
-    Raises :class:`HwsimError` where a wire has no source or several, or the logic has a loop.
+    Raises :class:`HwsimError` where a wire has no source or several, the logic has a loop, or a memory that is
+    not declared asynchronous is read at an address that logic computes.
     """
     circuit = Circuit()
     form, wires = circuit.form, circuit.wires
     nets = _in_order(block)
+    _check_memories(block)
     for wire in sorted(block.wirevector_set, key=lambda wire: wire.name):
         sizes = widths_of_parts(len(wire))
         if isinstance(wire, pyrtl.Const):
@@ -85,6 +87,15 @@ def circuit_of(block: pyrtl.Block) -> Circuit:
 def memory_name(net: pyrtl.LogicNet) -> str:
     """Return by what a memory is known here: names of memories may repeat, their numbers don't."""
     return f"{net.op_param[1].name} {net.op_param[0]}"
+
+
+def _check_memories(block: pyrtl.Block) -> None:
+    try:
+        block.sanity_check_memory_sync()
+    except pyrtl.PyrtlError as error:
+        raise HwsimError(
+            f"{error}; declare the memory with asynchronous=True or put a register before its address"
+        ) from None
 
 
 def _in_order(block: pyrtl.Block) -> list[pyrtl.LogicNet]:

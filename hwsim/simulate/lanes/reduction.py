@@ -8,7 +8,7 @@ on machine words; where not, or where asked to, they run the netlist's gates on 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, Overflow
 from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.columns import GateTile, compile_gates, run_gates
-from hwsim.simulate.lanes.machine import addresses, empty, share
+from hwsim.simulate.lanes.machine import addresses, check_threads, empty, share
 from hwsim.simulate.lanes.proof import Proof, prove
 from hwsim.simulate.lanes.schedule import WIDENED, Operand, Tile, compile_tile
 from hwsim.simulate.lanes.step import (
@@ -90,6 +90,7 @@ class Reduction:
         gates: bool = False,
         depthwise: bool = False,
     ) -> None:
+        check_datapath(datapath)
         self.datapath, self.depthwise = datapath, depthwise
         self.observe = _observers(observe)
         self.register = _register(datapath)
@@ -100,7 +101,7 @@ class Reduction:
                 "observe its extremes"
             )
         self._activation_format()
-        self._weights = np.asarray(weights)
+        self._weights = array_of("weight", weights)
         if self._weights.ndim != 2 or 0 in self._weights.shape:
             raise HwsimError(f'the values of "weight" have the shape {self._weights.shape}; give [k, n]')
         check_values("weight", self._weights, datapath.inputs["weight"])
@@ -144,7 +145,7 @@ class Reduction:
 
     def run(self, activations: IntArray, *, threads: int = 1) -> Accumulators:
         """Return the accumulators [m, n] of activations [m, k]; with ``depthwise`` of [m, k, n]."""
-        values = np.asarray(activations)
+        values = array_of(self._activation_port(), activations)
         shape = (self.cycles, self.columns) if self.depthwise else (self.cycles,)
         if values.ndim != 1 + len(shape) or values.shape[1:] != shape:
             raise HwsimError(
@@ -167,7 +168,9 @@ class Reduction:
         ``activations`` is one-dimensional: a padded image, say, that a convolution reads where it lies.
         Channels of a depthwise layer lie side by side.
         """
-        values = np.asarray(activations)
+        check_threads(threads)
+        values = array_of(self._activation_port(), activations)
+        base, offset = np.asarray(base), np.asarray(offset)
         _check_gather(
             self._activation_port(), values, base, offset, self.cycles, self.columns if self.depthwise else 1
         )
@@ -301,6 +304,8 @@ def _gates(datapath: Datapath, accumulator: str, observe: frozenset[str]) -> Gat
 
 
 def _observers(observe: Iterable[str]) -> frozenset[str]:
+    if not isinstance(observe, Iterable):
+        raise HwsimError(f"a reduction cannot observe {observe!r}; it knows {', '.join(OBSERVERS)}")
     names = frozenset([observe] if isinstance(observe, str) else observe)
     if not names <= set(OBSERVERS):
         raise HwsimError(
@@ -319,6 +324,22 @@ def _register(datapath: Datapath) -> str:
         f"{describe(datapath)} is no reduction: it needs two inputs, one of them called weight, "
         "and one register or one called accumulator"
     )
+
+
+def check_datapath(datapath: Datapath) -> None:
+    """Refuse what is no datapath: a name, a class, a block."""
+    if isinstance(datapath, type) or not is_dataclass(datapath) or not hasattr(datapath, "registers"):
+        raise HwsimError(f"{datapath!r} is no datapath; give one such as Mac(Int(8), Int(8), Int(32))")
+
+
+def array_of(name: str, values: IntArray) -> Array:
+    """Return values as an array; lists of different lengths are none."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise HwsimError(
+            f'the values of "{name}" are lists of different lengths; give lists of the same length'
+        ) from None
 
 
 def check_values(name: str, values: Array, form: Format) -> None:
@@ -347,6 +368,10 @@ def _check_gather(
         raise HwsimError(
             f'the values of "{name}" have the shape {values.shape}, their bases {np.shape(base)} and offsets '
             f"{np.shape(offset)}; give one row each, and {cycles} offsets"
+        )
+    if len(base) and any(array.dtype.kind not in "iu" for array in (base, offset)):
+        raise HwsimError(
+            f'the bases of "{name}" are {base.dtype} and its offsets {offset.dtype}; give integers'
         )
     if len(base) and (
         int(np.min(base)) + int(np.min(offset)) < 0

@@ -16,7 +16,18 @@ from hwsim.simulate.lanes.gatewise import GateLoop, compile_program
 from hwsim.simulate.lanes.machine import empty
 from hwsim.simulate.lanes.memories import Memories
 from hwsim.simulate.lanes.netlist import Parts, circuit_of, memory_name, widths_of_parts
-from hwsim.simulate.lanes.values import Array, SimulationError, checked, joined, storage
+from hwsim.simulate.lanes.values import (
+    Array,
+    SimulationError,
+    UnknownWireError,
+    array_of,
+    by_name,
+    checked,
+    joined,
+    shown,
+    storage,
+    wire_name,
+)
 from hwsim.simulate.lanes.wordwise import Loop, Place, Port, Program, compile_loop
 
 Named: TypeAlias = str | pyrtl.WireVector
@@ -35,8 +46,10 @@ class LaneSimulation:
     Arrays hold uint64, or Python integers where a wire is wider than 64 bits. Several writes to one address of a
     memory in one cycle have no defined winner, as in PyRTL.
 
-    Raises :class:`HwsimError` for fewer than one lane, a combinational loop, an undriven wire, a memory that is
-    too large to be kept for every lane, and values that don't fit, naming the wire.
+    Raises :class:`HwsimError` for fewer than one lane, a combinational loop, an undriven wire, a memory that is not
+    declared asynchronous and is read at an address that logic computes, one that is too large to be kept for every
+    lane, a ROM without a value at some address (PyRTL's simulators fail only when it is read;
+    ``pad_with_zeros=True`` fills it), and values that don't fit, naming the wire.
     """
 
     def __init__(
@@ -49,29 +62,36 @@ class LaneSimulation:
         default_value: int = 0,
         observe: Iterable[Named] = (),
     ) -> None:
-        if not isinstance(lanes, int | np.integer) or lanes < 1:
-            raise SimulationError(f"a simulation has at least one lane, not {lanes}; give lanes=1 or more")
+        _check_lanes(lanes)
+        _check_block(block)
         self.block = pyrtl.working_block(block)
         self.lanes, self.default_value = int(lanes), default_value
         try:
             self._circuit = circuit_of(self.block)
         except HwsimError as error:
             raise SimulationError(str(error)) from None
+        if not isinstance(default_value, int | np.integer):
+            raise SimulationError(f"the default value is {shown(default_value)}; give an integer")
+        registers = by_name(register_value_map or {}, "the values of registers")
         self._widths = {wire.name: len(wire) for wire in self.block.wirevector_set}
         self.tracer = self._tracer(tracer)
         if self.tracer is not None:
             self.tracer._set_initial_values(default_value, register_value_map or {}, memory_value_map or {})
-        self._compile([_name(wire) for wire in observe])
+        self._compile([wire_name(wire) for wire in ([observe] if isinstance(observe, str) else observe)])
         self._memories = Memories(self.block, memory_value_map or {}, self.lanes, self._padded, default_value)
-        self._set_registers(register_value_map or {})
+        self._set_registers(registers)
         self._last: dict[str, Array] = {}
         self._peek: Loop | None = None
 
     def _tracer(self, tracer: pyrtl.SimulationTrace | bool | None) -> pyrtl.SimulationTrace | None:
         if tracer is True:
             return pyrtl.SimulationTrace(block=self.block) if self.lanes == 1 else None
-        if not isinstance(tracer, pyrtl.SimulationTrace):
+        if tracer is None or tracer is False:
             return None
+        if not isinstance(tracer, pyrtl.SimulationTrace):
+            raise SimulationError(
+                f"the tracer is {shown(tracer)}; give a pyrtl.SimulationTrace, True or None"
+            )
         if self.lanes > 1:
             raise SimulationError(f"a tracer records one lane, not {self.lanes}; give lanes=1 or tracer=None")
         return tracer
@@ -134,8 +154,8 @@ class LaneSimulation:
         array[:] = 0
         return array
 
-    def _set_registers(self, given: Mapping[Any, Any]) -> None:
-        values = {_name(key): value for key, value in given.items()}
+    def _set_registers(self, given: Mapping[str, Any]) -> None:
+        values = dict(given)
         self._registers: dict[Place, Array] = {}
         for wire in self.block.wirevector_subset(pyrtl.Register):
             reset = wire.reset_value if wire.reset_value is not None else self.default_value
@@ -219,15 +239,14 @@ class LaneSimulation:
         integers that hold an output, and for an output of more than 64 bits uint64 [parts, cycles, lanes]. An
         input in its narrowest unsigned integers is read where it lies.
         """
-        if not isinstance(inputs, Mapping):
+        if isinstance(inputs, list | tuple):
             cycles = len(inputs)
-            inputs = {key: [step[key] for step in inputs] for key in (inputs[0] if inputs else ())}
-        named = {
-            _name(key): np.asarray(value) if not _has_objects(value) else value
-            for key, value in inputs.items()
-        }
+            inputs = self._by_cycle(inputs)
+        named = by_name(inputs, "the inputs")
         self._check_names(named)
-        lengths = {name: _cycles(values, self._widths[name]) for name, values in named.items()}
+        named = {name: array_of(name, values) for name, values in named.items()}
+        _check_cycles(cycles)
+        lengths = {name: _cycles(name, values, self._widths[name]) for name, values in named.items()}
         count = cycles if cycles is not None else max(lengths.values(), default=0)
         bits = 8 if words else WORD
         streams = {name: self._streams(name, count, bits) for name in self._streamed}
@@ -238,6 +257,13 @@ class LaneSimulation:
             return {name: self._decode(streams[name], self._widths[name]) for name in self._outputs}
         cut = {name: [part[:, : self.lanes] for part in streams[name]] for name in self._outputs}
         return {name: parts[0] if len(parts) == 1 else np.stack(parts) for name, parts in cut.items()}
+
+    def _by_cycle(self, steps: Sequence[Mapping[Named, Any]]) -> dict[str, list[Any]]:
+        """Return each input's values in every cycle from one mapping a cycle."""
+        named = [by_name(step, "the inputs of a cycle") for step in steps]
+        for step in named:
+            self._check_names(step)
+        return {name: [step[name] for step in named] for name in (named[0] if named else ())}
 
     def _streams(self, name: str, cycles: int, bits: int) -> list[Array]:
         """Return arrays for a wire in every cycle, in integers of so many bits at least."""
@@ -273,11 +299,11 @@ class LaneSimulation:
 
     def step(self, provided_inputs: Mapping[Named, Any] | None = None) -> None:
         """Run one cycle; each input is one integer for all lanes or one for each."""
-        named = {_name(key): value for key, value in (provided_inputs or {}).items()}
+        named = by_name(provided_inputs or {}, "the inputs")
         self._check_names(named)
         encoded = {}
         for name, value in named.items():
-            given = np.asarray(_integers(name, value, self._widths[name]))
+            given = _integers(name, value, self._widths[name])
             encoded[name] = self._encode(name, given[None], (1,))
         self._run(encoded, {name: self._streams(name, 1, WORD) for name in self._streamed}, 1, WORD)
 
@@ -294,12 +320,12 @@ class LaneSimulation:
         Each input and expected output has one entry a cycle: an integer, or one for each lane. An expected
         "?" is not compared.
         """
-        given = {_name(key): value for key, value in (provided_inputs or {}).items()}
-        expected = {_name(key): value for key, value in (expected_outputs or {}).items()}
+        given = by_name(provided_inputs or {}, "the inputs")
+        expected = by_name(expected_outputs or {}, "the expected outputs")
         steps = self._steps(given, expected, nsteps)
         failed: list[tuple[int, str, int, int, int]] = []
         for step in range(steps):
-            self.step({name: _entry(values[step]) for name, values in given.items()})
+            self.step({name: values[step] for name, values in given.items()})
             failed += self._differences(step, expected)
             if failed and stop_after_first_error:
                 break
@@ -309,6 +335,13 @@ class LaneSimulation:
     def _steps(self, given: Mapping[str, Any], expected: Mapping[str, Any], nsteps: int | None) -> int:
         if not nsteps and not given:
             raise SimulationError("need to supply either input values or a number of steps to simulate")
+        for name, values in {**given, **expected}.items():
+            if not isinstance(values, str | Sequence | np.ndarray):
+                raise SimulationError(
+                    f'the values of "{name}" are {shown(values)}; give a list, one entry a cycle'
+                )
+        if not isinstance(nsteps, int | np.integer | None):
+            _check_cycles(nsteps)
         longest = max((len(values) for values in given.values()), default=0)
         if nsteps and given and nsteps > longest:
             raise SimulationError(
@@ -329,7 +362,12 @@ class LaneSimulation:
         for name, values in expected.items():
             if isinstance(values[step], str) and values[step] == "?":
                 continue
-            wanted = np.broadcast_to(np.asarray(_entry(values[step]), object), (self.lanes,))
+            given = _integers(name, values[step], self._widths.get(name, WORD))
+            if given.shape not in ((), (self.lanes,)):
+                raise SimulationError(
+                    f'the expected values of "{name}" have the shape {given.shape}; give one, or {self.lanes}'
+                )
+            wanted = np.broadcast_to(given, (self.lanes,))
             found = np.broadcast_to(np.asarray(self.inspect(name), object), (self.lanes,))
             for lane in np.flatnonzero(wanted != found):
                 yield step, name, int(lane), int(wanted[lane]), int(found[lane])
@@ -338,9 +376,9 @@ class LaneSimulation:
 
     def inspect(self, wire: Named) -> Any:
         """Return any wire's value in the last cycle, [lanes]; an integer where there is one lane."""
-        name = _name(wire)
+        name = wire_name(wire)
         if name not in self._circuit.wires:
-            raise KeyError(f'"{name}" is no wire of the block')
+            raise UnknownWireError(f'"{name}" is no wire of the block; name one of its wires')
         if name not in self._last:
             self._look(name)
         values = self._last[name]
@@ -404,10 +442,12 @@ def toggles(
     all of the block's but its constants, unless named. Each count is int64 [bits], the least significant bit first.
     What a wire does within a cycle, before it settles, is not counted.
     """
+    _check_block(block)
+    given = {name: array_of(name, values) for name, values in by_name(inputs, "the inputs").items()}
     chosen = block.wirevector_set - block.wirevector_subset(pyrtl.Const) if wires is None else wires
-    names = sorted(_name(wire) for wire in chosen)
-    lanes = max((np.shape(values)[-1] for values in inputs.values()), default=1)
-    found = LaneSimulation(block, lanes, tracer=None, observe=names).run(inputs, words=True)
+    names = sorted(map(wire_name, chosen))
+    lanes = max((values.shape[-1] for values in given.values() if values.ndim), default=1)
+    found = LaneSimulation(block, lanes, tracer=None, observe=names).run(given, words=True)
     return {name: _changes(found[name], len(block.wirevector_by_name[name])) for name in names}
 
 
@@ -422,11 +462,13 @@ def _changes(words: Array, width: int) -> Array:
     return np.array(counts, np.int64)
 
 
-def _cycles(values: Any, width: int) -> int:
+def _cycles(name: str, values: Array, width: int) -> int:
     """Return how many cycles an input's values are for."""
-    parted = width > WORD and np.ndim(values) == 3
-    shape = np.shape(values)[parted:]
-    return shape[0] if shape else 0
+    if values.ndim == 0:
+        raise SimulationError(
+            f'the values of "{name}" are {shown(values[()])}; give an array [cycles, lanes] or [cycles]'
+        )
+    return int(values.shape[width > WORD and values.ndim == 3])
 
 
 def _placed(role: str, values: Mapping[str, Parts]) -> dict[Place, int]:
@@ -437,24 +479,41 @@ def _memory_places(memory: str, parts: int) -> tuple[Place, ...]:
     return tuple(Place("memory", memory, k) for k in range(parts))
 
 
-def _name(wire: Any) -> str:
-    return wire if isinstance(wire, str) else wire.name
+_MOST = 1 << 40
+"""Lanes and cycles, so that no place in an array leaves 64 bits."""
 
 
-def _entry(value: Any) -> Any:
-    return int(value) if isinstance(value, str) else value
+def _check_lanes(lanes: Any) -> None:
+    if not isinstance(lanes, int | np.integer) or not 1 <= lanes <= _MOST:
+        raise SimulationError(
+            f"a simulation has at least one lane, not {shown(lanes)}, and at most {_MOST}; give lanes=1 or more"
+        )
 
 
-def _integers(name: str, values: Any, width: int) -> Any:
+def _check_block(block: Any) -> None:
+    if block is not None and not isinstance(block, pyrtl.Block):
+        raise SimulationError(
+            f"{shown(block)} is no block; give a pyrtl.Block, such as datapath.elaborate returns"
+        )
+
+
+def _check_cycles(cycles: Any) -> None:
+    if cycles is not None and (not isinstance(cycles, int | np.integer) or not 0 <= cycles <= _MOST):
+        raise SimulationError(f"a run has 0 to {_MOST} cycles, not {cycles}; give such a number")
+
+
+def _integers(name: str, values: Any, width: int) -> Array:
     """Return values with PyRTL's own ways to write one integer (a bool, a string, a negative number) resolved."""
-    if isinstance(values, str | bool):
+    if not isinstance(values, str | bool):
+        return array_of(name, values)
+    if isinstance(values, str) and values.isdecimal():
+        return np.asarray(int(values), object)
+    try:
         return np.asarray(pyrtl.infer_val_and_bitwidth(values, bitwidth=width).value, object)
-    return np.asarray(values) if not _has_objects(values) else np.asarray(values, object)
-
-
-def _has_objects(values: Any) -> bool:
-    """Return whether values are Python integers that numpy's may not hold."""
-    return not isinstance(values, np.ndarray)
+    except pyrtl.PyrtlError:
+        raise SimulationError(
+            f'the value {shown(values)} of "{name}" is no integer of its {width} bits; give one, or such as "4\'b0011"'
+        ) from None
 
 
 def _print_differences(

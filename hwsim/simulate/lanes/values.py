@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,9 +21,47 @@ class SimulationError(HwsimError, pyrtl.PyrtlError):  # type: ignore[misc]
     """A refused simulation: also a PyrtlError, so that it is caught where PyRTL's own simulators' errors are."""
 
 
+class UnknownWireError(SimulationError, KeyError):
+    """A wire that is not in the block: also a KeyError, which PyRTL's own simulators raise."""
+
+    __str__ = Exception.__str__
+
+
+shown = reprlib.repr
+"""A refused value in an error: cut short."""
+
+
+def wire_name(wire: Any) -> str:
+    """Return a wire's name, given the wire or its name."""
+    name = wire if isinstance(wire, str) else getattr(wire, "name", None)
+    if not isinstance(name, str):
+        raise SimulationError(f"{shown(wire)} is no wire; give a wire of the block or its name")
+    return name
+
+
+def by_name(values: Any, what: str) -> dict[str, Any]:
+    """Return a mapping of wires, or of their names, with names alone."""
+    if not isinstance(values, Mapping):
+        raise SimulationError(f"{what} are {shown(values)}; give a mapping of wires to values")
+    return {wire_name(wire): value for wire, value in values.items()}
+
+
 def storage(width: int) -> npt.DTypeLike:
     """Return the integers of a width in memory."""
     return np.dtype(f"uint{storage_bits(width)}")
+
+
+def array_of(name: str, values: Any) -> Array:
+    """Return values as an array, Python's own integers as objects."""
+    if isinstance(values, np.ndarray):
+        return values
+    try:
+        return np.asarray(values, object)
+    except ValueError:
+        raise SimulationError(_RAGGED.format(name)) from None
+
+
+_RAGGED = 'the values of "{}" are lists of different lengths; give as many for each cycle and lane'
 
 
 def checked(name: str, values: Any, width: int) -> Array:
@@ -30,14 +69,11 @@ def checked(name: str, values: Any, width: int) -> Array:
 
     A negative integer of at most ``width`` bits stands for its two's complement.
     """
-    given = values if isinstance(values, np.ndarray) else np.asarray(values, object)
+    given = array_of(name, values)
     if given.dtype == np.bool_:
         given = given.astype(np.uint8)
-    integral = given.dtype.kind in "iu" or (
-        given.dtype == object and all(isinstance(value, int | np.integer) for value in given.flat)
-    )
-    if not integral:
-        raise SimulationError(f'the values of "{name}" are {given.dtype}; give integers')
+    if given.dtype.kind not in "iu":
+        _check_integers(name, given)
     if given.size == 0 or (given.dtype.kind == "u" and given.dtype.itemsize * 8 <= width):
         return given
     least, most = 0 if given.dtype.kind == "u" else int(given.min()), int(given.max())
@@ -50,6 +86,14 @@ def checked(name: str, values: Any, width: int) -> Array:
     if least < 0:
         given = given.astype(np.int64).view(np.uint64) & np.uint64((1 << width) - 1)
     return given.astype(object) if width > WORD else given
+
+
+def _check_integers(name: str, given: Array) -> None:
+    for value in given.flat:
+        if isinstance(value, list | tuple | np.ndarray):
+            raise SimulationError(_RAGGED.format(name))
+        if given.dtype != object or not isinstance(value, int | np.integer):
+            raise SimulationError(f'the value {value} of "{name}" is no integer; give integers')
 
 
 def joined(parts: Sequence[Array], width: int) -> Array:

@@ -185,14 +185,14 @@ def _layer_traffic(item: IntegerLayer, stored: _StoredRows, memory: Memory) -> L
     elif layer.has_weights:
         weight_bytes, input_bytes = _inputs_outer(item, views[0], stored, memory)
     else:
-        weight_bytes = memory.burst_bytes(_constant_bits(item))
+        weight_bytes = memory.burst_bytes(constant_bits(item))
         window = _window_rows(layer, 0, layer.output_shape[1])
         input_bytes = sum(stored.read_bytes(view[:, window], memory) for view in views)
     output_bits = int(item.stored_bits.sum()) * layer.outputs // layer.output_shape[0]
     return LayerTraffic(layer.name, weight_bytes, input_bytes, memory.burst_bytes(output_bits))
 
 
-def _constant_bits(item: IntegerLayer) -> int:
+def constant_bits(item: IntegerLayer) -> int:
     """Return the bits of a layer's constants; a max pool that only stores by width has none."""
     counts = requantizer_counts(item.layer, item.width is not None)
     constants = sum(count * form.bits for count, form in zip(counts, (MULTIPLIER, BIAS, SHIFT), strict=True))

@@ -11,15 +11,26 @@ import reprlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from hwsim import files
 from hwsim.bits import parse_overflow, quoted
 from hwsim.catalogue import look_up
 from hwsim.cost.hardware import Hardware
+from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
+from hwsim.cost.memory.search import OBJECTIVES
 from hwsim.cost.technology import technology
 from hwsim.cost.traffic import Memory
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, unknown
 from hwsim.explore.evaluation import METRICS
 from hwsim.explore.search import SEARCHES
 from hwsim.formats import parse_format, parse_int
@@ -95,15 +106,51 @@ class HardwareTable(_Table):
         return Hardware(**self.model_dump(), mac=mac)
 
 
+_HIERARCHY = frozenset({"inner_buffer_bytes", "bus_bits", "double_buffered"})
+"""Keys of [memory] that only an [array] gives a meaning."""
+
+
 class MemoryTable(_Table):
-    """On-chip buffer, burst width and loop order of the memory traffic."""
+    """On-chip buffer, burst width and loop order of the memory traffic; with an array also its memories.
+
+    With an [array] the loop order is searched for, ``inner_buffer_bytes`` puts a second buffer behind the first,
+    and ``bus_bits`` cross the bus to DRAM in a cycle of the array.
+    """
 
     buffer_bytes: Annotated[int, Field(gt=0)] = 4096
     burst_bits: Annotated[int, Field(gt=0)] = 64
     loop_order: str = "weights_outer"
+    inner_buffer_bytes: Annotated[int, Field(ge=0)] = 0
+    bus_bits: Annotated[int, Field(gt=0)] = 64
+    double_buffered: bool = True
+
+    @model_serializer(mode="wrap")
+    def _hierarchy_only_where_it_is_chosen(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        left_out = {key for key in _HIERARCHY if written[key] == type(self).model_fields[key].default}
+        return {key: value for key, value in written.items() if key not in left_out}
 
     def value(self) -> Memory:
-        return Memory(**self.model_dump())
+        return Memory(self.buffer_bytes, self.burst_bits, self.loop_order)
+
+    def hierarchy(self) -> Hierarchy:
+        """Return the memories of an array."""
+        inner = (self.inner_buffer_bytes,) if self.inner_buffer_bytes else ()
+        return Hierarchy(
+            (self.buffer_bytes, *inner), self.bus_bits, self.burst_bits // 8, self.double_buffered
+        )
+
+
+class ArrayTable(_Table):
+    """The systolic array that layers with weights run on for the memory traffic, each by its best tiling."""
+
+    rows: Annotated[int, Field(gt=0)] = 16
+    columns: Annotated[int, Field(gt=0)] = 16
+    dataflow: str = "weight"
+    minimise: str = "traffic"
+
+    def value(self) -> Array:
+        return Array(self.rows, self.columns, self.dataflow)
 
 
 class Study(_Table):
@@ -119,6 +166,7 @@ class Study(_Table):
     space: Space = Space()
     hardware: HardwareTable = HardwareTable()
     memory: MemoryTable = MemoryTable()
+    array: ArrayTable | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Study:
@@ -128,15 +176,35 @@ class Study(_Table):
             raise ValueError("an objective is listed twice")
         look_up("search", self.search, SEARCHES)
         self.memory.value()
+        self._array_known()
         self.hardware.value("mac")
         sizes = {"area", "critical_path"} & set(self.objectives)
         if sizes and not technology(self.hardware.technology).physical:
             raise ValueError(f"technology {self.hardware.technology} has no {min(sizes)}; choose open45, say")
         return self
 
+    def _array_known(self) -> None:
+        """Refuse a hierarchy without an array, and a loop order where it is searched for."""
+        if self.array is None:
+            chosen = self.memory.model_dump().keys() & _HIERARCHY
+            if chosen:
+                raise ValueError(
+                    f"memory.{min(chosen)} is that of an array; add an [array] table or leave it out"
+                )
+            return
+        if self.memory.loop_order != MemoryTable().loop_order:
+            raise ValueError("memory.loop_order is searched for where there is an [array]; leave it out")
+        if self.array.minimise not in OBJECTIVES:
+            raise unknown("objective of a tiling", self.array.minimise, OBJECTIVES)
+        self.accelerator()
+
+    def accelerator(self) -> Accelerator | None:
+        """Return the array and its memories; None where the traffic is that of one buffer without an array."""
+        return None if self.array is None else Accelerator(self.array.value(), self.memory.hierarchy())
+
     def to_toml(self) -> str:
         """Return the file form with every default written out; reading it back gives an equal study."""
-        return _toml(self.model_dump())
+        return _toml(self.model_dump(exclude_none=True))
 
 
 def _choose(kind: str, name: str, known: dict[str, Any]) -> None:

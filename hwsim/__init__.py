@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         cost_datapath,
         explore_study,
         make_datapath,
+        memory_traffic,
         quantize_model,
         simulate_network,
     )
@@ -37,6 +38,7 @@ _HOMES = {
     "make_datapath": "hwsim.steps",
     "check": "hwsim.simulate.check",
     "cost_datapath": "hwsim.steps",
+    "memory_traffic": "hwsim.steps",
     "read_study": "hwsim.study",
     "explore_study": "hwsim.steps",
     "redraw_report": "hwsim.results",
@@ -53,6 +55,7 @@ __all__ = [
     "load",
     "load_model",
     "make_datapath",
+    "memory_traffic",
     "quantize_model",
     "read_study",
     "redraw_report",

@@ -81,12 +81,26 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             f"Gates: a layer-pipelined design at {study.hardware.clock_mhz:g} MHz and "
             f"{study.hardware.images_per_second:g} images a second; every layer owns as many copies of its circuits as "
             f"that pace needs, each synthesised for {study.hardware.technology} with its synchronous reset, wires not counted.",
-            f"Traffic: an on-chip buffer of {study.memory.buffer_bytes} bytes, bursts of {study.memory.burst_bits} bits, "
-            f"loop order {study.memory.loop_order}; each layer reads its input from and writes its output to external memory.",
+            _traffic_note(study),
             "Every point's accuracy is that of its circuits, compiled from the netlists: they computed every output of "
             f"every test image, and equal exact arithmetic at every output of the first {COMPARED_IMAGES} images.",
             "One trained network is shown; differences between quantizers at 2 and 3 bits vary with the training seed.",
         ),
+    )
+
+
+def _traffic_note(study: Study) -> str:
+    accelerator, memory = study.accelerator(), study.memory
+    always = "each layer reads its input from and writes its output to external memory."
+    if accelerator is None or study.array is None:
+        return (
+            f"Traffic: an on-chip buffer of {memory.buffer_bytes} bytes, bursts of {memory.burst_bits} bits, "
+            f"loop order {memory.loop_order}; {always}"
+        )
+    array, sizes = accelerator.array, " and ".join(map(str, accelerator.hierarchy.buffers_bytes))
+    return (
+        f"Traffic: a {array.rows}x{array.columns} array with a stationary {array.dataflow}, on-chip buffers of {sizes} "
+        f"bytes, bursts of {memory.burst_bits} bits, each layer by its tiling of least {study.array.minimise}; {always}"
     )
 
 

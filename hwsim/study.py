@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import reprlib
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -237,7 +238,7 @@ def _first(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         table: Any = Study
         for part in problem["loc"][:-1]:
-            table = table.model_fields[str(part)].annotation
+            table = _table_of(table.model_fields[str(part)].annotation)
         return f'unknown key "{where}"; known: {", ".join(table.model_fields)}{_hint(str(problem["loc"][-1]), table.model_fields)}'
     if problem["type"] == "missing":
         return f'the key "{where}" is missing; add it'
@@ -245,6 +246,11 @@ def _first(error: ValidationError) -> str:
     return f"{where or 'study'}: {message[0].lower()}{message[1:]}" + (
         "" if problem["type"] == "value_error" else f", not {reprlib.repr(problem['input'])}"
     )
+
+
+def _table_of(annotation: Any) -> Any:
+    """Return the table of a field, whether it can be left out or not."""
+    return next((choice for choice in get_args(annotation) if choice is not NoneType), annotation)
 
 
 def _toml(table: dict[str, Any], path: str = "") -> str:

@@ -87,11 +87,12 @@ class Walk:
         """Fill a buffer with a tile of an operand, or empty it of outputs."""
         if what == "weights":
             held = set(self.weight_places(tile))
-            self.moved(level, "weights", len(held) * self.op.weight_bits)
-            self.room(level, what, len(held) * self.op.weight_bits)
+            bits = sum(self.op.weight_bits[k] for k, *_ in held)
+            self.moved(level, "weights", bits)
+            self.room(level, what, len(held) * max(self.op.weight_bits))
             if level == 0:
                 around = () if self.tiling.kept[0] == "weights" else (tile["p"], tile["q"])
-                self.streams["weights", around] += len(held) * self.op.weight_bits
+                self.streams["weights", around] += bits
         elif what == "inputs":
             self.hold_inputs(level, tile)
         elif first:
@@ -207,7 +208,7 @@ class Walk:
                     self.accumulate(group, deep, wide, taps)
 
     def weight(self, k, tap):
-        self.bits[-1]["weights"] += self.op.weight_bits
+        self.bits[-1]["weights"] += self.op.weight_bits[k]
         return self.w[k, *tap]
 
     def input(self, group, tap, pixel):

@@ -15,7 +15,7 @@ import pytest
 import tiny
 from hwsim import cli
 
-COMMANDS = ["list", "quantize", "simulate", "certify", "check", "cost", "explore", "report"]
+COMMANDS = ["list", "quantize", "simulate", "certify", "check", "cost", "traffic", "explore", "report"]
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,42 @@
 """Tiled traffic against a walk that counts every access, and the best tiling against trying them all."""
 
 import itertools
+import json
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import tiny
 from array_walk import Walk
+from hwsim.cli import main
 from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy, parse_array, parse_bytes
+from hwsim.cost.memory.network import network_memory
 from hwsim.cost.memory.operation import KEPT, Operation, Tile, Tiling
 from hwsim.cost.memory.search import best_tiling, elapsed
 from hwsim.cost.memory.traffic import count, room_bits
+from hwsim.cost.traffic import Memory, traffic
 from hwsim.errors import HwsimError
+from hwsim.explore.exploration import study_traffic
+from hwsim.layers import (
+    INPUT,
+    Add,
+    Concatenate,
+    Convolution,
+    Flatten,
+    Linear,
+    MaxPool,
+    PadChannels,
+    Slice,
+)
+from hwsim.models import load_model
+from hwsim.network import save
+from hwsim.quantize import quantize
+from hwsim.steps import memory_traffic
+from hwsim.study import Study
+from test_traffic import network_of
 
 FIELDS = ("weights", "inputs", "outputs", "sums_read", "sums_written")
 
@@ -28,7 +52,7 @@ def operation(
         groups=groups, outputs=outputs, inputs=inputs, rows=rows, columns=columns,
         kernel_rows=kernel[0], kernel_columns=kernel[1], height=size[0], width=size[1],
         stride=stride, padding=padding[:2],
-        weight_bits=widths.get("weight", 3),
+        weight_bits=tuple(widths.get("weight", (3,) * (groups * outputs))),
         input_bits=tuple(widths.get("input", (5,) * (groups * inputs))),
         output_bits=tuple(widths.get("output", (4,) * (groups * outputs))),
         sum_bits=widths.get("sum", 11),
@@ -56,7 +80,15 @@ LAYERS = {
     "linear": operation(1, 7, 11),
     "one output": operation(1, 1, 9),
     "channels of own widths": operation(
-        2, 2, 3, (4, 4), (3, 3), padding=SAME, input=(2, 5, 0, 3, 7, 1), output=(4, 2, 6, 3)
+        2,
+        2,
+        3,
+        (4, 4),
+        (3, 3),
+        padding=SAME,
+        input=(2, 5, 0, 3, 7, 1),
+        output=(4, 2, 6, 3),
+        weight=(2, 0, 5, 3),
     ),
 }
 ARRAYS = [Array(3, 4, "weight"), Array(4, 3, "output"), Array(3, 2, "input"), Array(1, 1, "weight")]
@@ -79,8 +111,9 @@ def random_layer(seed):
     padding = tuple(int(rng.integers(0, kernel[axis % 2])) for axis in range(4))
     size = tuple(max(int(rng.integers(2, 8)), kernel[axis]) for axis in (0, 1))
     groups, outputs, inputs = (int(rng.choice(few)) for few in ([1, 1, 2, 3], [1, 2, 3, 5], [1, 2, 3, 4]))
-    widths = {name: int(rng.integers(2, 9)) for name in ("weight", "sum")}
-    return operation(groups, outputs, inputs, size, kernel, stride, padding, **widths)
+    weight = (int(rng.integers(2, 9)),) * (groups * outputs)
+    sums = int(rng.integers(8, 33))
+    return operation(groups, outputs, inputs, size, kernel, stride, padding, weight=weight, sum=sums)
 
 
 def cases():
@@ -220,7 +253,7 @@ def test_no_other_order_of_the_loops_fetches_less_than_the_best_of_the_three():
 
 
 def test_a_layer_that_fits_is_moved_once():
-    layer = operation(1, 8, 8, (6, 6), (3, 3), padding=SAME, weight=4, sum=20)
+    layer = operation(1, 8, 8, (6, 6), (3, 3), padding=SAME, weight=(4,) * 8, sum=20)
     best = best_tiling(layer, Accelerator(Array(), Hierarchy((65536,))))
     moved = count(layer, best, Array(), 512)
     assert (moved.boundaries[0].weights, moved.boundaries[0].inputs) == (8 * 8 * 9 * 4, 8 * 36 * 5)
@@ -258,7 +291,7 @@ def test_cycles_are_those_of_the_published_model():
             lambda: best_tiling(SMALL["1x1"], Accelerator(Array(), Hierarchy((4,)))),
             "a buffer of 4 bytes holds no tile, the smallest takes 5 bytes; give a larger buffer",
         ),
-        (lambda: best_tiling(SMALL["1x1"], Accelerator(), "area"), 'unknown objective of a tiling "area"'),
+        (lambda: network_memory(several(), Accelerator(), "area"), 'unknown objective of a tiling "area"'),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(make, sentence):
@@ -270,3 +303,148 @@ def test_the_smallest_buffer_that_is_asked_for_suffices():
     layer = SMALL["1x1"]
     best = best_tiling(layer, Accelerator(Array(), Hierarchy((5,))))
     assert best.tiles == (Tile(1, 1, 1, 1, 1, 1, 1),)
+
+
+# Whole networks
+
+
+def several():
+    """A network of every kind of layer, its rows whole bytes."""
+    around = (1, 1, 1, 1)
+    return network_of(
+        (4, 8, 8),
+        ("first", Convolution(8, (3, 3), padding=around), (INPUT,), 4),
+        ("depthwise", Convolution(8, (3, 3), padding=around, groups=8), ("first",), 8),
+        ("pool", MaxPool((2, 2), (2, 2)), ("depthwise",), 8),
+        ("half", Slice((0, 0, 0), (8, 8, 8), (1, 2, 2)), ("first",), 4),
+        ("more", PadChannels(4, 4), ("half",), 4),
+        ("strided", Convolution(16, (3, 3), (2, 2), around), ("depthwise",), 4),
+        ("add", Add(), ("strided", "more"), 8),
+        ("both", Concatenate(), ("add", "pool"), 8),
+        ("grouped", Convolution(12, (1, 1), groups=2), ("both",), 6),
+        ("flat", Flatten(), ("grouped",), 6),
+        ("linear", Linear(8), ("flat",), 16),
+    )
+
+
+def test_what_fits_on_the_chip_moves_as_often_as_where_everything_is_moved_once():
+    network = several()
+    large = Accelerator(Array(4, 4), Hierarchy((1 << 24,), burst_bytes=1))
+    once = traffic(network, Memory(1 << 24, 8))
+    assert [layer.dram_traffic for layer in network_memory(network, large)] == list(once)
+
+
+def test_padded_channels_and_channels_of_their_own_width_are_read_at_what_is_stored():
+    network = network_of(
+        (2, 4, 4),
+        ("first", Convolution(2, (1, 1)), (INPUT,), 8),
+        ("more", PadChannels(3, 1), ("first",), 8),
+        ("last", Convolution(1, (1, 1)), ("more",), 8),
+    )
+    first = replace(network.layers[0], width=np.array([3, 5]), exponent=np.array([5, 3]))
+    network = replace(network, layers=(first, *network.layers[1:]))
+    last = network_memory(network, Accelerator(Array(), Hierarchy(burst_bytes=1)))[-1]
+    assert last.dram.inputs == 16 * (3 + 5)
+
+
+@pytest.mark.parametrize("doubled", [True, False])
+def test_cycles_bound_and_roofline_follow_from_what_is_moved(doubled):
+    hierarchy = Hierarchy((400,), bus_bits=8, burst_bytes=4, double_buffered=doubled)
+    layers = network_memory(several(), Accelerator(Array(2, 4, "output"), hierarchy))
+    for layer in layers:
+        assert layer.dram_cycles == layer.dram.total // 8 == layer.dram_bytes
+        both = (layer.array_cycles, layer.dram_cycles)
+        assert layer.cycles == (max(both) if doubled else sum(both))
+        assert layer.attained <= layer.roof + 1e-9
+        if layer.macs:
+            assert layer.roof == min(8, layer.macs / layer.dram_bytes)
+            assert layer.utilisation == layer.macs / layer.cycles / 8
+        if layer.cycles:
+            assert layer.bound == ("compute" if both[0] >= both[1] else "memory")
+    assert {layer.bound for layer in layers} == {"compute", "memory", ""}
+
+
+def test_less_time_is_not_less_traffic():
+    network = several()
+    accelerator = Accelerator(Array(4, 4), Hierarchy((300,), burst_bytes=4))
+    least, fastest = (network_memory(network, accelerator, how) for how in ("traffic", "time"))
+    for one, other in zip(least, fastest, strict=True):
+        assert one.dram_bytes <= other.dram_bytes and one.cycles >= other.cycles
+    assert any(one.cycles > other.cycles for one, other in zip(least, fastest, strict=True))
+
+
+def test_a_layer_that_fits_no_buffer_is_named_with_the_bytes_it_needs():
+    with pytest.raises(
+        HwsimError, match='layer "first": a buffer of 5 bytes holds no tile, the smallest takes 11'
+    ):
+        network_memory(several(), Accelerator(Array(), Hierarchy((5,))))
+
+
+def test_an_exploration_counts_the_traffic_of_the_studys_array():
+    text = {"title": "T", "model": "digits", "memory": {"buffer_bytes": 400, "bus_bits": 32}}
+    study = Study.model_validate(text | {"array": {"rows": 4, "columns": 4, "dataflow": "output"}})
+    layers = network_memory(
+        several(), Accelerator(Array(4, 4, "output"), Hierarchy((400,), 32, burst_bytes=8))
+    )
+    assert list(study_traffic(study, several())) == [layer.dram_traffic for layer in layers]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs ``hwsim traffic`` and returns its status, output and error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hwsim", "traffic", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (end.value.code, *capsys.readouterr())
+
+    return run
+
+
+def test_the_command_reads_a_network_file_and_agrees_with_python(tmp_path, command):
+    network = quantize_noise(tmp_path)
+    status, out, err = command(
+        network, "--buffer", "2KiB,512", "--array", "4x8", "--dataflow", "output", "--json"
+    )
+    assert (status, err) == (0, "")
+    accelerator = Accelerator(Array(4, 8, "output"), Hierarchy((2048, 512)))
+    assert json.loads(out) == json.loads(json.dumps(memory_traffic(network, accelerator).to_json()))
+    lines = command(network, "--images-per-second", "10")[1].splitlines()
+    assert lines[0].split()[:2] == ["layer", "tiles"]
+    assert lines[-1].startswith("at 10 images a second: ")
+
+
+def test_the_command_gives_a_model_bits_and_a_file_its_own(tmp_path, command):
+    network = quantize_noise(tmp_path)
+    assert command(network)[1] == command(f"{tmp_path}/net.py:net", "--bits", "w4a4/int12")[1]
+
+
+def quantize_noise(folder):
+    """The file of an integer network."""
+    (folder / "net.py").write_text(tiny.MODEL)
+    images = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 1), dtype=np.uint8)
+    save(quantize(load_model(f"{folder}/net.py:net"), "w4a4/int12", images), folder / "net.safetensors")
+    return folder / "net.safetensors"
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (("--buffer", "4"), 'layer "conv": a buffer of 4 bytes holds no tile, the smallest takes 5 bytes; '),
+        (("--buffer", "0"), "an on-chip buffer holds 1 to 2^40 bytes, such as 65536, not 0"),
+        (("--buffer", "1KiB,2KiB"), "the inner buffer of 2048 bytes is larger than the outer one of 1024; "),
+        (("--array", "16"), '"16" is no array of processing elements; write rows x columns: 16x16'),
+        (("--array", "0x4"), "an array has 1 to 65536 rows of processing elements, not 0; write 16"),
+        (("--dataflow", "row"), 'unknown dataflow "row"; known: weight, output, input'),
+        (("--bus", "0"), "the bus to DRAM is 1 to 2^40 bits wide, such as 64, not 0"),
+        (("--burst", "-1"), "a burst has 1 to 2^40 bytes, such as 64, not -1"),
+        (("--minimise", "area"), 'unknown objective of a tiling "area"; known: traffic, time'),
+        (("--clock", "nan"), "the clock is a finite number of MHz above 0, not nan"),
+        (("--images-per-second", "1e9"), "a throughput is above 0 and at most the "),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(tmp_path, command, arguments, sentence):
+    status, out, err = command(quantize_noise(tmp_path), *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"hwsim: {sentence}") and err.count("\n") == 1

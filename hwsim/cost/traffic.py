@@ -185,14 +185,14 @@ def _layer_traffic(item: IntegerLayer, stored: _StoredRows, memory: Memory) -> L
     elif layer.has_weights:
         weight_bytes, input_bytes = _inputs_outer(item, views[0], stored, memory)
     else:
-        weight_bytes = memory.burst_bytes(constant_bits(item))
+        weight_bytes = memory.burst_bytes(_constant_bits(item))
         window = _window_rows(layer, 0, layer.output_shape[1])
         input_bytes = sum(stored.read_bytes(view[:, window], memory) for view in views)
     output_bits = int(item.stored_bits.sum()) * layer.outputs // layer.output_shape[0]
     return LayerTraffic(layer.name, weight_bytes, input_bytes, memory.burst_bytes(output_bits))
 
 
-def constant_bits(item: IntegerLayer) -> int:
+def _constant_bits(item: IntegerLayer) -> int:
     """Return the bits of a layer's constants; a max pool that only stores by width has none."""
     counts = requantizer_counts(item.layer, item.width is not None)
     constants = sum(count * form.bits for count, form in zip(counts, (MULTIPLIER, BIAS, SHIFT), strict=True))
@@ -201,15 +201,27 @@ def constant_bits(item: IntegerLayer) -> int:
 
 def _channel_bits(item: IntegerLayer) -> IntArray:
     """Return the bits of each output channel: its weights (and their width), masks and requantiser's constants."""
+    bits: IntArray = item.layer.products * weight_bits(item) + channel_constant_bits(item)
+    return bits
+
+
+def weight_bits(item: IntegerLayer) -> IntArray:
+    """Return the bits in which a weight of each output channel is stored, those of its masks among them, [outputs]."""
     assert item.bits is not None
     masks, rows = (0, 0) if item.masks is None else item.masks.shape[:2]
     own = np.full(item.layer.output_shape[0], item.bits.weight.bits, np.int64)
-    table = 0
     if item.weight_width is not None:
-        own, table = item.weight_width, WIDTH.bits
-    weights: IntArray = item.layer.products * (own + (masks if rows > 1 else 0))
-    constants = MULTIPLIER.bits + BIAS.bits + SHIFT.bits + int(masks) * MASK_MULTIPLIER.bits
-    return weights + (table + constants + _clamp_bits(item))
+        own = item.weight_width
+    bits: IntArray = own + (masks if rows > 1 else 0)
+    return bits
+
+
+def channel_constant_bits(item: IntegerLayer) -> int:
+    """Return the bits of an output channel besides its weights: their width and its requantiser's constants."""
+    masks = 0 if item.masks is None else len(item.masks)
+    table = 0 if item.weight_width is None else WIDTH.bits
+    constants = MULTIPLIER.bits + BIAS.bits + SHIFT.bits + masks * MASK_MULTIPLIER.bits
+    return table + constants + _clamp_bits(item)
 
 
 def _clamp_bits(item: IntegerLayer) -> int:

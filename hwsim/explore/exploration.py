@@ -19,8 +19,9 @@ from hwsim.bits import BitConfig, LayerBits, bit_config
 from hwsim.catalogue import call, file_digest, look_up
 from hwsim.cost.compression import compress, float32_bytes, layer_bytes
 from hwsim.cost.hardware import circuits as network_circuits
+from hwsim.cost.memory.network import network_memory
 from hwsim.cost.technology import technology
-from hwsim.cost.traffic import traffic
+from hwsim.cost.traffic import LayerTraffic, traffic
 from hwsim.data import Split, load_split
 from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
@@ -102,6 +103,7 @@ class Bench:
             *(split.digest() for split in (self.calibration_split, self.test)),
             study.hardware.model_dump(),
             study.memory.model_dump(),
+            *([] if study.array is None else [study.array.model_dump()]),
             technology(study.hardware.technology).digest,
             *(file_digest(name) for name in study.space.datapaths),
             *(file_digest(name) for text in study.space.quantizers for name in Settings.parse(text).methods),
@@ -128,7 +130,7 @@ class Bench:
         if checked.difference is not None:
             raise HwsimError(f"circuit and arithmetic differ at {point.label()}: {checked.difference}")
         parts = network_circuits(network, study.hardware.value(point.datapath))
-        moved = {item.layer: item for item in traffic(network, study.memory.value())}
+        moved = {item.layer: item for item in study_traffic(study, network)}
         packed = layer_bytes(network)
         overflows = {item.layer: item for item in accuracy.overflows}
         rows = []
@@ -165,6 +167,14 @@ class Bench:
             circuit_cycles=accuracy.images * sum(map(circuits.cycles, network.layers)),
             compared_images=checked.images,
         )
+
+
+def study_traffic(study: Study, network: QuantizedNetwork) -> tuple[LayerTraffic, ...]:
+    """Return every layer's bytes between external memory and the chip: on the study's array, if it has one."""
+    accelerator = study.accelerator()
+    if accelerator is None or study.array is None:
+        return traffic(network, study.memory.value())
+    return tuple(layer.dram_traffic for layer in network_memory(network, accelerator, study.array.minimise))
 
 
 def point_bits(point: DesignPoint) -> BitConfig:

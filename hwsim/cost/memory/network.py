@@ -1,7 +1,7 @@
 """Every layer of an integer network on an accelerator: traffic, cycles, utilisation and its place under the roofline.
 
 Layers run one after another. A layer with weights runs on the array by its best tiling; its requantiser's constants
-are read once and kept beside the array. Other layers read their inputs and write their outputs once and wait for
+are read once and kept beside the array, and so are the sums of its masks, whose bits lie with the weights. Other layers read their inputs and write their outputs once and wait for
 nothing else: their circuits are beside the array. Tensors lie in DRAM between layers, at the width each is stored
 in; what a layer reads through slices, channel padding and concatenations is the channels behind them.
 
@@ -12,16 +12,17 @@ multiply-accumulates for each byte moved times the bytes a cycle of the bus.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from hwsim.cost.memory.hierarchy import Accelerator, Hierarchy
 from hwsim.cost.memory.operation import Operation, Tiling
-from hwsim.cost.memory.search import best_tiling, elapsed
+from hwsim.cost.memory.search import OBJECTIVES, best_tiling, elapsed
 from hwsim.cost.memory.traffic import Moved, count
-from hwsim.cost.traffic import Memory, constant_bits, traffic
-from hwsim.errors import HwsimError
+from hwsim.cost.traffic import LayerTraffic, Memory, channel_constant_bits, traffic, weight_bits
+from hwsim.errors import HwsimError, unknown
 from hwsim.formats import IntArray
 from hwsim.layers import INPUT, Concatenate, Flatten, PadChannels, Slice
 from hwsim.network import IntegerLayer, QuantizedNetwork
@@ -52,6 +53,12 @@ class LayerMemory:
         return self.dram.total // 8
 
     @property
+    def dram_traffic(self) -> LayerTraffic:
+        """The bytes over the bus by operand, sums with the outputs that they become."""
+        outputs = self.dram.outputs + self.dram.sums_read + self.dram.sums_written
+        return LayerTraffic(self.layer, self.dram.weights // 8, self.dram.inputs // 8, outputs // 8)
+
+    @property
     def utilisation(self) -> float:
         """Multiply-accumulates done, of those that the array could do in all cycles of the layer."""
         return self.macs / (self.cycles * self.elements) if self.cycles else 0.0
@@ -71,6 +78,17 @@ class LayerMemory:
         """Multiply-accumulates a cycle."""
         return self.macs / self.cycles if self.cycles else 0.0
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the layer as plain data, bits by boundary, and what follows from them."""
+        return asdict(self) | {
+            "dram_bytes": self.dram_bytes,
+            "utilisation": self.utilisation,
+            "macs_per_byte": self.intensity,
+            "roof_macs_per_cycle": self.roof,
+            "attained_macs_per_cycle": self.attained,
+            "bound": self.bound,
+        }
+
     @property
     def bound(self) -> str:
         """Which takes longer: "compute" or "memory"; "" where the layer moves nothing."""
@@ -87,6 +105,8 @@ def network_memory(
     ``minimise`` is what tilings are best at, one of :data:`hwsim.cost.memory.search.OBJECTIVES`. Raises
     :class:`HwsimError` where a buffer is too small for any tile of a layer, naming the layer and the bytes it needs.
     """
+    if minimise not in OBJECTIVES:
+        raise unknown("objective of a tiling", minimise, OBJECTIVES)
     bits = _channel_bits(network)
     once = {item.layer: item for item in traffic(network, _moved_once(accelerator.hierarchy))}
     rows = []
@@ -111,7 +131,7 @@ def _on_array(item: IntegerLayer, layer: Operation, accelerator: Accelerator, mi
         raise HwsimError(f'layer "{item.layer.name}": {error}') from None
     burst_bits = 8 * accelerator.hierarchy.burst_bytes
     counted = count(layer, tiling, accelerator.array, burst_bits)
-    constants = constant_bits(item)
+    constants = item.layer.output_shape[0] * channel_constant_bits(item)
     first, *others = counted.boundaries
     boundaries = (_with_weights(first, constants), *others)
     dram = _with_weights(counted.dram, -(-constants // burst_bits) * burst_bits)
@@ -187,7 +207,7 @@ def operation(item: IntegerLayer, bits: dict[str, IntArray]) -> Operation:
         width=width,
         stride=convolution.stride,
         padding=convolution.padding[:2],
-        weight_bits=item.bits.weight.bits,
+        weight_bits=tuple(weight_bits(item).tolist()),
         input_bits=tuple(bits[layer.inputs[0]].tolist()),
         output_bits=tuple(item.stored_bits.tolist()),
         sum_bits=item.bits.accumulator.bits,

@@ -50,7 +50,8 @@ class Operation:
     ``columns``, kernel ``kernel_rows`` x ``kernel_columns``.
 
     ``height`` and ``width`` are the input's, ``padding`` its (top, left) zeros. ``input_bits`` and ``output_bits``
-    hold an element's width in each channel of all groups, in order; a channel of 0 bits is not stored.
+    hold an element's width in each channel of all groups, in order, ``weight_bits`` a weight's in each output
+    channel; a channel of 0 bits is not stored.
     """
 
     groups: int
@@ -64,7 +65,7 @@ class Operation:
     width: int
     stride: tuple[int, int]
     padding: tuple[int, int]
-    weight_bits: int
+    weight_bits: tuple[int, ...]
     input_bits: tuple[int, ...]
     output_bits: tuple[int, ...]
     sum_bits: int
@@ -98,7 +99,7 @@ class Operation:
 
     @property
     def stored_weight_bits(self) -> int:
-        return self.groups * self.outputs * self.products * self.weight_bits
+        return sum(self.weight_bits) * self.products
 
     @property
     def stored_output_bits(self) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 from hwsim.cost.memory.hierarchy import Accelerator, Hierarchy
 from hwsim.cost.memory.operation import KEPT, Operation, Tile, Tiling, spans
 from hwsim.cost.memory.planes import Cuts, input_planes, output_planes, whole_bursts
-from hwsim.errors import HwsimError, unknown
+from hwsim.errors import HwsimError
 from hwsim.formats import IntArray
 
 OBJECTIVES = ("traffic", "time")
@@ -33,8 +33,6 @@ def best_tiling(operation: Operation, accelerator: Accelerator, minimise: str = 
 
     Raises :class:`HwsimError` where a buffer cannot hold one element of each operand, naming the bytes it needs.
     """
-    if minimise not in OBJECTIVES:
-        raise unknown("objective of a tiling", minimise, OBJECTIVES)
     hierarchy = accelerator.hierarchy
     tiling = Tiling((), ())
     for level, size in enumerate(hierarchy.buffers_bytes):
@@ -54,7 +52,7 @@ def _copies(hierarchy: Hierarchy) -> int:
 
 
 def _least_bits(operation: Operation) -> int:
-    return operation.weight_bits + max(operation.input_bits) + operation.sum_bits
+    return max(operation.weight_bits) + max(operation.input_bits) + operation.sum_bits
 
 
 def elapsed(array_cycles: IntArray, dram_bits: IntArray, hierarchy: Hierarchy) -> IntArray:
@@ -247,7 +245,7 @@ class _Level:
         ``inputs`` [rows, columns] are the bits of all input tiles, ``window`` the places of the largest.
         """
         op, taps = self.operation, int(self.high.sizes[high] * self.wide.sizes[wide])
-        weights = np.multiply.outer(self.groups.sizes, self.inputs.sizes) * (taps * op.weight_bits)
+        weights = np.multiply.outer(self.groups.sizes, self.inputs.sizes) * (taps * max(op.weight_bits))
         pixels = np.multiply.outer(self.rows.sizes, self.columns.sizes).ravel()
         sums = np.multiply.outer(self.groups.sizes, pixels) * op.sum_bits
         left = self.room - self.channel_bits[:, :, None] * window.ravel()

@@ -176,7 +176,10 @@ def _moved(operation: Operation, weights: int, inputs: int, visits: int) -> Move
 
 
 def room_bits(operation: Operation, tiling: Tiling) -> tuple[int, ...]:
-    """Return the bits of the largest tile of each operand together, for each buffer; sums take the accumulator's width."""
+    """Return the bits of the largest tile of each operand together, for each buffer.
+
+    Sums take the accumulator's width, and weights that of the widest output channel.
+    """
     return tuple(
         _room(operation, tile, cut)
         for tile, cut in zip(tiling.tiles, list(_cuts(operation, tiling.tiles))[1:], strict=True)
@@ -186,7 +189,7 @@ def room_bits(operation: Operation, tiling: Tiling) -> tuple[int, ...]:
 def _room(operation: Operation, tile: Tile, cut: _Cut) -> int:
     tile = Tile(*map(min, tile, operation.loops))
     kernel = tile.inputs * tile.kernel_rows * tile.kernel_columns
-    weights = tile.groups * tile.outputs * kernel * operation.weight_bits
+    weights = tile.groups * tile.outputs * kernel * max(operation.weight_bits)
     sums = tile.groups * tile.outputs * tile.rows * tile.columns * operation.sum_bits
     planes = input_planes(operation, 1)
     rows, columns = cut.window

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -210,6 +211,9 @@ def quantize_(
     div: Annotated[float | None, typer.Option(help="Preprocessing: x = (pixel / div - mean) / std.")] = None,
     mean: Annotated[str, typer.Option(help="Preprocessing mean, one number a channel.")] = "",
     std: Annotated[str, typer.Option(help="Preprocessing std, one number a channel.")] = "",
+    entropy: Annotated[
+        int, typer.Option(min=0, help="Calibration images to measure the integers' entropy over; 0 for none.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Write a trained network as an integer network."""
@@ -236,8 +240,10 @@ def quantize_(
         "source": network.source,
     }
     shared = {i.layer.name: i.weight_width for i in network.layers if i.weight_width is not None}
+    measured = steps.measure_network_entropies(network, data=calibration, images=entropy) if entropy else None
     if as_json:
-        return _print_json(facts | {"weight_width": {name: w.tolist() for name, w in shared.items()}})
+        facts["weight_width"] = {name: w.tolist() for name, w in shared.items()}
+        return _print_json(facts | ({"entropy_bits": asdict(measured)} if measured else {}))
     width = max(map(len, network.bits))
     for name, layer_bits in network.bits.items():
         w = shared.get(name)
@@ -245,6 +251,16 @@ def quantize_(
             "" if w is None else f"  channels of {w.min()} to {w.max()} bits, {w.mean():.2f} on average"
         )
         print(f"  {name:{width}}  {layer_bits}{channels}")
+        if measured:
+            print(
+                f"  {'':{width}}  entropy {measured.weights[name]:.2f} bits a weight, "
+                f"{measured.activations[name]:.2f} an activation"
+            )
+    if measured:
+        print(
+            f"entropy over {measured.images} images: {measured.mean_weight:.4f} bits a weight, "
+            f"{measured.mean_activation:.4f} an activation, means over all values"
+        )
     print(f"calibrated on the calibration split of {facts['calibration']}: {network.source}")
     print(f"wrote {output} and {bits_path}")
     return None

@@ -30,6 +30,7 @@ from hwsim.simulate.inference import Accuracy, Difference, Overflows, compute_la
 from hwsim.simulate.replay import Replay, replay
 
 if TYPE_CHECKING:
+    from hwsim.cost.entropy import Entropies
     from hwsim.explore.exploration import Explored
     from hwsim.simulate.circuits import Circuits
     from hwsim.study import Study
@@ -122,6 +123,23 @@ def _verdict(network: QuantizedNetwork, certificate: Certificate, mac: str) -> V
     circuit = multiply_accumulate(certificate.bits, mac)
     sums = reduce(circuit, activations[None], weight[channel].reshape(-1, 1), observe=["overflow"])
     return Verdict(certificate, channel, tuple(activations.tolist()), bool(np.all(sums.overflowed)))
+
+
+def measure_network_entropies(
+    network: QuantizedNetwork | Path | str, *, data: str = "", images: int = 64
+) -> Entropies:
+    """Return the entropy of a network's weights and activations, over the first ``images`` of a calibration split.
+
+    The split is that of ``data``, or of the network's own data; with 0 images the whole of it.
+    """
+    from hwsim.cost.entropy import measure_entropies
+
+    chosen = network if isinstance(network, QuantizedNetwork) else load_network(Path(network))
+    source = data or chosen.data
+    if not source:
+        raise HwsimError(f'network "{chosen.name}" names no data set; give one to measure entropy on')
+    split = load_split(source, "calibration", chosen.input_shape)
+    return measure_entropies(chosen, (split.part(slice(images)) if images else split).images)
 
 
 VERIFIED_IMAGES = 16

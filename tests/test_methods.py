@@ -68,28 +68,52 @@ def test_int16_that_wraps_is_lost_at_eight_bits_where_saturation_keeps_most(trai
         assert w < s < full
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("correct", ["mean", "full"])
+def test_exact_bias_correction_helps_every_seed_at_three_bits_and_the_mean_at_four(trained, correct):
+    plain, corrected = accuracies(trained, "w3a3/int32", ""), f"bias_correction={correct}"
+    for before, after in zip(plain, accuracies(trained, "w3a3/int32", corrected), strict=True):
+        assert after > before
+    assert mean(accuracies(trained, "w4a4/int32", corrected)) > mean(accuracies(trained, "w4a4/int32", ""))
+
+
+@pytest.mark.slow
+def test_allocation_helps_the_mean_at_four_bits_and_hurts_nothing_together_with_correction(trained):
+    plain = mean(accuracies(trained, "w4a4/int32", ""))
+    together = {}
+    for rule in ("paper", "exact"):
+        assert mean(accuracies(trained, "w4a4/int32", f"allocation={rule}")) > plain
+        together[rule] = mean(accuracies(trained, "w4a4/int32", f"allocation={rule} bias_correction=mean"))
+    assert min(together.values()) > plain
+
+
+@pytest.mark.slow
+def test_every_clipping_method_beats_min_max_activations_at_three_bits(trained):
+    plain = mean(accuracies(trained, "w3a3/int32", "activations=min_max"))
+    for method in METHODS[1:]:
+        assert mean(accuracies(trained, "w3a3/int32", f"activations={method}")) > plain
+
+
 METHODS = ("min_max", "aciq", "aciq_laplace", "aciq_gauss", "kl", "kl_tensorrt", "percentile", "mse")
-CORRECTIONS = ("none", "absorbed", "mean", "full")
-ALLOCATIONS = ("none", "paper", "exact")
+BITS = ("w8a8/int32", "w4a8/int32", "w4a4/int32", "w4a4/int32 edges=8", "w3a3/int32")
 ROWS = (
     *(f"activations={method} bias_correction={c}" for method in METHODS for c in ("none", "absorbed")),
     *(
         f"weights={weights} activations=aciq_laplace bias_correction={c} allocation={a}"
         for weights in ("min_max", "mse")
-        for a in ALLOCATIONS
-        for c in CORRECTIONS
+        for a in ("none", "paper", "exact")
+        for c in ("none", "absorbed", "mean", "full")
     ),
 )
+POWER_OF_TWO_ROWS = [row for row in ROWS if "allocation" not in row]
 
 
 def table():
     """Print mean and range over the seeds of each method: the figures that may be quoted."""
     images = load_split("digits", "calibration").images
     networks = [(network := train(seed), calibrate(network, images)) for seed in SEEDS]
-    for bits in ("w8a8/int32", "w4a4/int32", "w4a4/int32 edges=8", "w3a3/int32", "p4a8/int32"):
-        for settings in ROWS:
-            if bits.startswith("p") and ("allocation=none" not in settings and "allocation" in settings or "aciq" in settings.split()[0]):
-                continue
+    for bits, rows in (*((bits, ROWS) for bits in BITS), ("p4a8/int32", POWER_OF_TWO_ROWS)):
+        for settings in rows:
             got = accuracies(networks, bits, settings)
             print(f"{bits:18}  {settings:86}  {mean(got):6.2f} ({min(got):.2f} to {max(got):.2f})")
 

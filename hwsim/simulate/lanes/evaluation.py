@@ -14,7 +14,7 @@ from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, PowerOfTwo
 from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.columns import GateTile, compile_gates, decode, words_of
-from hwsim.simulate.lanes.gatewise import GateLoop, compile_program
+from hwsim.simulate.lanes.gatewise import compile_program
 from hwsim.simulate.lanes.machine import share
 from hwsim.simulate.lanes.planes import LANES, pack
 from hwsim.simulate.lanes.reduction import array_of, check_datapath, check_values
@@ -78,7 +78,7 @@ def _tile(datapath: Datapath, cycles: int) -> int:
 
 
 @lru_cache(maxsize=512)
-def _compiled(datapath: Datapath, lanes: int) -> tuple[Loop | GateLoop, dict[str, int]]:
+def _compiled(datapath: Datapath, lanes: int) -> tuple[Loop, dict[str, int]]:
     """Return a datapath's loop for some number of lanes, and the reset values of its registers."""
     step = netlist_step(datapath)
     holds = {Place("hold", name, 0): step.next[name] for name in datapath.outputs}

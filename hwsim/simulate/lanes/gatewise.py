@@ -1,29 +1,19 @@
 """The loop over cycles and lanes on gates: a program without memories, 512 lanes a vector.
 
-Inputs become bit planes and outputs integers again a part of the cycles at a time, small enough for the cache.
+In every cycle inputs become bit planes and outputs integers again, without leaving the first cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-from hwsim.simulate.lanes.analysis import containers
+from hwsim.simulate.lanes.analysis import containers, storage_bits
 from hwsim.simulate.lanes.bits import blasted
 from hwsim.simulate.lanes.form import WORD, Form, Node
-from hwsim.simulate.lanes.machine import VECTOR_BITS, Kernel, addresses, compile_kernel, empty, module_text
-from hwsim.simulate.lanes.planes import LANES, pack, unpack
+from hwsim.simulate.lanes.machine import compile_kernel, module_text
+from hwsim.simulate.lanes.planes import LANES, Exchange
 from hwsim.simulate.lanes.sliced import VECTOR, Gates
 from hwsim.simulate.lanes.wordwise import Loop, Place, Program, compile_loop
-
-Array = npt.NDArray[Any]
-
-_CHUNK_BYTES = 1 << 21
-"""Planes of so many cycles are in memory at a time."""
 
 _GATES = 20_000
 """More gates than this are not compiled in one piece."""
@@ -61,81 +51,41 @@ def _gate_count(form: Form, node: Node) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class GateLoop:
-    """A compiled program on bit planes; runs as :class:`~hwsim.simulate.lanes.wordwise.Loop` does."""
-
-    kernel: Kernel
-    inputs: Mapping[Place, int]
-    """Widths, in the order of their planes' addresses; so are the next two."""
-    state: Mapping[Place, int]
-    streams: Mapping[Place, int]
-    vector: int = LANES
-
-    def run(self, arrays: Mapping[Place, Array], cycles: int, lanes: int) -> None:
-        """Run all cycles of all lanes; ``arrays`` lie as for words."""
-        width = sum(self.inputs.values()) + sum(self.streams.values())
-        chunk = max(1, _CHUNK_BYTES // (max(1, width) * lanes // 8))
-        state = {place: pack(arrays[place], width) for place, width in self.state.items()}
-        for first in range(0, cycles, chunk):
-            self._run(arrays, state, first, min(first + chunk, cycles), lanes)
-        for place, planes in state.items():
-            arrays[place][:] = unpack(planes, self.state[place])
-
-    def _run(
-        self, arrays: Mapping[Place, Array], state: Mapping[Place, Array], first: int, last: int, lanes: int
-    ) -> None:
-        """Run the cycles from ``first`` to before ``last``."""
-        count, groups = last - first, lanes // LANES
-        inputs = [pack(arrays[place][first:last], width) for place, width in self.inputs.items()]
-        streams = {
-            place: empty((count * groups, width, VECTOR_BITS // 64), np.uint64)
-            for place, width in self.streams.items()
-        }
-        planes = [*inputs, *state.values(), *streams.values()]
-        table = addresses(planes)
-        self.kernel.call(table.ctypes.data, count, groups)
-        for place, kept in streams.items():
-            unpack(kept, self.streams[place], arrays[place][first:last])
-
-
-def compile_program(program: Program, lanes: int) -> Loop | GateLoop:
+def compile_program(program: Program, lanes: int) -> Loop:
     """Compile a program for words or for gates, whichever suits it."""
     program = program.narrowed()
     return compile_gate_loop(program) if gates_pay(program, lanes) else compile_loop(program, lanes)
 
 
-def compile_gate_loop(program: Program) -> GateLoop:
+def compile_gate_loop(program: Program) -> Loop:
     """Compile a narrowed program on bit planes."""
     writer = _Writer(program)
     lines = writer.lines()
-    parameters = ["ptr %table", "i64 %cycles", "i64 %groups"]
-    kernel = compile_kernel(module_text("run", parameters, lines, []), "run", 3, 2)
-    return GateLoop(kernel, writer.inputs, writer.state, writer.streams)
+    parameters = ["ptr %table", *(f"i64 %{name}" for name in ("cycles", "first", "last", "lanes"))]
+    text = module_text("run", parameters, lines, sorted(writer.code.intrinsics))
+    return Loop(compile_kernel(text, "run", 5, 2), tuple(writer.order), LANES)
 
 
 class _Writer:
+    """The code of a loop; registers are planes on the stack while a group of lanes runs its cycles."""
+
     def __init__(self, program: Program) -> None:
+        width = program.form.width
         roots = {**program.streams, **program.state}
         self.form, place = blasted(program.form, roots.values())
-        width = program.form.width
-        nodes = [node for node in program.form.nodes if node.op == "input"]
-        self.inputs = {_place(node): node.width for node in nodes}
-        sizes = {_place(node): node.width for node in program.form.nodes if node.op == "register"}
-        self.state = {place: width(root) for place, root in program.state.items()} | sizes
-        self.streams = {p: width(root) for p, root in program.streams.items()}
         self.results = {p: place[root] for p, root in roots.items()}
-        self.gates = Gates(self.form, self._source)
+        self.inputs = {_place(node): node.width for node in program.form.nodes if node.op == "input"}
+        sizes = {_place(node): node.width for node in program.form.nodes if node.op == "register"}
+        self.state = {p: width(root) for p, root in program.state.items()} | sizes
+        self.streams = {
+            p: max(program.stream_bits, storage_bits(width(r))) for p, r in program.streams.items()
+        }
         self.order = {p: k for k, p in enumerate([*self.inputs, *self.state, *self.streams])}
+        self.code, self.gates = Exchange(), Gates(self.form, self._source)
+        self.planes: dict[Place, list[str]] = {}
 
     def lines(self) -> list[str]:
-        gates = self.gates
-        gates.translate([bit for bits in self.results.values() for bit in bits])
-        for places, index in ((self.streams, "%at"), (self.state, "%group")):
-            for place in places:
-                for bit, node in enumerate(self.results.get(place, ())):
-                    address = self._address(place, places[place], index, bit)
-                    gates.lines.append(f"  store {VECTOR} {gates.names[node]}, ptr {address}, align 8")
+        begin, body, end = self._begin(), self._body(), self._end()
         return [
             "entry:",
             *(
@@ -146,38 +96,68 @@ class _Writer:
                     f"  %p{k} = load ptr, ptr %e{k}",
                 )
             ),
+            *(f"  %s{self.order[p]} = alloca {VECTOR}, i64 {w}, align 64" for p, w in self.state.items()),
             "  br label %next_group",
             "next_group:",
-            "  %group = phi i64 [0, %entry], [%group_after, %end_group]",
+            "  %group = phi i64 [%first, %entry], [%group_after, %end_group]",
+            *begin,
             "  br label %body",
             "body:",
             "  %cycle = phi i64 [0, %next_group], [%cycle_after, %body]",
-            "  %row = mul i64 %cycle, %groups",
+            "  %row = mul i64 %cycle, %lanes",
             "  %at = add i64 %row, %group",
-            *gates.lines,
+            *body,
             "  %cycle_after = add i64 %cycle, 1",
             "  %again = icmp ult i64 %cycle_after, %cycles",
             "  br i1 %again, label %body, label %end_group",
             "end_group:",
-            "  %group_after = add i64 %group, 1",
-            "  %more = icmp ult i64 %group_after, %groups",
+            *end,
+            f"  %group_after = add i64 %group, {LANES}",
+            "  %more = icmp ult i64 %group_after, %last",
             "  br i1 %more, label %next_group, label %end",
             "end:",
             "  ret void",
         ]
 
-    def _address(self, place: Place, width: int, index: str, bit: int) -> str:
-        start = self.gates.put(f"mul i64 {index}, {width}")
-        at = self.gates.put(f"add i64 {start}, {bit}")
-        return self.gates.put(f"getelementptr {VECTOR}, ptr %p{self.order[place]}, i64 {at}")
+    def _begin(self) -> list[str]:
+        """Turn the registers into planes."""
+        for place, width in self.state.items():
+            planes = self.code.planes(f"%p{self.order[place]}", "%group", storage_bits(width), width)
+            self._keep(place, planes)
+        return self.code.taken()
+
+    def _body(self) -> list[str]:
+        for place, width in self.inputs.items():
+            pointer = f"%p{self.order[place]}"
+            self.planes[place] = self.code.planes(pointer, "%at", storage_bits(width), width)
+        taken = self.code.taken()
+        self.gates.translate([bit for bits in self.results.values() for bit in bits])
+        results = {p: [self.gates.names[bit] for bit in bits] for p, bits in self.results.items()}
+        for place, bits in self.streams.items():
+            self.code.store_integers(results[place], f"%p{self.order[place]}", "%at", bits)
+        for place in self.state:
+            self._keep(place, results.get(place, []))
+        return taken + self.gates.lines + self.code.taken()
+
+    def _end(self) -> list[str]:
+        """Turn the registers into integers again."""
+        for place, width in self.state.items():
+            k = self.order[place]
+            planes = [self.code.load(VECTOR, VECTOR, f"%s{k}", str(bit)) for bit in range(width)]
+            self.code.store_integers(planes, f"%p{k}", "%group", storage_bits(width))
+        return self.code.taken()
+
+    def _keep(self, place: Place, planes: Sequence[str]) -> None:
+        for bit, plane in enumerate(planes):
+            self.code.store(VECTOR, plane, VECTOR, f"%s{self.order[place]}", str(bit))
 
     def _source(self, node: Node) -> str:
         part, bit = divmod(int(node.param[1]), WORD)
         place = Place(node.op, str(node.param[0]), part)
-        widths, index = (self.inputs, "%at") if node.op == "input" else (self.state, "%group")
-        return self.gates.put(
-            f"load {VECTOR}, ptr {self._address(place, widths[place], index, bit)}, align 8"
-        )
+        if node.op == "input":
+            return self.planes[place][bit]
+        address = self.gates.put(f"getelementptr {VECTOR}, ptr %s{self.order[place]}, i64 {bit}")
+        return self.gates.put(f"load {VECTOR}, ptr {address}, align 8")
 
 
 def _place(node: Node) -> Place:

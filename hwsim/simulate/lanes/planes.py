@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.simulate.lanes.analysis import storage_bits
-from hwsim.simulate.lanes.machine import Kernel, compile_kernel, empty, has_feature, module_text
+from hwsim.simulate.lanes.machine import VECTOR_BITS, Kernel, compile_kernel, empty, has_feature, module_text
 from hwsim.simulate.lanes.sliced import WORDS
 
 LANES = 64 * WORDS
@@ -41,19 +41,60 @@ def unpack(planes: Array, width: int, into: Array | None = None) -> Array:
 
 _OCTETS = "<64 x i8>"
 _WORDS = f"<{WORDS} x i64>"
+_BY_PLACE = [8 * (k % 8) + k // 8 for k in range(64)]
 
 
-class _Lines:
-    """Instructions on vectors of eight words."""
+class Exchange:
+    """The code that turns integers into planes and back, as instructions on vectors of eight words."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.intrinsics: set[str] = set()
+        self._count = 0
 
     def put(self, text: str) -> str:
-        name = f"%t{len(self.lines)}"
+        self._count += 1
+        name = f"%t{self._count}"
         self.lines.append(f"  {name} = {text}")
         return name
+
+    def taken(self) -> list[str]:
+        """Return the lines since the last time."""
+        lines, self.lines = self.lines, []
+        return lines
+
+    def planes(self, base: str, first: str, bits: int, width: int) -> list[str]:
+        """Return the planes of the 512 integers from index ``first`` of an array.
+
+        Octets are cut out of the integers, their bits exchanged, and their words put together.
+        """
+        found: list[str] = []
+        octets = [
+            self.octets(self.load(f"<64 x i{bits}>", f"i{bits}", base, self.offset(first, 64 * word)), bits)
+            for word in range(WORDS)
+        ]
+        for low in range(0, width, 8):
+            rows = []
+            for word in range(WORDS):
+                bit_by_bit = self.transpose_bits(octets[word][low // 8])
+                gathered = self.shuffle(_OCTETS, bit_by_bit, "poison", _BY_PLACE)
+                rows.append(self.put(f"bitcast {_OCTETS} {gathered} to {_WORDS}"))
+            found += self.transpose_words(rows)
+        return found[:width]
+
+    def store_integers(self, planes: Sequence[str], base: str, first: str, bits: int) -> None:
+        """Store the integers of planes from index ``first`` of an array on, zeros above their bits."""
+        octets: list[list[str]] = [[] for _ in range(WORDS)]
+        for low in range(0, len(planes), 8):
+            columns = [*planes[low : low + 8], *["zeroinitializer"] * (low + 8 - len(planes))]
+            for word, row in enumerate(self.transpose_words(columns)):
+                gathered = self.put(f"bitcast {_WORDS} {row} to {_OCTETS}")
+                turned = self.shuffle(_OCTETS, gathered, "poison", _BY_PLACE)
+                octets[word].append(self.transpose_bits(turned))
+        for word, parts in enumerate(octets):
+            for k, integers in enumerate(self.integers(parts, bits)):
+                index = self.offset(first, 64 * word + 512 // bits * k)
+                self.store(_OCTETS, integers, f"i{bits}", base, index)
 
     def load(self, type_: str, element: str, base: str, index: str) -> str:
         address = self.put(f"getelementptr {element}, ptr {base}, i64 {index}")
@@ -79,18 +120,37 @@ class _Lines:
         low, high = (self.shuffle(f"<128 x i{half}>", pairs, "poison", range(odd, 128, 2)) for odd in (0, 1))
         return self.octets(low, half) + self.octets(high, half)
 
-    def integers(self, octets: Sequence[str], bits: int) -> str:
-        """Return 64 integers from their octets; missing ones are zeros."""
-        parts, size = [*octets, *["zeroinitializer"] * (bits // 8 - len(octets))], 8
-        order = [k // 2 + 64 * (k % 2) for k in range(128)]
+    def integers(self, octets: Sequence[str], bits: int) -> list[str]:
+        """Return 64 integers from their octets, as vectors of octets; missing ones are zeros.
+
+        Neighbours are interleaved within each 128 bits, which takes no index; octets are ordered for that first.
+        """
+        count = bits // 8
+        run = 16 // count
+        order = [4 * run * (k % 16 // run) + run * (k // 16) + k % run for k in range(64)]
+        ordered = [self.shuffle(_OCTETS, octet, "poison", order) for octet in octets]
+        parts = [[octet] for octet in [*ordered, *["zeroinitializer"] * (count - len(octets))]]
+        size = 8
         while len(parts) > 1:
-            joined = (
-                self.shuffle(f"<64 x i{size}>", *pair, order)
-                for pair in zip(parts[::2], parts[1::2], strict=True)
-            )
-            parts = [self.put(f"bitcast <128 x i{size}> {pair} to <64 x i{2 * size}>") for pair in joined]
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [
+                [self.interleaved(*pair, size, high) for pair in zip(*two, strict=True) for high in (0, 1)]
+                for two in pairs
+            ]
             size *= 2
         return parts[0]
+
+    def interleaved(self, one: str, other: str, bits: int, high: int) -> str:
+        """Return the integers of the lower or upper half of each 128 bits of two vectors, in turns."""
+        count, half = VECTOR_BITS // bits, 64 // bits
+        places = [start + half * high + k for start in range(0, count, 2 * half) for k in range(half)]
+        type_ = f"<{count} x i{bits}>"
+        pair = [
+            v if v == "zeroinitializer" else self.put(f"bitcast {_OCTETS} {v} to {type_}")
+            for v in (one, other)
+        ]
+        joined = self.shuffle(type_, *pair, [k + count * odd for k in places for odd in (0, 1)])
+        return self.put(f"bitcast {type_} {joined} to {_OCTETS}")
 
     def transpose_words(self, rows: Sequence[str]) -> list[str]:
         """Return the columns of eight vectors of eight words, in three rounds of exchanges."""
@@ -144,47 +204,22 @@ def _bit_of(position: int) -> int:
 
 @cache
 def _pack(bits: int, width: int) -> Kernel:
-    """Compile the packing: octets are cut out of the integers, their bits exchanged, and their words put together."""
-    code, vector = _Lines(), f"<64 x i{bits}>"
-    loaded = [
-        code.load(vector, f"i{bits}", "%values", code.offset("%lane", 64 * word)) for word in range(WORDS)
-    ]
-    octets = [code.octets(value, bits) for value in loaded]
-    order = [8 * (k % 8) + k // 8 for k in range(64)]
-    for low in range(0, width, 8):
-        rows = []
-        for word in range(WORDS):
-            gathered = code.shuffle(_OCTETS, code.transpose_bits(octets[word][low // 8]), "poison", order)
-            rows.append(code.put(f"bitcast {_OCTETS} {gathered} to {_WORDS}"))
-        planes = code.transpose_words(rows)
-        for bit, plane in zip(range(low, min(low + 8, width)), planes, strict=False):
-            code.store(_WORDS, plane, "i64", "%planes", code.offset("%plane", bit * WORDS))
+    code = Exchange()
+    for bit, plane in enumerate(code.planes("%values", "%lane", bits, width)):
+        code.store(_WORDS, plane, "i64", "%planes", code.offset("%plane", bit * WORDS))
     return _over_groups("pack", ["%values", "%planes"], code, width)
 
 
 @cache
 def _unpack(width: int, bits: int) -> Kernel:
-    """Compile the inverse of the packing."""
-    code, vector = _Lines(), f"<64 x i{bits}>"
-    octets: list[list[str]] = [[] for _ in range(WORDS)]
-    order = [8 * (k % 8) + k // 8 for k in range(64)]
-    for low in range(0, width, 8):
-        planes = [
-            code.load(_WORDS, "i64", "%planes", code.offset("%plane", bit * WORDS))
-            if bit < width
-            else "zeroinitializer"
-            for bit in range(low, low + 8)
-        ]
-        for word, row in enumerate(code.transpose_words(planes)):
-            gathered = code.put(f"bitcast {_WORDS} {row} to {_OCTETS}")
-            octets[word].append(code.transpose_bits(code.shuffle(_OCTETS, gathered, "poison", order)))
-    for word, parts in enumerate(octets):
-        value = code.integers(parts, bits)
-        code.store(vector, value, f"i{bits}", "%values", code.offset("%lane", 64 * word))
+    code = Exchange()
+    places = (code.offset("%plane", bit * WORDS) for bit in range(width))
+    planes = [code.load(_WORDS, "i64", "%planes", place) for place in places]
+    code.store_integers(planes, "%values", "%lane", bits)
     return _over_groups("unpack", ["%planes", "%values"], code, width)
 
 
-def _over_groups(name: str, pointers: Sequence[str], code: _Lines, width: int) -> Kernel:
+def _over_groups(name: str, pointers: Sequence[str], code: Exchange, width: int) -> Kernel:
     lines = [
         "entry:",
         "  br label %body",

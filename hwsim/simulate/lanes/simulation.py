@@ -12,7 +12,7 @@ import pyrtl
 
 from hwsim.errors import HwsimError
 from hwsim.simulate.lanes.form import WORD, Form
-from hwsim.simulate.lanes.gatewise import GateLoop, compile_program
+from hwsim.simulate.lanes.gatewise import compile_program
 from hwsim.simulate.lanes.machine import empty
 from hwsim.simulate.lanes.memories import Memories
 from hwsim.simulate.lanes.netlist import Parts, circuit_of, memory_name, widths_of_parts
@@ -129,7 +129,7 @@ class LaneSimulation:
         vector = max(self._loops[WORD].vector, min(64, 1 << (self.lanes - 1).bit_length()))
         self._padded = -(-self.lanes // vector) * vector
 
-    def _loop(self, bits: int) -> Loop | GateLoop:
+    def _loop(self, bits: int) -> Loop:
         """Return the loop whose outputs have so many bits at least."""
         if bits not in self._loops:
             self._loops[bits] = compile_program(replace(self._program, stream_bits=bits), self.lanes)

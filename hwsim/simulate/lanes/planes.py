@@ -149,7 +149,7 @@ class Exchange:
             v if v == "zeroinitializer" else self.put(f"bitcast {_OCTETS} {v} to {type_}")
             for v in (one, other)
         ]
-        joined = self.shuffle(type_, *pair, [k + count * odd for k in places for odd in (0, 1)])
+        joined = self.shuffle(type_, pair[0], pair[1], [k + count * odd for k in places for odd in (0, 1)])
         return self.put(f"bitcast {type_} {joined} to {_OCTETS}")
 
     def transpose_words(self, rows: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ from hwsim.simulate.lanes.values import (
     storage,
     wire_name,
 )
-from hwsim.simulate.lanes.wordwise import Loop, Place, Port, Program, compile_loop
+from hwsim.simulate.lanes.wordwise import Bound, Loop, Place, Port, Program, compile_loop
 
 Named: TypeAlias = str | pyrtl.WireVector
 
@@ -81,6 +81,7 @@ class LaneSimulation:
         self._memories = Memories(self.block, memory_value_map or {}, self.lanes, self._padded, default_value)
         self._set_registers(registers)
         self._last: dict[str, Array] = {}
+        self._kept: dict[str, list[Array]] = {}
         self._peek: Loop | None = None
 
     def _tracer(self, tracer: pyrtl.SimulationTrace | bool | None) -> pyrtl.SimulationTrace | None:
@@ -216,7 +217,7 @@ class LaneSimulation:
             parts.append(array)
         return parts
 
-    def _decode(self, parts: Sequence[Array], width: int) -> Array:
+    def _decode(self, parts: Array | Sequence[Array], width: int) -> Array:
         """Return the values of a wire, [..., lanes], from the arrays of its parts."""
         return joined([part[..., : self.lanes] for part in parts], width)
 
@@ -255,8 +256,7 @@ class LaneSimulation:
             self._run(encoded, streams, count, bits)
         if not words:
             return {name: self._decode(streams[name], self._widths[name]) for name in self._outputs}
-        cut = {name: [part[:, : self.lanes] for part in streams[name]] for name in self._outputs}
-        return {name: parts[0] if len(parts) == 1 else np.stack(parts) for name, parts in cut.items()}
+        return {name: self._words(streams[name]) for name in self._outputs}
 
     def _by_cycle(self, steps: Sequence[Mapping[Named, Any]]) -> dict[str, list[Any]]:
         """Return each input's values in every cycle from one mapping a cycle."""
@@ -265,13 +265,28 @@ class LaneSimulation:
             self._check_names(step)
         return {name: [step[name] for step in named] for name in (named[0] if named else ())}
 
-    def _streams(self, name: str, cycles: int, bits: int) -> list[Array]:
-        """Return arrays for a wire in every cycle, in integers of so many bits at least."""
-        sizes = widths_of_parts(self._widths[name])
-        return [empty((cycles, self._padded), storage(max(bits, size))) for size in sizes]
+    def _streams(self, name: str, cycles: int, bits: int) -> Array | list[Array]:
+        """Return arrays for the parts of a wire in every cycle, in integers of so many bits at least.
+
+        They are one array where all are alike.
+        """
+        kinds = [storage(max(bits, size)) for size in widths_of_parts(self._widths[name])]
+        if kinds[-1] == kinds[0]:
+            return empty((len(kinds), cycles, self._padded), kinds[0])
+        return [empty((cycles, self._padded), kind) for kind in kinds]
+
+    def _words(self, parts: Array | list[Array]) -> Array:
+        """Return the parts of a wire as one array of all lanes, without an axis for a single part."""
+        whole = parts if isinstance(parts, np.ndarray) else np.stack(parts)
+        cut: Array = whole[..., : self.lanes]
+        return cut[0] if len(cut) == 1 else cut
 
     def _run(
-        self, inputs: Mapping[str, list[Array]], kept: Mapping[str, list[Array]], cycles: int, bits: int
+        self,
+        inputs: Mapping[str, list[Array]],
+        kept: Mapping[str, Array | list[Array]],
+        cycles: int,
+        bits: int,
     ) -> None:
         streams = {
             Place("stream", name, k): part for name, parts in kept.items() for k, part in enumerate(parts)
@@ -279,23 +294,16 @@ class LaneSimulation:
         arrays = {
             Place("input", name, k): part for name, parts in inputs.items() for k, part in enumerate(parts)
         }
-        self._advance({**arrays, **streams}, 0, cycles - 1, bits)
+        everything = {**arrays, **streams, **self._registers, **self._read, **self._memories.arrays}
+        bound = Bound(self._loop(bits), everything, self._padded)
+        bound.run(0, cycles - 1)
         self._before = {place: array.copy() for place, array in self._registers.items()}
-        self._advance({**arrays, **streams}, cycles - 1, cycles, bits)
+        bound.run(cycles - 1, cycles)
         self._inputs = {place: array[-1].copy() for place, array in arrays.items()}
-        self._last = {
-            name: self._decode([part[-1].copy() for part in parts], self._widths[name])
-            for name, parts in kept.items()
-        }
+        self._last = {}
+        self._kept = {name: [part[-1].copy() for part in parts] for name, parts in kept.items()}
         self._trace(kept)
         self._check_assertions(kept)
-
-    def _advance(self, streams: Mapping[Place, Array], first: int, last: int, bits: int) -> None:
-        """Run the cycles from ``first`` to before ``last``."""
-        if first < last:
-            part = {place: array[first:last] for place, array in streams.items()}
-            everything = {**part, **self._registers, **self._read, **self._memories.arrays}
-            self._loop(bits).run(everything, last - first, self._padded)
 
     def step(self, provided_inputs: Mapping[Named, Any] | None = None) -> None:
         """Run one cycle; each input is one integer for all lanes or one for each."""
@@ -380,7 +388,10 @@ class LaneSimulation:
         if name not in self._circuit.wires:
             raise UnknownWireError(f'"{name}" is no wire of the block; name one of its wires')
         if name not in self._last:
-            self._look(name)
+            if name in self._kept:
+                self._last[name] = self._decode(self._kept[name], self._widths[name])
+            else:
+                self._look(name)
         values = self._last[name]
         return int(values[0]) if self.lanes == 1 else values.copy()
 
@@ -410,12 +421,12 @@ class LaneSimulation:
         """Return a memory's content: addresses to values where there is one lane, else [addresses, lanes]."""
         return self._memories.content(memory)
 
-    def _trace(self, kept: Mapping[str, list[Array]]) -> None:
+    def _trace(self, kept: Mapping[str, Array | list[Array]]) -> None:
         if self.tracer is not None:
             for name, values in self.tracer.trace.items():
                 values.extend(map(int, self._decode(kept[name], self._widths[name])[:, 0]))
 
-    def _check_assertions(self, kept: Mapping[str, list[Array]]) -> None:
+    def _check_assertions(self, kept: Mapping[str, Array | list[Array]]) -> None:
         for wire, error in self.block.rtl_assert_dict.items():
             if not kept[wire.name][0][:, : self.lanes].all():
                 raise error

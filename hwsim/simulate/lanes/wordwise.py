@@ -99,16 +99,34 @@ class Loop:
         Arrays are [lanes] for registers and holds, [cycles, lanes] for inputs and streams, [addresses, lanes]
         for memories, [addresses] for shared ones.
         """
-        scratch = np.zeros(1, np.uint64)
-        ordered = [scratch if place == SCRATCH else arrays[place] for place in self.places]
-        table = addresses(ordered)
-        lane_bytes = sum(
-            a.itemsize for a, p in zip(ordered, self.places, strict=True) if p.role == "register"
-        )
-        block = max(1, _STATE_BYTES // max(1, lane_bytes) // self.vector) * self.vector
-        for first in range(0, lanes, block):
-            self.kernel.call(table.ctypes.data, cycles, first, min(first + block, lanes), lanes)
+        Bound(self, arrays, lanes).run(0, cycles)
 
+
+class Bound:
+    """A loop and the arrays that it works on, ready to run some of the cycles."""
+
+    def __init__(self, loop: Loop, arrays: Mapping[Place, Array], lanes: int) -> None:
+        self.kernel, self.lanes = loop.kernel, lanes
+        self._arrays = [_NOWHERE if place == SCRATCH else arrays[place] for place in loop.places]
+        self._table = addresses(self._arrays)
+        pairs = list(zip(loop.places, self._arrays, strict=True))
+        self._steps = np.array([a.strides[0] if p.role in _BY_CYCLE else 0 for p, a in pairs], np.uint64)
+        lane_bytes = sum(a.itemsize for p, a in pairs if p.role == "register")
+        self._block = max(1, _STATE_BYTES // max(1, lane_bytes) // loop.vector) * loop.vector
+
+    def run(self, first: int, last: int) -> None:
+        """Run the cycles from ``first`` to before ``last``."""
+        if first >= last:
+            return
+        table = self._table + np.uint64(first) * self._steps
+        place = table.ctypes.data
+        for lane in range(0, self.lanes, self._block):
+            end = min(lane + self._block, self.lanes)
+            self.kernel.call(place, last - first, lane, end, self.lanes)
+
+
+_BY_CYCLE = frozenset({"input", "stream"})
+"""Whose arrays have a row a cycle."""
 
 _STATE_BYTES = 1 << 14
 """Registers of so many lanes are run through all cycles before the next lanes: they stay in the first cache."""
@@ -119,6 +137,8 @@ TABLE_OCTETS = 256
 
 SCRATCH = Place("scratch", "", 0)
 """Where a disabled memory write goes."""
+
+_NOWHERE = np.zeros(1, np.uint64)
 
 
 def compile_loop(program: Program, lanes: int) -> Loop:

@@ -13,7 +13,7 @@ from hwsim.simulate.lanes.form import WORD, Form, Node
 from hwsim.simulate.lanes.machine import compile_kernel, module_text
 from hwsim.simulate.lanes.planes import LANES, Exchange
 from hwsim.simulate.lanes.sliced import VECTOR, Gates
-from hwsim.simulate.lanes.wordwise import Loop, Place, Program, compile_loop
+from hwsim.simulate.lanes.wordwise import PARAMETERS, Loop, Place, Program, compile_loop
 
 _GATES = 20_000
 """More gates than this are not compiled in one piece."""
@@ -61,9 +61,8 @@ def compile_gate_loop(program: Program) -> Loop:
     """Compile a narrowed program on bit planes."""
     writer = _Writer(program)
     lines = writer.lines()
-    parameters = ["ptr %table", *(f"i64 %{name}" for name in ("cycles", "first", "last", "lanes"))]
-    text = module_text("run", parameters, lines, sorted(writer.code.intrinsics))
-    return Loop(compile_kernel(text, "run", 5, 2), tuple(writer.order), LANES)
+    text = module_text("run", PARAMETERS, lines, sorted(writer.code.intrinsics))
+    return Loop(compile_kernel(text, "run", len(PARAMETERS), 2), tuple(writer.order), LANES)
 
 
 class _Writer:
@@ -99,7 +98,7 @@ class _Writer:
             *(f"  %s{self.order[p]} = alloca {VECTOR}, i64 {w}, align 64" for p, w in self.state.items()),
             "  br label %next_group",
             "next_group:",
-            "  %group = phi i64 [%first, %entry], [%group_after, %end_group]",
+            "  %group = phi i64 [0, %entry], [%group_after, %end_group]",
             *begin,
             "  br label %body",
             "body:",
@@ -113,7 +112,7 @@ class _Writer:
             "end_group:",
             *end,
             f"  %group_after = add i64 %group, {LANES}",
-            "  %more = icmp ult i64 %group_after, %last",
+            "  %more = icmp ult i64 %group_after, %lanes",
             "  br i1 %more, label %next_group, label %end",
             "end:",
             "  ret void",

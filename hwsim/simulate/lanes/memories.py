@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -32,17 +33,22 @@ _ROM_BITS = 22
 
 
 class Memories:
-    """The arrays of a block's memories and ROMs, and what they begin with."""
+    """The arrays of a block's memories and ROMs, and what they begin with.
+
+    ``padded`` are the lanes with those that fill the last vector, and a vector's lanes. A memory is [vector of lanes,
+    address, lane]: what a vector's lanes hold lies together, and goes through the caches together.
+    """
 
     def __init__(
         self,
         block: pyrtl.Block,
         given: Mapping[Any, Mapping[int, Any]],
         lanes: int,
-        padded: int,
+        padded: tuple[int, int],
         default_value: int,
     ) -> None:
-        self.block, self.lanes, self.padded, self.default_value = block, lanes, padded, default_value
+        self.block, self.lanes, self.default_value = block, lanes, default_value
+        self.padded, self.vector = padded
         self.arrays: dict[Place, Array] = {}
         memories = {memory_name(net): net.op_param[1] for net in sorted(block.logic_subset("m@"), key=str)}
         mapped = getattr(self.block, "mem_map", {})
@@ -76,7 +82,7 @@ class Memories:
             start = int(checked(memory.name, self.default_value, memory.bitwidth)[()]) >> WORD * k & (
                 (1 << size) - 1
             )
-            array = _zeros((words, self.padded), storage(size))
+            array = _zeros((self.padded // self.vector, words, self.vector), storage(size))
             if start:
                 array[:] = start
             self.arrays[Place("memory", name, k)] = array
@@ -92,7 +98,9 @@ class Memories:
                 )
             for k, size in enumerate(widths_of_parts(memory.bitwidth)):
                 part = stored >> WORD * k & ((1 << size) - 1) if stored.dtype == object else stored
-                self.arrays[Place("memory", name, k)][address, : self.lanes] = part
+                row = np.zeros(self.padded, storage(size))
+                row[: self.lanes] = part
+                self.arrays[Place("memory", name, k)][:, address] = row.reshape(-1, self.vector)
 
     def _refuse_large(self, memory: pyrtl.MemBlock, words: int, lanes: int) -> None:
         size = sum(storage_bits(size) // 8 for size in widths_of_parts(memory.bitwidth)) * words * lanes
@@ -114,12 +122,15 @@ class Memories:
             )
         name = names.pop()
         parts = [self.arrays[Place("memory", name, k)] for k in range(len(widths_of_parts(block.bitwidth)))]
-        rom = isinstance(block, pyrtl.RomBlock)
-        if rom:
+        if isinstance(block, pyrtl.RomBlock):
             parts = [part[: 1 << block.addrwidth, None] for part in parts]
+        elif self.lanes == 1:
+            parts = [part.reshape(-1, 1) for part in parts]
+        else:
+            parts = [part.transpose(1, 0, 2).reshape(-1, self.padded)[:, : self.lanes] for part in parts]
         if self.lanes == 1:
             return Content(parts, block.bitwidth)
-        return joined([part[:, : self.lanes] for part in parts], block.bitwidth).copy()
+        return joined(parts, block.bitwidth).copy()
 
 
 def _check_given(given: Any) -> None:
@@ -179,9 +190,9 @@ class Content(MutableMapping[int, int]):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _zeros(shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+def _zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     """Return an array of zeros whose pages come into being when they are used."""
-    count = shape[0] * shape[1]
+    count = math.prod(shape)
     size = count * np.dtype(dtype).itemsize
     if size < _SPARSE_BYTES or sys.platform != "linux":
         return np.zeros(shape, dtype)

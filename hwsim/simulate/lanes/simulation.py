@@ -78,7 +78,10 @@ class LaneSimulation:
         if self.tracer is not None:
             self.tracer._set_initial_values(default_value, register_value_map or {}, memory_value_map or {})
         self._compile([wire_name(wire) for wire in ([observe] if isinstance(observe, str) else observe)])
-        self._memories = Memories(self.block, memory_value_map or {}, self.lanes, self._padded, default_value)
+        vector = self._loops[WORD].vector
+        self._memories = Memories(
+            self.block, memory_value_map or {}, self.lanes, (self._padded, vector), default_value
+        )
         self._set_registers(registers)
         self._last: dict[str, Array] = {}
         self._kept: dict[str, list[Array]] = {}
@@ -120,11 +123,11 @@ class LaneSimulation:
                 Port(_memory_places(write.memory, len(write.data)), write.address, write.data, write.enable)
                 for write in circuit.writes
             ],
-            frozenset(
-                memory_name(net)
-                for net in self.block.logic_subset("m")
-                if isinstance(net.op_param[1], pyrtl.RomBlock)
-            ),
+            {
+                memory_name(net): 1 << net.op_param[1].addrwidth
+                for net in self.block.logic_subset("m@")
+                if not isinstance(net.op_param[1], pyrtl.RomBlock)
+            },
         )
         self._loops = {WORD: compile_program(replace(self._program, stream_bits=WORD), self.lanes)}
         vector = max(self._loops[WORD].vector, min(64, 1 << (self.lanes - 1).bit_length()))

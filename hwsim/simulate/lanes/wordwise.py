@@ -6,7 +6,7 @@ then writes outputs, registers and memories, so that the old values are seen thr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -43,7 +43,8 @@ class Program:
     """What a kernel computes every cycle.
 
     ``streams`` are kept of every cycle, ``holds`` of the last one, ``state`` becomes the registers' value.
-    ``shared`` are the memories that all lanes read from one array. A stream's integers have ``stream_bits`` at least.
+    ``words`` says how many words a lane's own memories have; all others are read by all lanes from one array. A
+    stream's integers have ``stream_bits`` at least.
     """
 
     form: Form
@@ -51,7 +52,7 @@ class Program:
     holds: dict[Place, int] = field(default_factory=dict)
     state: dict[Place, int] = field(default_factory=dict)
     writes: Sequence[Port] = ()
-    shared: frozenset[str] = frozenset()
+    words: Mapping[str, int] = field(default_factory=dict)
     stream_bits: int = 8
 
     def narrowed(self) -> Program:
@@ -68,7 +69,7 @@ class Program:
                 Port(port.places, place[port.address], tuple(place[d] for d in port.data), place[port.enable])
                 for port in self.writes
             ],
-            self.shared,
+            self.words,
             self.stream_bits,
         )
 
@@ -96,8 +97,8 @@ class Loop:
     def run(self, arrays: Mapping[Place, Array], cycles: int, lanes: int) -> None:
         """Run all cycles of all lanes.
 
-        Arrays are [lanes] for registers and holds, [cycles, lanes] for inputs and streams, [addresses, lanes]
-        for memories, [addresses] for shared ones.
+        Arrays are [lanes] for registers and holds, [cycles, lanes] for inputs and streams, for memories
+        [lanes / vector, addresses, vector], or [addresses] where all lanes share one.
         """
         Bound(self, arrays, lanes).run(0, cycles)
 
@@ -111,7 +112,7 @@ class Bound:
         self._table = addresses(self._arrays)
         pairs = list(zip(loop.places, self._arrays, strict=True))
         self._steps = np.array([a.strides[0] if p.role in _BY_CYCLE else 0 for p, a in pairs], np.uint64)
-        lane_bytes = sum(a.itemsize for p, a in pairs if p.role == "register")
+        lane_bytes = sum(a.nbytes // lanes for p, a in pairs if p.role == "register" or a.ndim == 3)
         self._block = max(1, _STATE_BYTES // max(1, lane_bytes) // loop.vector) * loop.vector
 
     def run(self, first: int, last: int) -> None:
@@ -119,17 +120,17 @@ class Bound:
         if first >= last:
             return
         table = self._table + np.uint64(first) * self._steps
-        place = table.ctypes.data
-        for lane in range(0, self.lanes, self._block):
-            end = min(lane + self._block, self.lanes)
-            self.kernel.call(place, last - first, lane, end, self.lanes)
+        self.kernel.call(table.ctypes.data, last - first, self.lanes, self._block)
 
 
 _BY_CYCLE = frozenset({"input", "stream"})
 """Whose arrays have a row a cycle."""
 
 _STATE_BYTES = 1 << 14
-"""Registers of so many lanes are run through all cycles before the next lanes: they stay in the first cache."""
+"""Lanes of so many bytes in all are run through all cycles before the next lanes: they stay in the first cache."""
+
+PARAMETERS = ("ptr %table", "i64 %cycles", "i64 %lanes", "i64 %block")
+"""A loop's: where its arrays are, and how many lanes are run through all cycles before the next ones."""
 
 
 TABLE_OCTETS = 256
@@ -146,16 +147,17 @@ def compile_loop(program: Program, lanes: int) -> Loop:
     vector = lanes_of(program.form, lanes)
     writer = _Writer(program, Code(vector))
     lines = writer.lines()
-    parameters = ["ptr %table", *(f"i64 %{name}" for name in ("cycles", "first", "last", "lanes"))]
-    text = module_text("run", parameters, lines, sorted(writer.code.intrinsics))
+    text = module_text("run", PARAMETERS, lines, sorted(writer.code.intrinsics))
     speed = 1 if len(program.form.nodes) > _LARGE else 2
-    return Loop(compile_kernel(text, "run", 5, speed), tuple(writer.places), vector)
+    return Loop(compile_kernel(text, "run", len(PARAMETERS), speed), tuple(writer.places), vector)
 
 
 class _Writer:
     def __init__(self, program: Program, code: Code) -> None:
         self.program, self.code = program, code
         self.places: dict[Place, int] = {}
+        self.stack: list[str] = []
+        """Room for the elements of vectors that are used one by one."""
         self.translation = Translation(program.form, code, self._source)
 
     def lines(self) -> list[str]:
@@ -174,9 +176,16 @@ class _Writer:
         return [
             "entry:",
             *(line for place, k in self.places.items() for line in self._pointer(place, k)),
+            *self.stack,
+            "  br label %next_block",
+            "next_block:",
+            "  %first = phi i64 [0, %entry], [%after, %end_block]",
+            "  %after = add i64 %first, %block",
+            "  %inside = icmp ult i64 %after, %lanes",
+            "  %last = select i1 %inside, i64 %after, i64 %lanes",
             "  br label %next_cycle",
             "next_cycle:",
-            "  %cycle = phi i64 [0, %entry], [%cycle_after, %end_cycle]",
+            "  %cycle = phi i64 [0, %next_block], [%cycle_after, %end_cycle]",
             "  %row = mul i64 %cycle, %lanes",
             "  br label %body",
             "body:",
@@ -189,7 +198,9 @@ class _Writer:
             "end_cycle:",
             "  %cycle_after = add i64 %cycle, 1",
             "  %again = icmp ult i64 %cycle_after, %cycles",
-            "  br i1 %again, label %next_cycle, label %end",
+            "  br i1 %again, label %next_cycle, label %end_block",
+            "end_block:",
+            "  br i1 %inside, label %next_block, label %end",
             "end:",
             "  ret void",
         ]
@@ -237,18 +248,39 @@ class _Writer:
         address = self._address(place, bits, index)
         self.code.do(f"store {self.code.type(bits, True)} {value.name}, ptr {address}, align {bits // 8}")
 
-    def _element_index(self, address: Value, memory: str) -> list[str]:
-        """Return each lane's index of an address into a memory's array."""
-        code = self.code
-        if memory not in self.program.shared:
-            wide = code.type(64, True)
-            stride = code.spread(Value("%lanes", 64, 0, 1 << 40, False)).name
-            row = code.put(f"mul {wide} {code.spread(address).name}, {stride}")
-            start = code.spread(Value("%tile", 64, 0, 1 << 40, False)).name
-            offsets = ", ".join(f"i64 {k}" for k in range(code.lanes))
-            lane = code.put(f"add {wide} {start}, {f'<{offsets}>' if code.lanes > 1 else '0'}")
-            address = Value(code.put(f"add {wide} {row}, {lane}"), 64, 0, 1 << 62, True)
-        return [self._element(code.spread(address).name, 64, k) for k in range(code.lanes)]
+    def _indices(self, address: int, memory: str) -> Callable[[int], str]:
+        """Return what emits a lane's index of an address into a memory's array."""
+        code, words = self.code, self.program.words.get(memory)
+        if words is None:
+            return self._elements(code.spread(self.translation.value(address, None, 64, "zero")))
+        bits = 32 if words * code.lanes < 1 << 31 else 64
+        start = code.put(f"mul i64 %tile, {words}")
+        row = code.spread(self.translation.value(address, None, bits, "zero")).name
+        type_, step = code.type(bits, True), code.constant(code.lanes, bits, True)
+        index = self._elements(Value(code.put(f"mul {type_} {row}, {step}"), bits, 0, 0, True))
+
+        def of_lane(lane: int) -> str:
+            total = code.put(f"add i64 {start}, {index(lane)}")
+            return code.put(f"add i64 {total}, {lane}") if lane else total
+
+        return of_lane
+
+    def _elements(self, vector: Value) -> Callable[[int], str]:
+        """Return what emits a lane's integer of a vector, 64 bits of it.
+
+        Elements go through memory, which takes fewer instructions, and are loaded right before they are used.
+        """
+        code, bits, type_ = self.code, vector.bits, self.code.type(vector.bits, True)
+        room = f"%room{len(self.stack)}"
+        self.stack.append(f"  {room} = alloca {type_}, align 64")
+        code.do(f"store volatile {type_} {vector.name}, ptr {room}, align 64")
+
+        def of_lane(lane: int) -> str:
+            place = code.put(f"getelementptr i{bits}, ptr {room}, i64 {lane}")
+            element = code.put(f"load volatile i{bits}, ptr {place}, align {bits // 8}")
+            return element if bits == 64 else code.put(f"zext i{bits} {element} to i64")
+
+        return of_lane
 
     def _element(self, vector: str, bits: int, lane: int) -> str:
         if self.code.lanes == 1:
@@ -260,10 +292,11 @@ class _Writer:
         place = Place("memory", memory, int(node.param[1]))
         if self._is_table(node) and code.lanes > 1:
             return self._look_up(node, place)
-        address = self.translation.value(node.args[0], None, 64, "zero")
         result = "poison"
-        for lane, index in enumerate(self._element_index(address, memory)):
-            element = code.put(f"load i{bits}, ptr {self._address(place, bits, index)}, align {bits // 8}")
+        index = self._indices(node.args[0], memory)
+        for lane in range(code.lanes):
+            address = self._address(place, bits, index(lane))
+            element = code.put(f"load i{bits}, ptr {address}, align {bits // 8}")
             if code.lanes == 1:
                 return self._loaded(element, node.width)
             result = code.put(
@@ -274,7 +307,7 @@ class _Writer:
     def _is_table(self, node: Node) -> bool:
         """Return whether a ROM of octets fits four vectors, in which this machine looks up 64 octets at once."""
         small = node.width <= 8 and self.program.form.width(node.args[0]) <= 8
-        return small and str(node.param[0]) in self.program.shared and has_feature("avx512vbmi")
+        return small and str(node.param[0]) not in self.program.words and has_feature("avx512vbmi")
 
     def _look_up(self, node: Node, place: Place) -> Value:
         code, octets = self.code, "<64 x i8>"
@@ -304,15 +337,13 @@ class _Writer:
 
     def _write(self, port: Port) -> None:
         code, form = self.code, self.program.form
-        indices = self._element_index(
-            self.translation.value(port.address, None, 64, "zero"), port.places[0].name
-        )
+        index = self._indices(port.address, port.places[0].name)
         enable = code.spread(self.translation.value(port.enable, None, 1, "any")).name
         scratch = self._address(SCRATCH, 8, "0")
         enabled = [self._element(enable, 1, lane) for lane in range(code.lanes)]
         for place, part in zip(port.places, port.data, strict=True):
             bits, data = storage_bits(form.width(part)), self._stored(part).name
-            for lane, index in enumerate(indices):
-                address = self._address(place, bits, index)
+            for lane in range(code.lanes):
+                address = self._address(place, bits, index(lane))
                 target = code.put(f"select i1 {enabled[lane]}, ptr {address}, ptr {scratch}")
                 code.do(f"store i{bits} {self._element(data, bits, lane)}, ptr {target}, align 1")

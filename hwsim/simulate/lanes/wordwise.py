@@ -156,8 +156,6 @@ class _Writer:
     def __init__(self, program: Program, code: Code) -> None:
         self.program, self.code = program, code
         self.places: dict[Place, int] = {}
-        self.stack: list[str] = []
-        """Room for the elements of vectors that are used one by one."""
         self.translation = Translation(program.form, code, self._source)
 
     def lines(self) -> list[str]:
@@ -176,7 +174,6 @@ class _Writer:
         return [
             "entry:",
             *(line for place, k in self.places.items() for line in self._pointer(place, k)),
-            *self.stack,
             "  br label %next_block",
             "next_block:",
             "  %first = phi i64 [0, %entry], [%after, %end_block]",
@@ -252,40 +249,26 @@ class _Writer:
         """Return what emits a lane's index of an address into a memory's array."""
         code, words = self.code, self.program.words.get(memory)
         if words is None:
-            return self._elements(code.spread(self.translation.value(address, None, 64, "zero")))
+            return self._elements(code.spread(self.translation.value(address, None, 64, "zero")).name, 64)
         bits = 32 if words * code.lanes < 1 << 31 else 64
         start = code.put(f"mul i64 %tile, {words}")
         row = code.spread(self.translation.value(address, None, bits, "zero")).name
         type_, step = code.type(bits, True), code.constant(code.lanes, bits, True)
-        index = self._elements(Value(code.put(f"mul {type_} {row}, {step}"), bits, 0, 0, True))
+        index = self._elements(code.put(f"mul {type_} {row}, {step}"), bits)
 
         def of_lane(lane: int) -> str:
-            total = code.put(f"add i64 {start}, {index(lane)}")
+            wide = index(lane) if bits == 64 else code.put(f"zext i{bits} {index(lane)} to i64")
+            total = code.put(f"add i64 {start}, {wide}")
             return code.put(f"add i64 {total}, {lane}") if lane else total
 
         return of_lane
 
-    def _elements(self, vector: Value) -> Callable[[int], str]:
-        """Return what emits a lane's integer of a vector, 64 bits of it.
-
-        Elements go through memory, which takes fewer instructions, and are loaded right before they are used.
-        """
-        code, bits, type_ = self.code, vector.bits, self.code.type(vector.bits, True)
-        room = f"%room{len(self.stack)}"
-        self.stack.append(f"  {room} = alloca {type_}, align 64")
-        code.do(f"store volatile {type_} {vector.name}, ptr {room}, align 64")
-
-        def of_lane(lane: int) -> str:
-            place = code.put(f"getelementptr i{bits}, ptr {room}, i64 {lane}")
-            element = code.put(f"load volatile i{bits}, ptr {place}, align {bits // 8}")
-            return element if bits == 64 else code.put(f"zext i{bits} {element} to i64")
-
-        return of_lane
-
-    def _element(self, vector: str, bits: int, lane: int) -> str:
-        if self.code.lanes == 1:
-            return vector
-        return self.code.put(f"extractelement {self.code.type(bits, True)} {vector}, i64 {lane}")
+    def _elements(self, vector: str, bits: int) -> Callable[[int], str]:
+        """Return what emits a lane's integer of a vector: right before its use, so that few wait for theirs."""
+        code, type_ = self.code, self.code.type(bits, True)
+        if code.lanes == 1:
+            return lambda lane: vector
+        return lambda lane: code.put(f"extractelement {type_} {vector}, i64 {lane}")
 
     def _read(self, node: Node) -> Value:
         memory, bits, code = str(node.param[0]), storage_bits(node.width), self.code
@@ -340,10 +323,14 @@ class _Writer:
         index = self._indices(port.address, port.places[0].name)
         enable = code.spread(self.translation.value(port.enable, None, 1, "any")).name
         scratch = self._address(SCRATCH, 8, "0")
-        enabled = [self._element(enable, 1, lane) for lane in range(code.lanes)]
+        mask = code.type(1, True)
         for place, part in zip(port.places, port.data, strict=True):
-            bits, data = storage_bits(form.width(part)), self._stored(part).name
+            bits = storage_bits(form.width(part))
+            data = self._elements(self._stored(part).name, bits)
             for lane in range(code.lanes):
                 address = self._address(place, bits, index(lane))
-                target = code.put(f"select i1 {enabled[lane]}, ptr {address}, ptr {scratch}")
-                code.do(f"store i{bits} {self._element(data, bits, lane)}, ptr {target}, align 1")
+                chosen = (
+                    enable if code.lanes == 1 else code.put(f"extractelement {mask} {enable}, i64 {lane}")
+                )
+                target = code.put(f"select i1 {chosen}, ptr {address}, ptr {scratch}")
+                code.do(f"store i{bits} {data(lane)}, ptr {target}, align 1")

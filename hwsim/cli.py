@@ -25,6 +25,8 @@ from hwsim.errors import HwsimError, unknown
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from hwsim.formats import IntArray
+
 app = typer.Typer(
     name="hwsim",
     help="Cost and accuracy of quantized neural networks, from the circuits themselves.",
@@ -240,16 +242,15 @@ def quantize_(
         "source": network.source,
     }
     shared = {i.layer.name: i.weight_width for i in network.layers if i.weight_width is not None}
+    stored = {i.layer.name: i.width for i in network.layers if i.width is not None}
     measured = steps.measure_network_entropies(network, data=calibration, images=entropy) if entropy else None
     if as_json:
-        facts["weight_width"] = {name: w.tolist() for name, w in shared.items()}
+        widths = {"weight_width": shared, "output_width": stored}
+        facts |= {key: {name: w.tolist() for name, w in found.items()} for key, found in widths.items()}
         return _print_json(facts | ({"entropy_bits": asdict(measured)} if measured else {}))
     width = max(map(len, network.bits))
     for name, layer_bits in network.bits.items():
-        w = shared.get(name)
-        channels = (
-            "" if w is None else f"  channels of {w.min()} to {w.max()} bits, {w.mean():.2f} on average"
-        )
+        channels = _widths("channels of", shared.get(name)) + _widths("output stored in", stored.get(name))
         print(f"  {name:{width}}  {layer_bits}{channels}")
         if measured:
             print(
@@ -264,6 +265,12 @@ def quantize_(
     print(f"calibrated on the calibration split of {facts['calibration']}: {network.source}")
     print(f"wrote {output} and {bits_path}")
     return None
+
+
+def _widths(what: str, widths: IntArray | None) -> str:
+    if widths is None:
+        return ""
+    return f"  {what} {widths.min()} to {widths.max()} bits, {widths.mean():.2f} on average"
 
 
 @app.command("simulate")

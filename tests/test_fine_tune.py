@@ -111,10 +111,16 @@ def test_gradients_of_the_folded_form_are_those_through_convolution_and_batch_no
             torch.testing.assert_close(ours[name].grad, tensor.grad, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("bits", ["w8a8/int32", "w4a4/int32", "w3a3/int32", "p4a8/int32"])
-def test_the_fake_quantized_network_predicts_what_the_integers_do(digits, bits):
+@pytest.mark.parametrize(
+    ("bits", "settings"),
+    [
+        *((bits, "") for bits in ("w8a8/int32", "w4a4/int32", "w3a3/int32", "p4a8/int32")),
+        ("w4a3/int32", "activation_granularity=channel activation_allocation=exact"),
+    ],
+)
+def test_the_fake_quantized_network_predicts_what_the_integers_do(digits, bits, settings):
     network, calibration = digits
-    settings, test = Settings(), load_split("digits", "test")
+    settings, test = Settings.parse(settings), load_split("digits", "test")
     form = fake_quantize(network, bits_of(network, bits), calibration, settings)
     with torch.inference_mode():
         fake = form.forward(tensors(network), torch.from_numpy(test.images)).argmax(1).numpy()

@@ -855,8 +855,11 @@ def test_allocation_is_refused_for_powers_of_two_and_for_one_scale_a_tensor() ->
         quantize(_network(_residual), "p4a8", IMAGES, settings=Settings(allocation="exact"))
     with pytest.raises(HwsimError, match="it needs granularity=channel"):
         Settings.parse("allocation=exact granularity=tensor")
-    with pytest.raises(HwsimError, match='unknown allocation "best"; known: none, paper, exact'):
-        Settings.parse("allocation=best")
+    with pytest.raises(HwsimError, match="it needs activation_granularity=channel"):
+        Settings.parse("activation_allocation=paper")
+    for name in ("allocation", "activation_allocation"):
+        with pytest.raises(HwsimError, match='unknown allocation "best"; known: none, paper, exact'):
+            Settings.parse(f"{name}=best")
 
 
 @pytest.mark.parametrize(
@@ -894,6 +897,7 @@ def test_the_source_says_what_it_was_made_of(digits: tuple[FloatNetwork, Calibra
         "",
         "activations=kl",
         "allocation=exact percent=99",
+        "activation_granularity=channel activation_allocation=paper",
         "granularity=tensor bias_correction=true elementwise=6 tolerance=inf",
     ],
 )

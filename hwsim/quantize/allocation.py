@@ -8,8 +8,6 @@ levels of a channel grow with a^(2/3). Memory and bandwidth are paid in *bits*: 
 
 from __future__ import annotations
 
-from heapq import heapify, heapreplace
-
 import numpy as np
 
 from hwsim.errors import HwsimError
@@ -41,27 +39,6 @@ def paper(spreads: FloatArray, mean_bits: float, *, least: int = 0, most: int = 
             break
         target += missing / 2
     return widths.astype(np.int64)
-
-
-def exact(spreads: FloatArray, mean_bits: float, *, least: int = 0, most: int = 8) -> IntArray:
-    """The exact optimum: widths of least total error sum(a^2 / 4^M) within channels * ``mean_bits`` bits.
-
-    Bit after bit goes where the error is largest (the first of equals), which is optimal because each bit
-    of a channel gains a quarter of the one before. Int64 of the spreads' shape, each ``least`` to ``most``.
-
-    >>> exact(np.array([1.0, 2.0, 8.0]), 4).tolist()
-    [3, 4, 5]
-    """
-    _check(spreads, mean_bits, least, most)
-    widths = np.full(spreads.shape, least, np.int64)
-    waiting = [(-float(spread), index) for index, spread in enumerate(spreads)]
-    heapify(waiting)
-    for _ in range(round(spreads.size * mean_bits) - spreads.size * least):
-        spread, index = waiting[0]
-        widths[index] += 1
-        # A full channel waits behind all others.
-        heapreplace(waiting, (spread / 2 if widths[index] < most else 1.0, index))
-    return widths
 
 
 def least_error(errors: FloatArray, mean_bits: float) -> IntArray:

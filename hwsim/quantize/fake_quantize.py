@@ -82,7 +82,7 @@ class FakeQuantized:
         if name not in self.requantizing:
             return output
         tensor = self.assignment.tensors[name]
-        return _round_and_clip(output, tensor.scale, tensor.format.minimum, tensor.format.maximum)
+        return _round_and_clip(output, tensor.steps, *tensor.ends)
 
 
 def fake_quantize(
@@ -139,9 +139,13 @@ class _StraightThrough(torch.autograd.Function):
         return gradient * inside, None, None
 
 
-def _round_and_clip(values: Tensor, scale: float, low: int, high: int) -> Tensor:
-    """Return the nearest multiples of a scale, low to high times it; ties go up, as in a requantiser."""
-    steps = values.detach() * (1 / scale)
-    clipped = steps.clamp(low, high)
+def _round_and_clip(values: Tensor, scale: FloatArray, low: FloatArray, high: FloatArray) -> Tensor:
+    """Return the nearest multiples of each channel's scale, low to high times it; ties go up, as in a requantiser."""
+    reciprocal, low_end, high_end, step = (
+        torch.from_numpy(of_channel).to(values.dtype)[:, None, None]
+        for of_channel in (1 / scale, low, high, scale)
+    )
+    steps = values.detach() * reciprocal
+    clipped = steps.clamp(low_end, high_end)
     inside = clipped == steps
-    return _straight_through(values, clipped.add_(0.5).floor_().mul_(scale), inside)
+    return _straight_through(values, clipped.add_(0.5).floor_().mul_(step), inside)

@@ -94,12 +94,26 @@ def _to_integers(values: FloatArray, scale: float, target: Int) -> IntArray:
 
 def _plain_layer(layer: Layer, tensors: Mapping[str, Tensor]) -> IntegerLayer:
     output = tensors[layer.name]
+    if layer.kind == "max_pool":
+        return _with_channels(IntegerLayer(layer, output.format, output.scale), output)
     if layer.kind not in ("add", "average_pool", "rescale"):
         return IntegerLayer(layer, output.format, output.scale)
     window = math.prod(layer.operator.kernel) if isinstance(layer.operator, AveragePool) else 1
     ratios = np.array([[tensors[name].scale / (output.scale * window) for name in layer.inputs]])
     constants = requantizer(layer.name, ratios, np.zeros(1))
-    return IntegerLayer(layer, output.format, output.scale, None, None, *constants)
+    return _with_channels(IntegerLayer(layer, output.format, output.scale, None, None, *constants), output)
+
+
+def _with_channels(item: IntegerLayer, output: Tensor) -> IntegerLayer:
+    """Return a layer with the widths and steps of its output's channels, where they have their own.
+
+    A channel's step is 2^exponent times the scale, so that its constants are those at the scale shifted on.
+    """
+    if output.channels is None:
+        return item
+    width, exponent = output.channels.arrays()
+    shift = None if item.shift is None else item.shift + exponent
+    return replace(item, shift=shift, width=width, exponent=exponent)
 
 
 def _weighted_layer(
@@ -132,16 +146,19 @@ def _weighted_layer(
     constants, masks = _constants(
         layer, ratio / output.scale, of_inputs / output.scale, offset / output.scale
     )
-    return IntegerLayer(
+    # The circuit's operands are as wide as a channel needs, which may be wider than what is stored of others.
+    in_circuit = replace(bits, weight=_circuit_format(bits.weight, integers), activation=source.format)
+    item = IntegerLayer(
         layer,
         output.format,
         output.scale,
-        replace(bits, weight=_circuit_format(bits.weight, integers)),
+        in_circuit,
         integers.values,
         *constants,
         **masks,
         weight_width=integers.width,
     )
+    return _with_channels(item, output)
 
 
 def _constants(

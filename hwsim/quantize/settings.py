@@ -50,7 +50,9 @@ class Settings:
     are exact and cost a sum of the layer's inputs: see :mod:`hwsim.quantize.bias_correction`;
     ``tolerance`` is that of kl; ``elementwise`` is the width of tensors that no layer with weights reads;
     ``percent`` is that of percentile; ``allocation`` how a weight's bits are shared out among its output
-    channels. Both are written only where they are not the default.
+    channels; ``activation_granularity`` whether each channel of an activation has its own threshold, and
+    ``activation_allocation`` how bits are shared out among those. These are written only where they are not
+    the default.
 
     >>> str(Settings.parse("activations=kl tolerance=2"))
     'weights=min_max activations=kl tolerance=2.0 granularity=channel bias_correction=false elementwise=8'
@@ -64,6 +66,8 @@ class Settings:
     elementwise: int = 8
     percent: float = percentile.PERCENT
     allocation: str = "none"
+    activation_granularity: str = "tensor"
+    activation_allocation: str = "none"
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -75,14 +79,11 @@ class Settings:
             )
         if self.bias_correction not in _CORRECTIONS.values():
             raise unknown("bias correction", str(self.bias_correction), _CORRECTIONS)
-        if self.granularity not in GRANULARITIES:
-            raise unknown("granularity", self.granularity, GRANULARITIES)
-        if self.allocation not in ALLOCATIONS:
-            raise unknown("allocation", self.allocation, ALLOCATIONS)
-        if self.allocation != "none" and self.granularity != "channel":
-            raise HwsimError(
-                f"allocation={self.allocation} gives channels widths of their own; it needs granularity=channel"
-            )
+        for granularity in (self.granularity, self.activation_granularity):
+            if granularity not in GRANULARITIES:
+                raise unknown("granularity", granularity, GRANULARITIES)
+        self._check_allocation("", self.allocation, self.granularity)
+        self._check_allocation("activation_", self.activation_allocation, self.activation_granularity)
         if not self.tolerance >= 1:
             raise HwsimError(
                 f"the tolerance of kl is a factor of at least 1, not {self.tolerance}; 1 is the classic method"
@@ -91,6 +92,16 @@ class Settings:
             raise HwsimError(f"a percentile is above 0 and at most 100, not {self.percent}; write 99.99, say")
         if not 2 <= self.elementwise <= 16:
             raise HwsimError(f"elementwise tensors have 2 to 16 bits, not {self.elementwise}")
+
+    @staticmethod
+    def _check_allocation(kind: str, allocation: str, granularity: str) -> None:
+        if allocation not in ALLOCATIONS:
+            raise unknown("allocation", allocation, ALLOCATIONS)
+        if allocation != "none" and granularity != "channel":
+            raise HwsimError(
+                f"{kind}allocation={allocation} gives channels widths of their own; "
+                f"it needs {kind}granularity=channel"
+            )
 
     def __str__(self) -> str:
         values = {
@@ -115,6 +126,8 @@ class Settings:
             "elementwise": int,
             "percent": float,
             "allocation": str,
+            "activation_granularity": str,
+            "activation_allocation": str,
         }
         given: dict[str, object] = {}
         for word in text.split():

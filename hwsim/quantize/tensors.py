@@ -10,6 +10,13 @@ min-max for the groups of the network's input and output.
 A rescale is put in before a layer that demands another format than the group's ("conv2.input"), and behind
 one that cannot produce the group's tensor itself ("conv1.output"): its ReLU needs an unsigned format's clamp
 at 0 but the group is signed, or its clip ends below the group's range.
+
+With the settings' activation granularity "channel", a tensor of less than 8 bits has widths and steps per
+channel (:mod:`hwsim.quantize.channels`), which every layer that requantizes can produce: a convolution, a linear
+layer, an addition, an average pool, a rescale. Nobody who reads it needs to know, since its integers are at one
+scale; a multiply-accumulate takes the wider operand. Left per tensor are the network's input and output and what
+is joined to them, and groups whose members are clipped at different ends. Bits are shared out among the channels
+of one member at a time.
 """
 
 from __future__ import annotations
@@ -18,14 +25,19 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hwsim.bits import BitConfig
-from hwsim.formats import Int
-from hwsim.layers import INPUT, Layer, Rescale, Shape
+from hwsim.formats import Int, IntArray
+from hwsim.layers import INPUT, Concatenate, Flatten, Layer, PadChannels, Rescale, Shape, Slice
+from hwsim.network import FloatArray
 from hwsim.quantize import min_max
 from hwsim.quantize.calibrate import Calibration
+from hwsim.quantize.channels import OPERAND_BITS, Channels, magnitudes, shared_scale, steps, widths
 from hwsim.quantize.fuse import Fused, requantizes
 from hwsim.quantize.scales import scale_of
 from hwsim.quantize.settings import Settings
+from hwsim.quantize.statistics import Statistics
 
 OUTPUT = Int(16)
 """Format of the network's output."""
@@ -38,6 +50,26 @@ class Tensor:
     format: Int
     scale: float
     float_name: str
+    channels: Channels | None = None
+
+    @property
+    def demanded(self) -> Int:
+        """The format that its readers ask for; with channels of their own, the format of their mean width."""
+        return self.format if self.channels is None else self.channels.target
+
+    @property
+    def steps(self) -> FloatArray:
+        """The step of each channel, [channels]; of a tensor without channels of their own, [1]."""
+        return self.scale * np.ldexp(1.0, [0] if self.channels is None else self.channels.exponent)
+
+    @property
+    def ends(self) -> tuple[FloatArray, FloatArray]:
+        """The smallest and the largest multiple of a channel's step, of :attr:`steps`' shape each."""
+        widths = [self.format.bits] if self.channels is None else self.channels.width
+        forms = [Int(bits, self.format.signed) if bits else None for bits in widths]
+        low = [0 if form is None else form.minimum for form in forms]
+        high = [0 if form is None else form.maximum for form in forms]
+        return np.array(low, np.float64), np.array(high, np.float64)
 
 
 @dataclass(frozen=True)
@@ -57,12 +89,18 @@ Sources = frozenset[str]
 """The layers (or the network's input) that requantize what a tensor holds."""
 
 
+Shared = tuple[float, dict[str, tuple[IntArray, IntArray]]]
+"""The scale of tensors joined to each other, and the widths and exponents of each source's channels."""
+
+
 class _Assigner:
     """One pass over the layers in order; the fields are what it knows so far."""
 
     def __init__(self, fused: Fused, bits: BitConfig, calibration: Calibration, settings: Settings) -> None:
         self.fused, self.bits, self.calibration, self.settings = fused, bits, calibration, settings
         self.sources = _sources(fused.layers)
+        self.origins = _origins(fused.layers)
+        self.shared: dict[tuple[Sources, Int], Shared] = {}
         self.groups = _groups(self.sources.values())
         self.min_max = {*self._group(fused.layers[-1].name), *self._group(INPUT)}
         self.formats = self._formats()
@@ -109,31 +147,72 @@ class _Assigner:
         seen = self.calibration.statistics[self.fused.float_names[source]]
         return min(float(method(seen, target)), self.fused.ceilings.get(source, math.inf))
 
-    def _tensor(self, sources: Sources, target: Int, float_name: str) -> Tensor:
+    def _tensor(self, sources: Sources, target: Int, name: str) -> Tensor:
+        """Return the tensor ``name`` in the format and scale that hold all of ``sources``."""
+        if not self._has_channels(sources, target):
+            return self._whole(sources, target, name)
+        if (sources, target) not in self.shared:
+            self.shared[sources, target] = self._share(sorted(sources), target)
+        scale, members = self.shared[sources, target]
+        operand = max(2, *(int((width + exponent).max()) for width, exponent in members.values()))
+        # A channel of padding holds zeros, in no bits.
+        places = [
+            (0, 0) if source is None else (int(members[source][0][c]), int(members[source][1][c]))
+            for source, c in self.origins[name]
+        ]
+        width, exponent = zip(*places, strict=True)
+        channels = Channels(target, width, exponent)
+        return Tensor(Int(operand, target.signed), scale, self.fused.float_names[name], channels)
+
+    def _whole(self, sources: Sources, target: Int, name: str) -> Tensor:
         threshold = max(self._threshold(source, target) for source in sources)
-        return Tensor(target, float(scale_of(threshold, target)), float_name)
+        return Tensor(target, float(scale_of(threshold, target)), self.fused.float_names[name])
+
+    def _has_channels(self, sources: Sources, target: Int) -> bool:
+        ceilings = {self.fused.ceilings.get(source) for source in sources}
+        wanted = self.settings.activation_granularity == "channel" and target.bits < OPERAND_BITS
+        return wanted and len(ceilings) == 1 and not sources & self.min_max
+
+    def _share(self, members: list[str], target: Int) -> Shared:
+        """Return the scale that the channels of all members share, and each member's widths and exponents."""
+        ceiling = self.fused.ceilings.get(members[0], math.inf)
+
+        def threshold(seen: Statistics, form: Int) -> FloatArray:
+            return np.minimum(self.settings.activation_quantizer(seen, form), ceiling)
+
+        seen = [self.calibration.channels[self.fused.float_names[member]] for member in members]
+        rule, signed = self.settings.activation_allocation, target.signed
+        width = [widths(statistics, target, rule, threshold) for statistics in seen]
+        asked = [steps(s, bits, signed, threshold) for s, bits in zip(seen, width, strict=True)]
+        scale, exponent = shared_scale(
+            magnitudes(seen), np.concatenate(asked), np.concatenate(width), signed, ceiling
+        )
+        parts = np.split(exponent, np.cumsum([bits.size for bits in width])[:-1])
+        return scale, dict(zip(members, zip(width, parts, strict=True), strict=True))
 
     def _group_tensor(self, name: str) -> Tensor:
         group = self._group(name)
-        return self._tensor(group, self.formats[group], self.fused.float_names[name])
+        return self._tensor(group, self.formats[group], name)
 
     def _producible(self, name: str, wanted: Tensor) -> Tensor:
         """Return the tensor nearest to the group's that a layer's requantizer can clamp to."""
+        if wanted.format.signed and name in self.fused.clamped_at_zero:
+            wanted = _unsigned(wanted)
+        if wanted.channels is not None:
+            return wanted
         target = wanted.format
-        if target.signed and name in self.fused.clamped_at_zero:
-            target = Int(target.bits - 1, signed=False)
-        own = self._tensor(frozenset([name]), target, wanted.float_name)
+        own = self._whole(frozenset([name]), target, name)
         ends_below = name in self.fused.ceilings and own.scale < wanted.scale
         return own if ends_below else replace(wanted, format=target)
 
     def _demanded(self, layer: Layer, source: str) -> str:
         """Return the tensor through which a layer with weights reads another, in the format it demands."""
         target = self.bits[layer.name].activation
-        if self.tensors[source].format == target:
+        if self.tensors[source].demanded == target:
             return source
         if (source, target) not in self.converted:
             (read,) = layer.inputs
-            tensor = self._tensor(self.sources[read], target, self.fused.float_names[read])
+            tensor = self._tensor(self.sources[read], target, read)
             name = self._rescale(source, f"{layer.name}.input", layer.input_shapes[0], tensor)
             self.converted[source, target] = name
         return self.converted[source, target]
@@ -145,6 +224,42 @@ class _Assigner:
         self.layers.append(Layer(name, Rescale(), (source,), (shape,)))
         self.tensors[name] = tensor
         return name
+
+
+def _unsigned(tensor: Tensor) -> Tensor:
+    """Return the non-negative half of a signed tensor."""
+    form, channels = Int(tensor.format.bits - 1, signed=False), tensor.channels
+    if channels is not None:
+        target = Int(channels.target.bits - 1, signed=False)
+        channels = replace(channels, target=target, width=tuple(max(0, w - 1) for w in channels.width))
+    return replace(tensor, format=form, channels=channels)
+
+
+Origin = tuple[str | None, int]
+"""The source of a channel and its index there; no source for a channel of zeros."""
+
+
+def _origins(layers: tuple[Layer, ...]) -> dict[str, list[Origin]]:
+    """Return where each channel of each tensor was requantized."""
+    origins: dict[str, list[Origin]] = {INPUT: []}
+    for layer in layers:
+        read = [origins[name] for name in layer.inputs]
+        match layer.operator:
+            case _ if requantizes(layer):
+                origins[layer.name] = [(layer.name, c) for c in range(layer.output_shape[0])]
+            case Concatenate():
+                origins[layer.name] = [origin for channels in read for origin in channels]
+            case Flatten():
+                places = math.prod(layer.input_shapes[0][1:])
+                origins[layer.name] = [origin for origin in read[0] for _ in range(places)]
+            case Slice(starts, stops, step_sizes):
+                origins[layer.name] = read[0][starts[0] : stops[0] : step_sizes[0]]
+            case PadChannels(before, after):
+                zero: Origin = (None, 0)
+                origins[layer.name] = [zero] * before + read[0] + [zero] * after
+            case _:
+                origins[layer.name] = read[0]
+    return origins
 
 
 def _sources(layers: tuple[Layer, ...]) -> dict[str, Sources]:

@@ -205,7 +205,9 @@ def quantize_(
         str, typer.Option(help="Bits of all layers, w4a8/int16 or 'w4a4/int32 edges=8' say, or a TOML file.")
     ] = "w8a8/int32",
     quantizer: Annotated[str, typer.Option(help="Settings, such as 'activations=kl tolerance=1.3'.")] = "",
-    calibration: Annotated[str, typer.Option(help="Data set or NPZ file to calibrate on.")] = "",
+    calibration: Annotated[
+        str, typer.Option(help="Data set, file or folder of images to calibrate on.")
+    ] = "",
     images: Annotated[int, typer.Option(min=0, help="Calibration images; 0 takes the whole split.")] = 0,
     accumulators: Annotated[
         str, typer.Option(help="Their widths: given by the bits, or the narrowest proved safe: proved.")
@@ -277,7 +279,8 @@ def _widths(what: str, widths: IntArray | None) -> str:
 def simulate_(
     network: Annotated[Path, typer.Argument(help="An integer network written by hwsim quantize.")],
     data: Annotated[
-        str, typer.Option(help="Data set or NPZ file to test on; the network's own if left out.")
+        str,
+        typer.Option(help="Data set, file or folder of images to test on; the network's own if left out."),
     ] = "",
     images: Annotated[int, typer.Option(min=0, help="Test images; 0 takes the whole split.")] = 0,
     backend: Annotated[str, typer.Option(help="lanes, arithmetic, pyrtl or verilog.")] = "lanes",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
+import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from hwsim.data import DATA_SETS, SPLITS, Split, data_folder, load_split
+from hwsim.data.pictures import decode
 from hwsim.errors import HwsimError
 
 
@@ -136,3 +140,204 @@ def test_a_missing_data_folder_is_named_with_its_variable(monkeypatch, tmp_path)
 def test_a_split_refuses_arrays_of_another_type():
     with pytest.raises(HwsimError, match="int32"):
         Split(X[..., None], Y.astype(np.int32))
+
+
+# A person's own files and folders
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def idx(array):
+    """An IDX file of bytes, by its published description."""
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+LABELS = np.array([3, 0, 9, 1, 1, 2])
+
+
+@pytest.mark.parametrize("compress", [lambda content: content, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("name", ["t10k-{}-idx{}-ubyte", "mine.{}.idx{}"])
+def test_idx_images_find_their_labels(tmp_path, compress, name):
+    ending = ".gz" if compress is gzip.compress else ""
+    grey = PIXELS[..., 0].copy()
+    path = tmp_path / (name.format("images", 3) + ending)
+    path.write_bytes(compress(idx(grey)))
+    (tmp_path / (name.format("labels", 1) + ending)).write_bytes(compress(idx(LABELS.astype(np.uint8))))
+    split = load_split(str(path), "test")
+    np.testing.assert_array_equal(split.images, grey[..., None], strict=True)
+    np.testing.assert_array_equal(split.labels, LABELS, strict=True)
+
+
+@pytest.mark.parametrize("coarse", [b"", b"\x07"], ids=["CIFAR-10", "CIFAR-100"])
+def test_cifar_batches_are_read_channel_by_channel(tmp_path, coarse):
+    records = (
+        coarse + bytes([label]) + image.transpose(2, 0, 1).tobytes()
+        for image, label in zip(PIXELS, LABELS, strict=True)
+    )
+    (tmp_path / "test_batch.bin").write_bytes(b"".join(records))
+    split = load_split(str(tmp_path / "test_batch.bin"), "test")
+    np.testing.assert_array_equal(split.images, PIXELS, strict=True)
+    np.testing.assert_array_equal(split.labels, LABELS, strict=True)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of two classes with pictures of the network's size, and files that are none."""
+    for name, numbers in (("b_cat", (0, 1, 2)), ("a_dog", (3, 4, 5))):
+        (tmp_path / name).mkdir()
+        for number in numbers:
+            Image.fromarray(PIXELS[number]).save(tmp_path / name / f"{number}.png")
+        (tmp_path / name / "notes.txt").write_text("none")
+        (tmp_path / name / ".hidden.png").write_text("none")
+    return tmp_path
+
+
+def test_the_sorted_folders_of_a_folder_are_its_classes(pictures):
+    split = load_split(str(pictures), "test", (3, 32, 32))
+    assert sorted(split.labels.tolist()) == [0, 0, 0, 1, 1, 1]
+    for image, label in zip(split.images[:], split.labels, strict=True):
+        (number,) = np.flatnonzero((image == PIXELS).all(axis=(1, 2, 3)))
+        assert label == (0 if number >= 3 else 1)
+    assert load_split(str(pictures), "test", (1, 32, 32)).images.shape == (6, 32, 32, 1)
+    assert load_split(str(pictures), "test", (3, 8, 16)).images[:2].shape == (2, 8, 16, 3)
+
+
+def encoded(picture, form="PNG"):
+    file = io.BytesIO()
+    picture.save(file, form)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "crop"),
+    [((300, 400), (256, 341)), ((90, 90), (256, 256)), ((240, 230), None), ((227, 227), None)],
+)
+def test_a_picture_is_resized_to_the_fields_256_for_224_and_its_centre_cut_out(size, crop):
+    height, width = size
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8))
+    ours = decode(encoded(picture), "p", (3, 224, 224))
+    if crop:
+        picture = picture.resize(crop[::-1], Image.Resampling.BILINEAR)
+    top, left = round((picture.height - 224) / 2), round((picture.width - 224) / 2)
+    np.testing.assert_array_equal(ours, np.asarray(picture)[top : top + 224, left : left + 224], strict=True)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_pictures_of_8_bits_in_any_mode_become_colour_or_grey(mode):
+    picture = Image.fromarray(PIXELS[0]).convert(mode)
+    assert decode(encoded(picture), "p", (3, 32, 32)).shape == (32, 32, 3)
+    np.testing.assert_array_equal(
+        decode(encoded(picture), "p", (1, 32, 32))[..., 0], np.asarray(picture.convert("L")), strict=True
+    )
+
+
+def grey16():
+    return encoded(Image.fromarray(np.full((32, 32), 40_000, np.uint16)))
+
+
+JPEG = encoded(Image.fromarray(PIXELS[0]), "JPEG")
+PICTURES = {
+    "truncated": (JPEG[: len(JPEG) // 2], "truncated"),
+    "empty": (b"", "cannot identify image"),
+    "no picture": (b"hello", "cannot identify image"),
+    "damaged": (JPEG[:20] + b"\xff" * 40 + JPEG[60:], "cannot be decoded"),
+    "16 bits": (grey16(), "8 bits a channel"),
+}
+
+
+@pytest.mark.parametrize("case", PICTURES)
+@pytest.mark.parametrize("archive", [False, True], ids=["folder", "archive"])
+def test_a_picture_that_cannot_be_used_is_refused_by_its_name(pictures, case, archive):
+    content, sentence = PICTURES[case]
+    if archive:
+        data = np.frombuffer(JPEG + content, np.uint8)
+        offsets = np.array([0, len(JPEG), max(len(data), len(JPEG) + 1)])
+        np.savez(
+            pictures / "p.npz", data=np.append(data, np.zeros(1, np.uint8)), offsets=offsets, labels=[0, 1]
+        )
+        split, name = load_split(str(pictures / "p.npz"), "test", (3, 32, 32)), "p.npz: 1"
+    else:
+        (pictures / "b_cat" / "2.png").write_bytes(content)
+        split, name = load_split(str(pictures), "test", (3, 32, 32)), "2.png"
+    with pytest.raises(HwsimError, match=sentence) as caught:
+        list(split.batches(2))
+    assert name in str(caught.value) and str(caught.value).isprintable()
+
+
+def _folder(path, *names):
+    for name in names:
+        (path / name).mkdir()
+
+
+GREY = PIXELS[..., 0].copy()
+OWN = {
+    "IDX cut short": ("images-idx3", idx(GREY)[:-1], "cut short: it declares [6, 32, 32], 6144 bytes"),
+    "IDX too long": ("images-idx3", idx(GREY) + b"\0", "longer than it says"),
+    "IDX without sizes": ("images-idx3", idx(GREY)[:9], "ends within its header"),
+    "IDX of labels": ("images-idx3", idx(LABELS.astype(np.uint8)), "begins with 00000801"),
+    "IDX of floats": ("images-idx3", b"\0\0\x0d\x03" + bytes(12), "begins with 00000d03"),
+    "IDX that declares terabytes": ("images-idx3", b"\0\0\x08\x03" + b"\xff" * 12, "declares"),
+    "IDX of another name": ("mine.idx", idx(GREY), "does not say where its labels are"),
+    "IDX without labels": ("other-images-idx3", idx(GREY), 'other-labels-idx1": No such file'),
+    "IDX with fewer labels": ("images-idx3", idx(GREY[:5]), "5 images need int64 labels [5]"),
+    "IDX of no images": ("images-idx3", idx(GREY[:0]), "need int64 labels"),
+    "no gzip": ("images-idx3.gz", idx(GREY), "ot a gzip"),
+    "CIFAR cut short": ("a.bin", bytes(3072), "no whole records of 3073 (CIFAR-10) or 3074"),
+    "CIFAR empty": ("a.bin", b"", "holds 0 bytes"),
+    "CIFAR label": ("a.bin", bytes(3073) + b"\x0a" + bytes(3072), "record 1"),
+    "CIFAR-100 label": (
+        "a.bin",
+        bytes(3074) + b"\x01\x64" + bytes(3072),
+        "the label 100, beyond 100 classes",
+    ),
+    "CIFAR missing": ("none.bin", None, "No such file"),
+    "offsets that fall": (
+        "a.npz",
+        npz(data=np.zeros(9, np.uint8), offsets=np.array([0, 5, 4]), labels=[0, 1]),
+        "do not rise",
+    ),
+    "offsets beyond the data": (
+        "a.npz",
+        npz(data=np.zeros(9, np.uint8), offsets=np.array([0, 10]), labels=[0]),
+        "within the 9 bytes",
+    ),
+    "archive without labels": (
+        "a.npz",
+        npz(data=np.zeros(9, np.uint8), offsets=np.array([0, 9])),
+        '"labels"',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_a_file_of_ones_own_that_cannot_be_used_is_refused_by_its_name(case, tmp_path):
+    name, content, sentence = OWN[case]
+    (tmp_path / "labels-idx1").write_bytes(idx(LABELS.astype(np.uint8)))
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(HwsimError) as caught:
+        load_split(str(tmp_path / name), "test", (3, 32, 32))
+    assert sentence in str(caught.value) and str(caught.value).isprintable()
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_folders_without_classes_or_pictures_are_refused(pictures, tmp_path_factory):
+    with pytest.raises(HwsimError, match="holds no folders; put the pictures into one folder a class"):
+        load_split(str(pictures / "a_dog"), "test", (3, 32, 32))
+    _folder(pictures, "c_empty")
+    with pytest.raises(HwsimError, match=r'class 2, ".*c_empty", holds no picture'):
+        load_split(str(pictures), "test", (3, 32, 32))
+    with pytest.raises(HwsimError, match="pictures have 1 or 3 channels, the network reads 4"):
+        list(load_split(str(pictures / ".." / _two(tmp_path_factory)), "test", (4, 32, 32)).batches(1))
+
+
+def _two(factory):
+    folder = factory.mktemp("two")
+    _folder(folder, "only")
+    (folder / "only" / "p.jpg").write_bytes(JPEG)
+    return folder

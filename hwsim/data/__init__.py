@@ -1,4 +1,4 @@
-"""Labelled images: the embedded digits, the data folder's sets, and a person's own ``FILE.npz``.
+"""Labelled images: the embedded digits, the data folder's sets, and a person's own files and folders.
 
 A data set has three splits that share no image: ``train``, ``calibration`` (all that a quantizer may look
 at) and ``test``. Their order is shuffled once and for all, so that the first n images are a sample; a
@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hwsim.data.cifar import read_cifar
+from hwsim.data.folder import read_folder
+from hwsim.data.idx import read_idx
 from hwsim.data.npz import read_npz
 from hwsim.data.split import Encoded as Encoded
 from hwsim.data.split import Split as Split
@@ -39,10 +42,14 @@ class DataSet:
         return self.splits[split]()
 
 
-def load_split(data: str, split: str, shape: Shape | None = None) -> Split:
-    """Return a split of a data set by name, or the whole of a ``FILE.npz``.
+OWN_DATA = "give FILE.npz with uint8 x and integer y, an IDX file, a CIFAR batch FILE.bin, or a folder with one folder a class"
 
-    A file is taken to be the split that is asked for. ``shape`` is the network's input (channels, height, width),
+
+def load_split(data: str, split: str, shape: Shape | None = None) -> Split:
+    """Return a split of a data set by name, or the whole of a file or folder.
+
+    Files are ``.npz`` archives, IDX files and CIFAR's binary batches (``.bin``); a folder has one folder a class. A file
+    is taken to be the split that is asked for. ``shape`` is the network's input (channels, height, width),
     to which compressed pictures are cropped. Raises :class:`HwsimError` for an unknown name, a missing folder
     or file, and a file that is damaged or of another form.
     """
@@ -50,9 +57,16 @@ def load_split(data: str, split: str, shape: Shape | None = None) -> Split:
         raise unknown("split", split, SPLITS)
     if data in DATA_SETS:
         return DATA_SETS[data].load(split)
-    if data.endswith(".npz"):
-        return read_npz(Path(data), shape)
-    raise unknown("data set", data, DATA_SETS, "give FILE.npz with uint8 x and integer y")
+    path = Path(data)
+    if path.suffix == ".npz":
+        return read_npz(path, shape)
+    if path.suffix == ".bin":
+        return read_cifar(path)
+    if path.is_dir():
+        return read_folder(path, shape)
+    if "idx" in path.name:
+        return read_idx(path)
+    raise unknown("data set", data, DATA_SETS, OWN_DATA)
 
 
 def data_folder() -> Path:

@@ -238,7 +238,13 @@ class Simulation:
                 sum(getattr(r, field) for r in self.replays) for field in ("compared", "cycles")
             )
             where = " and in ".join(_SIMULATORS[name] for name in self.simulators)
-            yield f"sample: {outputs} outputs of all layers, {cycles} clock cycles, in {where}"
+            agreed = sum(r.difference is None for r in self.replays)
+            how = (
+                "all agree"
+                if agreed == len(self.replays)
+                else f"{agreed} of {len(self.replays)} layers agree"
+            )
+            yield f"sample: {outputs} outputs of all layers, {cycles} clock cycles, in {where}: {how}"
         if self.cycles or self.replays:
             compared = (
                 "every output and overflow" if self.cycles else "every accumulator and output of the sample"
@@ -246,7 +252,7 @@ class Simulation:
             yield f"circuits against arithmetic, at {compared}: {self.difference or 'no difference'}"
 
 
-_SIMULATORS = {"pyrtl": "PyRTL's simulator", "verilog": "Icarus Verilog"}
+_SIMULATORS = {"pyrtl": "PyRTL's simulator", "verilog": "Icarus Verilog", "verilator": "Verilator"}
 
 
 def _channels(counts: tuple[int, ...]) -> str:
@@ -271,7 +277,8 @@ def simulate_network(
     ``backend`` is one of :data:`BACKENDS`. With "lanes" the compiled circuits compute every output of every
     image, on ``threads`` threads (0 for all cores), and are compared at every tensor; sums run as arithmetic
     where a multiply-accumulate is proved to be that, unless ``gates``. ``verify`` outputs of each layer, drawn
-    with ``seed`` from the first 16 images, go through PyRTL's simulator and, where installed, Icarus Verilog as well. With "pyrtl" and
+    with ``seed`` from the first 16 images, go through PyRTL's simulator and, where installed, Icarus Verilog
+    or Verilator as well. With "pyrtl" and
     "verilog" the arithmetic computes the network and the named simulator that sample alone.
     """
     chosen = network if isinstance(network, QuantizedNetwork) else load_network(Path(network))
@@ -321,8 +328,17 @@ def _compiled(network: QuantizedNetwork, mac: str, gates: bool, threads: int) ->
 
 def _simulators(backend: str) -> tuple[str, ...]:
     if backend == "lanes":
-        return ("pyrtl", "verilog") if shutil.which("iverilog") and shutil.which("vvp") else ("pyrtl",)
+        return ("pyrtl", *_verilog())
+    if backend == "verilog":
+        return _verilog() or ("verilog",)
     return () if backend == "arithmetic" else (backend,)
+
+
+def _verilog() -> tuple[str, ...]:
+    """Return the Verilog simulator that is installed: Icarus before Verilator, which compiles each circuit."""
+    if shutil.which("iverilog") and shutil.which("vvp"):
+        return ("verilog",)
+    return ("verilator",) if shutil.which("verilator") else ()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Circuits against arithmetic on a network's own operands."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,13 @@ def test_the_circuits_of_every_kind_of_layer_agree_with_the_arithmetic(channels,
         assert row.compared == 12
         if layers[row.layer].has_weights:
             assert row.cycles == 12 * (layers[row.layer].products + 1 + channels)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("verilator"), reason="Debian's package verilator is not installed")
+def test_a_network_is_replayed_in_verilator():
+    found = replay(networks.every_kind(3), networks.images(2), outputs=2, simulators=["verilator"])
+    assert [r.difference for r in found] == [None] * len(COMPUTING)
 
 
 def test_the_sample_favours_sums_that_overflowed():

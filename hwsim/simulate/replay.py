@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -118,8 +119,9 @@ def _one_behind_the_other(run: Callable[..., dict[str, IntArray]]) -> Runner:
 SIMULATORS: dict[str, Runner] = {
     "pyrtl": _one_behind_the_other(circuit.run),
     "verilog": _one_behind_the_other(run_verilog),
+    "verilator": _one_behind_the_other(partial(run_verilog, tool="verilator")),
 }
-"""PyRTL's FastSimulation, and Icarus Verilog on the exported text."""
+"""PyRTL's FastSimulation, and Icarus Verilog and Verilator on the exported text."""
 
 
 def _compare(

@@ -2,7 +2,7 @@
 
 One :class:`LayerBits` per layer with weights. Its text is ``int4*uint8/int16`` (weight, activation and
 accumulator formats), with ``/saturate`` behind it where the accumulator does not wrap. The shorthand
-``w4a8/int16`` (``p4a8/int16`` for power-of-two weights) leaves the activation's sign to the tensor.
+``w4a8/int16`` (``p4a8/int16`` for power-of-two, ``f5a8/int32`` for focused weights) leaves the activation's sign to the tensor.
 
 ``w4a4/int32 edges=8`` keeps a network's edges wider, the exceptions of Banner, Nahshan, Soudry (NeurIPS 2019) as
 their code makes them: 8 bits for the weights and the output of the first layer, for the weights of the
@@ -18,12 +18,14 @@ from typing import NamedTuple
 
 from hwsim.errors import HwsimError
 from hwsim.files import parse_toml
-from hwsim.formats import Format, Int, Overflow, PowerOfTwo, parse_format, parse_int
+from hwsim.formats import Focused, Int, Overflow, PowerOfTwo, WeightFormat, parse_int, parse_weight
 
 _SHORT = re.compile(r"[^=]*|\S+ edges=\S*")
 """What stands for all layers on one line; any other text with an equals sign is a file."""
 
-_SHORTHAND = re.compile(r"([wp])(\d{1,2})([aus])(\d{1,2})", re.ASCII)
+_WEIGHTS: dict[str, type[WeightFormat]] = {"w": Int, "p": PowerOfTwo, "f": Focused}
+
+_SHORTHAND = re.compile(r"([wpf])(\d{1,2})([aus])(\d{1,2})", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +36,7 @@ class LayerBits:
     'int4*uint8/int16/saturate'
     """
 
-    weight: Format
+    weight: WeightFormat
     activation: Int
     accumulator: Int
     overflow: Overflow = Overflow.WRAP
@@ -63,11 +65,11 @@ class LayerBits:
         operands, *rest = text.split("/")
         match = _SHORTHAND.fullmatch(operands)
         if match is not None:
-            weight: Format = (PowerOfTwo if match[1] == "p" else Int)(int(match[2]))
+            weight: WeightFormat = _WEIGHTS[match[1]](int(match[2]))
             activation = Int(int(match[4]), signed=match[3] == "s" or (match[3] == "a" and signed))
         elif operands.count("*") == 1:
             weight_text, activation_text = operands.split("*")
-            weight, activation = parse_format(weight_text), parse_int(activation_text)
+            weight, activation = parse_weight(weight_text), parse_int(activation_text)
         else:
             raise HwsimError(
                 f'bits "{text}" are not understood; write w4a8/int16, p4a8/int16 or int4*uint8/int16/saturate'
@@ -94,7 +96,7 @@ def parse_overflow(text: str) -> Overflow:
         raise HwsimError(f'unknown overflow "{text}"; write wrap or saturate') from None
 
 
-def _within(what: str, value: Format, low: int, high: int) -> None:
+def _within(what: str, value: WeightFormat, low: int, high: int) -> None:
     if not low <= value.bits <= high:
         raise HwsimError(
             f"{what} width {value.bits} of {value} is out of range; {what}s have {low} to {high} bits"

@@ -1,7 +1,7 @@
 """Number formats: small frozen values whose text is their name everywhere.
 
 ``int8`` and ``uint4`` are two's complement and unsigned integers; ``pow2x4`` is a signed power of two
-in 4 bits with a zero code. The text is the file form, the test id and the word in an error message.
+in 4 bits with a zero code, ``focused5`` the 5-bit symbols of focused quantization. The text is the file form, the test id and the word in an error message.
 """
 
 from __future__ import annotations
@@ -130,20 +130,114 @@ class PowerOfTwo:
 
 Format = Int | PowerOfTwo
 
-_TEXT = re.compile(r"(u?int|pow2x)(\d{1,3})", re.ASCII)
+
+@dataclass(frozen=True, order=True)
+class Focused:
+    """The symbols of focused quantization: zero, or a power of two that may be centred on one of two means.
+
+    A layer has one of two alphabets. *Recentralized*: a bit for the mean, a sign and an exponent code e of bits - 2
+    bits, 0 meaning 0 and else +-2^(e-1), up to 2^(bits-3) exponents; all zero bits are a pruned weight, and a
+    sign without exponent is a weight equal to its mean. *Plain*: a sign and an exponent code of bits - 1 bits, up to
+    2^(bits-2) exponents. Powers above 2^14 are left out: the circuits hold at most 15 exponents.
+
+    >>> Focused(5).exponents(recentralized=True), Focused(5).exponents(recentralized=False), Focused(5).symbols
+    (4, 8, 19)
+    """
+
+    bits: int
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.bits <= 7:
+            raise HwsimError(f"a focused format has 4 to 7 bits, not {self.bits}; write focused5, say")
+
+    def __str__(self) -> str:
+        return f"focused{self.bits}"
+
+    @property
+    def signed(self) -> bool:
+        return True
+
+    @property
+    def symbols(self) -> int:
+        """How many code words of the recentralized alphabet mean something."""
+        return 2 * (2 * self.exponents(recentralized=True) + 1) + 1
+
+    def exponents(self, *, recentralized: bool) -> int:
+        """Return how many powers of two an alphabet has."""
+        return min(1 << (self.bits - 3 if recentralized else self.bits - 2), 15)
+
+    def shift(self, *, recentralized: bool) -> PowerOfTwo:
+        """Return the narrowest power-of-two format that holds an alphabet's powers."""
+        return PowerOfTwo(1 + self.exponents(recentralized=recentralized).bit_length())
+
+    def encode(self, values: IntArray, masks: IntArray | None = None) -> IntArray:
+        """Return the symbols of ``values``, 0 or +-2^e, of a plain layer, or with ``masks`` of a recentralized one.
+
+        ``masks`` are 1 where a weight is centred on the first and on the second mean, [2, *values.shape]. Refused are
+        other values, a weight that is centred on both, and one that is not 0 but centred on neither.
+        """
+        values = np.asarray(values, np.int64)
+        form = self.shift(recentralized=masks is not None)
+        exponent = form.encode(values) & ((1 << (form.bits - 1)) - 1)
+        if exponent.max(initial=0) > self.exponents(recentralized=masks is not None):
+            raise HwsimError(f"value {np.abs(values).max()} is above the powers of two of {self}")
+        negative = values < 0
+        if masks is None:
+            return exponent | np.where(negative, 1 << (self.bits - 1), 0)
+        centred = np.asarray(masks, np.int64).sum(axis=0)
+        if masks.shape != (2, *values.shape) or (centred > 1).any() or (values[centred == 0] != 0).any():
+            raise HwsimError(f"the two masks of {self} do not each say which weights are centred on a mean")
+        sign = negative | ((values == 0) & (centred == 1))
+        symbols: IntArray = exponent | np.where(sign, 1 << (self.bits - 2), 0) | (masks[1] << (self.bits - 1))
+        return symbols
+
+    def decode(self, symbols: IntArray, *, recentralized: bool) -> tuple[IntArray, IntArray | None]:
+        """Return the values of symbols and, of a recentralized layer, its masks; the inverse of :meth:`encode`."""
+        symbols = np.asarray(symbols, np.int64)
+        sign_place = self.bits - (2 if recentralized else 1)
+        exponent = symbols & ((1 << sign_place) - 1)
+        sign = symbols >> sign_place & 1
+        power = np.where(exponent > 0, np.int64(1) << np.maximum(exponent - 1, 0), 0)
+        values = np.where(sign == 1, -power, power)
+        if not recentralized:
+            return values, None
+        present, second = (exponent > 0) | (sign == 1), symbols >> (self.bits - 1) & 1
+        return values, np.stack([present & (second == 0), present & (second == 1)]).astype(np.int64)
+
+
+WeightFormat = Format | Focused
+"""What a layer's weights can be; a port has a :data:`Format`."""
+
+_TEXT = re.compile(r"(u?int|pow2x|focused)(\d{1,3})", re.ASCII)
+
+
+def parse_weight(text: str) -> WeightFormat:
+    """Return the weight format a text names: ``int8``, ``pow2x4``, ``focused5``.
+
+    >>> parse_weight("focused5")
+    Focused(bits=5)
+    """
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise HwsimError(f'unknown number format "{text}"; write int8, uint4, pow2x4 or focused5')
+    kind, bits = match[1], int(match[2])
+    if kind == "focused":
+        return Focused(bits)
+    return PowerOfTwo(bits) if kind == "pow2x" else Int(bits, signed=kind == "int")
 
 
 def parse_format(text: str) -> Format:
-    """Return the format a text names: ``int8``, ``uint4``, ``pow2x4``.
+    """Return the format of a port that a text names: ``int8``, ``uint4``, ``pow2x4``.
 
     >>> parse_format("uint4")
     Int(bits=4, signed=False)
     """
     match = _TEXT.fullmatch(text)
-    if match is None:
+    if match is None or match[1] == "focused":
         raise HwsimError(f'unknown number format "{text}"; write int8, uint4 or pow2x4')
-    kind, bits = match[1], int(match[2])
-    return PowerOfTwo(bits) if kind == "pow2x" else Int(bits, signed=kind == "int")
+    parsed = parse_weight(text)
+    assert not isinstance(parsed, Focused)
+    return parsed
 
 
 def parse_int(text: str) -> Int:

@@ -22,7 +22,7 @@ import safetensors.numpy
 from hwsim import files
 from hwsim.bits import BitConfig, Edges, LayerBits, bit_config
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, IntArray, Overflow, Rounding, parse_format, parse_int
+from hwsim.formats import Focused, Int, IntArray, Overflow, Rounding, parse_int, parse_weight
 from hwsim.layers import (
     INPUT,
     AveragePool,
@@ -374,7 +374,7 @@ def _layer_from_json(
     if bits is not None:
         weight, activation, accumulator, overflow = bits
         bits = LayerBits(
-            parse_format(weight), parse_int(activation), parse_int(accumulator), Overflow(overflow)
+            parse_weight(weight), parse_int(activation), parse_int(accumulator), Overflow(overflow)
         )
     return IntegerLayer(
         layer_from_json(row["layer"]),
@@ -416,7 +416,7 @@ def _check(network: QuantizedNetwork) -> None:
                 )
             _check_array("weight", item.weight, layer.weight_shape)
             assert item.weight is not None
-            item.bits.weight.encode(item.weight)
+            _check_weight(item)
             _check_weight_widths(item)
         elif layer.kind in ("relu", "clip", "batch_norm"):
             raise HwsimError(
@@ -471,6 +471,15 @@ def _check_widths(item: IntegerLayer) -> None:
     assert item.width is not None and item.exponent is not None
     if (item.width + item.exponent).max() > item.output.bits:
         raise HwsimError(f'layer "{layer.name}" has channels wider than its format {item.output}')
+
+
+def _check_weight(item: IntegerLayer) -> None:
+    """Refuse weights outside their format."""
+    assert item.bits is not None and item.weight is not None
+    if isinstance(item.bits.weight, Focused):
+        item.bits.weight.encode(item.weight, item.masks)
+    else:
+        item.bits.weight.encode(item.weight)
 
 
 def _check_masks(item: IntegerLayer) -> None:

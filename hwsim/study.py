@@ -34,7 +34,7 @@ from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError, unknown
 from hwsim.explore.evaluation import METRICS
 from hwsim.explore.search import SEARCHES
-from hwsim.formats import parse_format, parse_int
+from hwsim.formats import parse_int, parse_weight
 from hwsim.quantize.settings import Settings
 
 _Names = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -74,7 +74,7 @@ class Space(_Table):
             if doubled:
                 raise ValueError(f"{min(doubled)} is listed twice")
         for weight in self.weights:
-            parse_format(weight)
+            parse_weight(weight)
         for bits in self.activations:
             if not 2 <= bits <= 8:
                 raise ValueError(f"activation width {bits} is out of range; activations have 2 to 8 bits")

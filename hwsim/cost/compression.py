@@ -11,7 +11,8 @@ The file holds everything :func:`decompress` needs, and nothing of the graph:
   widths of their own, those in 4 bits each in front, and packed means at these;
 - constants: a count, a width and the values packed at that width, the smallest that holds them;
 - where the layer adds sums of its inputs: how many masks, each one's rows and its bits coded as weights are,
-  and their multipliers.
+  and their multipliers. The symbols of recentralized focused weights say which mean each is centred on: such a
+  layer has the alphabet's number behind its format (1, of a plain one 0) and of its masks the multipliers alone.
 
 Numbers (counts, lengths, dimensions) take 7 bits a byte, the lowest first, the top bit set while more follow.
 Packed values have their highest bit first; each array ends on a byte.
@@ -33,7 +34,7 @@ from bitarray import bitarray
 from bitarray.util import canonical_decode, canonical_huffman, int2ba
 
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, Int, IntArray, parse_format
+from hwsim.formats import Focused, Format, Int, IntArray, parse_weight
 from hwsim.network import (
     BIAS,
     EXPONENT,
@@ -156,18 +157,28 @@ def _record(item: IntegerLayer) -> bytes:
     else:
         assert item.bits is not None
         text = str(item.bits.weight).encode()
-        parts += [_number(len(text)), text, *map(_number, item.weight.shape)]
-        codes = item.bits.weight.encode(item.weight)
-        parts.append(_weights(codes, item.bits.weight.bits, item.weight_width))
+        parts += [_number(len(text)), text]
+        if isinstance(item.bits.weight, Focused):
+            parts.append(_number(item.masks is not None))
+        parts += map(_number, item.weight.shape)
+        parts.append(_weights(codes_of(item), item.bits.weight.bits, item.weight_width))
     for field, form in _CONSTANTS:
         parts.append(_constants(getattr(item, field), form))
     if item.width is not None or item.masks is not None:
         parts += [_constants(getattr(item, field), form) for field, form in _CHANNELS]
     if item.masks is not None:
-        parts += [_number(len(item.masks)), _number(item.masks.shape[1])]
-        parts.append(_weights(MASK.encode(item.masks), MASK.bits))
+        if item.bits is None or not isinstance(item.bits.weight, Focused):
+            parts += [_number(len(item.masks)), _number(item.masks.shape[1])]
+            parts.append(_weights(MASK.encode(item.masks), MASK.bits))
         parts.append(_constants(item.mask_multiplier, MASK_MULTIPLIER))
     return b"".join(parts)
+
+
+def codes_of(item: IntegerLayer) -> IntArray:
+    """Return the code words of a layer's weights, of its weight's shape."""
+    assert item.bits is not None and item.weight is not None
+    form = item.bits.weight
+    return form.encode(item.weight, item.masks) if isinstance(form, Focused) else form.encode(item.weight)
 
 
 def _weights(codes: IntArray, bits: int, width: IntArray | None = None) -> bytes:
@@ -294,32 +305,56 @@ def _damaged(why: str) -> HwsimError:
 
 def _parameters(record: _Reader) -> Parameters:
     text = record.text()
-    weight, weight_width = _read_weights(record, parse_format(text)) if text else (None, None)
+    weight, weight_width, masks, multiplier = None, None, None, None
+    form = parse_weight(text) if text else None
+    if isinstance(form, Focused):
+        weight, masks = _read_symbols(record, form)
+    elif form is not None:
+        weight, weight_width = _read_codes(record, _shape(record), form)
     constants = [_read_constants(record, form) for _, form in _CONSTANTS]
     constants += [_read_constants(record, form) for _, form in _CHANNELS] if record.left else [None, None]
-    masks = _read_masks(record, weight) if weight is not None and record.left else (None, None)
+    if weight is not None and (masks is not None or record.left):
+        masks = _read_masks(record, weight) if masks is None else masks
+        multiplier = _read_multiplier(record, len(masks), len(weight))
     if record.left:
         raise _damaged("a layer has bytes behind its last value")
-    return replace(Parameters(weight, *constants, *masks), weight_width=weight_width)
+    whole = Parameters(weight, *constants)
+    return replace(whole, masks=masks, mask_multiplier=multiplier, weight_width=weight_width)
 
 
-def _read_masks(record: _Reader, weight: IntArray) -> tuple[IntArray, IntArray]:
+def _read_masks(record: _Reader, weight: IntArray) -> IntArray:
     count, rows = record.number(), record.number()
     if not count or rows not in (1, len(weight)):
         raise _damaged(f"it has {count} masks of {rows} rows")
     masks, _ = _read_codes(record, (count, rows, *weight.shape[1:]), MASK)
+    return masks
+
+
+def _read_multiplier(record: _Reader, masks: int, outputs: int) -> IntArray:
     multiplier = _read_constants(record, MASK_MULTIPLIER)
-    if multiplier is None or multiplier.size != count * len(weight):
-        raise _damaged(f"its {count} masks have no multiplier for each output")
-    return masks, multiplier.reshape(count, -1)
+    if multiplier is None or multiplier.size != masks * outputs:
+        raise _damaged(f"its {masks} masks have no multiplier for each output")
+    return multiplier.reshape(masks, outputs)
 
 
-def _read_weights(record: _Reader, form: Format) -> tuple[IntArray, IntArray | None]:
-    """Return the weights and, where they have any, the widths of their output channels."""
-    return _read_codes(record, tuple(record.number() for _ in range(4)), form)
+def _read_symbols(record: _Reader, form: Focused) -> tuple[IntArray, IntArray | None]:
+    """Return the weights of a focused layer and, of a recentralized one, its masks."""
+    alphabet = record.number()
+    if alphabet > 1:
+        raise _damaged(f"focused weights have no alphabet {alphabet}")
+    symbols, _ = _read_codes(record, _shape(record), Int(form.bits, signed=False))
+    weight, masks = form.decode(symbols, recentralized=alphabet == 1)
+    if not np.array_equal(form.encode(weight, masks), symbols):
+        raise _damaged(f"it holds symbols that {form} does not have")
+    return weight, masks
+
+
+def _shape(record: _Reader) -> tuple[int, ...]:
+    return tuple(record.number() for _ in range(4))
 
 
 def _read_codes(record: _Reader, shape: tuple[int, ...], form: Format) -> tuple[IntArray, IntArray | None]:
+    """Return the values of code words and, where they have any, the widths of their output channels."""
     count = math.prod(shape)
     if not 0 < count <= 8 * record.left:
         raise _damaged(f"a weight of shape {shape} is empty or larger than the file")

@@ -9,7 +9,7 @@ What is stored, and how it is read:
   at a burst's border; bursts touched by a misaligned start are not modelled.
 - A weighted layer stores each output channel's weights at the weight format's bits, or at the channel's own
   behind 4 bits that say how many, with the channel's requantiser constants behind them, and its masks at a bit
-  a weight; a mask that all outputs share is part of the control. Constants of other layers are read once. All
+  a weight; focused symbols hold theirs, and a mask that all outputs share is part of the control. Constants of other layers are read once. All
   this counts as weights.
 - flatten, slice, pad_channels and concatenate move nothing: whoever reads their result reads the rows of
   the tensors it is made of.
@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim.errors import HwsimError, unknown
-from hwsim.formats import IntArray
+from hwsim.formats import Focused, IntArray
 from hwsim.layers import (
     INPUT,
     AveragePool,
@@ -212,7 +212,8 @@ def weight_bits(item: IntegerLayer) -> IntArray:
     own = np.full(item.layer.output_shape[0], item.bits.weight.bits, np.int64)
     if item.weight_width is not None:
         own = item.weight_width
-    bits: IntArray = own + (masks if rows > 1 else 0)
+    focused = isinstance(item.bits.weight, Focused)
+    bits: IntArray = own + (masks if rows > 1 and not focused else 0)
     return bits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any, get_type_hints
 
 from hwsim import layers
@@ -21,7 +21,7 @@ from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.requantize_sums import RequantizeSums
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, PowerOfTwo, Rounding
+from hwsim.formats import Focused, Int, PowerOfTwo, Rounding
 from hwsim.network import IntegerLayer
 
 __all__ = [
@@ -86,7 +86,8 @@ def _computing(
     match item.layer.operator:
         case layers.Convolution() | layers.Linear():
             assert item.bits is not None
-            sums = multiply_accumulate(item.bits, mac, **mac_options)
+            recentralized = item.masks is not None
+            sums = multiply_accumulate(item.bits, mac, recentralized=recentralized, **mac_options)
             if item.masks is None:
                 return {"mac": sums, "requantize": Requantize(item.bits.accumulator, output, rounding)}
             return {"mac": sums, **_masked(item, rounding)}
@@ -123,9 +124,16 @@ def _masked(item: IntegerLayer, rounding: Rounding) -> dict[str, Datapath]:
     return {"input_sum": one, "requantize_sums": requantize}
 
 
-def multiply_accumulate(bits: LayerBits, name: str, **options: Any) -> Datapath:
-    """Return the multiply-accumulate ``name`` in a layer's formats, as :func:`parts` uses it."""
+def multiply_accumulate(
+    bits: LayerBits, name: str, *, recentralized: bool = False, **options: Any
+) -> Datapath:
+    """Return the multiply-accumulate ``name`` in a layer's formats, as :func:`parts` uses it.
+
+    Focused weights are the powers of two of their alphabet, ``recentralized`` or plain.
+    """
     circuit = load(name)
+    if isinstance(bits.weight, Focused):
+        bits = replace(bits, weight=bits.weight.shift(recentralized=recentralized))
     if circuit is Mac and isinstance(bits.weight, PowerOfTwo):
         circuit, options = ShiftMac, {key: options[key] for key in options if key != "multiplier"}
     if not isinstance(circuit, type):

@@ -34,7 +34,7 @@ from hwsim.explore.evaluation import (
 )
 from hwsim.explore.search import SEARCHES, SearchSpace
 from hwsim.explore.store import Store, open_store
-from hwsim.formats import PowerOfTwo, parse_format, parse_int
+from hwsim.formats import PowerOfTwo, parse_int, parse_weight
 from hwsim.models import load_model
 from hwsim.models.forward import accuracy as float_accuracy
 from hwsim.network import FloatNetwork, QuantizedNetwork
@@ -243,7 +243,7 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
 
 
 def _fewest_bits_last(weight: str) -> tuple[int, bool]:
-    form = parse_format(weight)
+    form = parse_weight(weight)
     return (-form.bits, isinstance(form, PowerOfTwo))
 
 

@@ -23,11 +23,12 @@ from torch import Tensor
 
 from hwsim.bits import BitConfig
 from hwsim.errors import HwsimError
+from hwsim.formats import Focused, Format
 from hwsim.layers import INPUT
 from hwsim.models.forward import propagate
 from hwsim.network import FloatArray, FloatNetwork
 from hwsim.quantize.calibrate import Calibration
-from hwsim.quantize.fold import fold_batch_norm, fold_layers
+from hwsim.quantize.fold import fold_batch_norm, fold_layers, weight_gains
 from hwsim.quantize.fuse import fuse_clamps, requantizes
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.tensors import Assignment, assign
@@ -66,6 +67,7 @@ class FakeQuantized:
 
     def _weight(self, name: str, weight: Tensor) -> Tensor:
         scale, target = self.weight_scales[name][:, None, None, None], self.bits[name].weight
+        assert not isinstance(target, Focused)
         steps = weight.detach().numpy() / scale
         inside = torch.from_numpy(np.abs(steps) <= target.maximum + 0.5)
         return _straight_through(weight, torch.from_numpy(round_to(steps, target) * scale), inside)
@@ -93,6 +95,13 @@ def fake_quantize(
         raise HwsimError(
             f"fine-tuning keeps one width a weight; allocation={settings.allocation} is for networks as trained"
         )
+    targets: dict[str, Format] = {}
+    for name, item in bits.items():
+        if isinstance(item.weight, Focused):
+            raise HwsimError(
+                f'layer "{name}" has {item.weight} weights, which are not fine-tuned; fine-tune the pruned network'
+            )
+        targets[name] = item.weight
     folded = fold_batch_norm(network)
     assignment = assign(fuse_clamps(folded), bits, calibration, settings)
     gains = weight_gains(network, network.parameters)
@@ -100,22 +109,14 @@ def fake_quantize(
     for name, gain in gains.items():
         weight = folded.parameters[f"{name}.weight"]
         fixed = calibration.weight_scales.get(name)
-        scale = quantize_weight(weight, bits[name].weight, settings, fixed).scale
+        scale = quantize_weight(weight, targets[name], settings, fixed).scale
         stored = np.abs(network.parameters[f"{name}.weight"]).max(axis=(1, 2, 3))
         unfolded = scale / np.where(gain == 0, 1.0, np.abs(gain))
         scales[name] = np.where(
-            gain == 0, np.where(stored > 0, stored, 1.0) / bits[name].weight.maximum, unfolded
+            gain == 0, np.where(stored > 0, stored, 1.0) / targets[name].maximum, unfolded
         )
     requantizing = frozenset(layer.name for layer in assignment.layers if requantizes(layer))
     return FakeQuantized(network, bits, assignment, requantizing, scales)
-
-
-def weight_gains(network: FloatNetwork, parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Return what folding multiplies each stored weight by, per output channel: gamma / sqrt(variance + epsilon)."""
-    names = [layer.name for layer in network.layers if layer.has_weights]
-    ones = {f"{name}.weight": np.ones((len(parameters[f"{name}.weight"]), 1, 1, 1)) for name in names}
-    _, folded = fold_layers(network.layers, {**parameters, **ones})
-    return {name: folded[f"{name}.weight"][:, 0, 0, 0] for name in names}
 
 
 def _straight_through(values: Tensor, rounded: Tensor, inside: Tensor) -> Tensor:

@@ -66,6 +66,14 @@ def fold_layers(
     return tuple(folded.values()), values
 
 
+def weight_gains(network: FloatNetwork, parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return what folding multiplies each stored weight by, per output channel: gamma / sqrt(variance + epsilon)."""
+    names = [layer.name for layer in network.layers if layer.has_weights]
+    ones = {f"{name}.weight": np.ones((len(parameters[f"{name}.weight"]), 1, 1, 1)) for name in names}
+    _, folded = fold_layers(network.layers, {**parameters, **ones})
+    return {name: folded[f"{name}.weight"][:, 0, 0, 0] for name in names}
+
+
 def _affine(layer: Layer, operator: BatchNorm, values: dict[str, Values]) -> tuple[Values, Values]:
     """Take a batch norm's parameters out; return them as gain and offset per channel."""
     gamma, beta, mean, variance = (values.pop(f"{layer.name}.{field}") for field in NORM_PARAMETERS)

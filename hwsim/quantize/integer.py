@@ -10,17 +10,17 @@ import numpy as np
 
 from hwsim.bits import BitConfig, LayerBits, read_bits
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, Int, IntArray
+from hwsim.formats import Focused, Int, IntArray, WeightFormat
 from hwsim.layers import INPUT, AveragePool, Layer
 from hwsim.network import FloatArray, FloatNetwork, ImageSequence, IntegerLayer, QuantizedNetwork
 from hwsim.quantize.bias_correction import correction, expected_input_sum
 from hwsim.quantize.calibrate import Calibration, calibrate
-from hwsim.quantize.fold import fold_batch_norm
+from hwsim.quantize.fold import fold_batch_norm, weight_gains
 from hwsim.quantize.fuse import fuse_clamps
 from hwsim.quantize.scales import Requantizer, requantizer, rounded
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.tensors import Tensor, assign
-from hwsim.quantize.weights import IntegerWeight, quantize_weight
+from hwsim.quantize.weights import IntegerWeight, focused_weight, quantize_weight
 
 DEFAULT_SETTINGS = Settings()
 
@@ -52,6 +52,7 @@ def quantize(
         )
     assignment = assign(fused, config, calibration, settings)
     pixels = assignment.tensors[INPUT]
+    stored = _stored(network, folded)
     return QuantizedNetwork(
         name=network.name,
         input_shape=network.input_shape,
@@ -59,7 +60,15 @@ def quantize(
         input_scale=pixels.scale,
         input_table=_to_integers(network.preprocessing.values(), pixels.scale, pixels.format),
         layers=tuple(
-            _weighted_layer(layer, assignment.tensors, config[layer.name], folded, calibration, settings)
+            _weighted_layer(
+                layer,
+                assignment.tensors,
+                config[layer.name],
+                folded,
+                stored[layer.name],
+                calibration,
+                settings,
+            )
             if layer.has_weights
             else _plain_layer(layer, assignment.tensors)
             for layer in assignment.layers
@@ -116,24 +125,39 @@ def _with_channels(item: IntegerLayer, output: Tensor) -> IntegerLayer:
     return replace(item, shift=shift, width=width, exponent=exponent)
 
 
+def _stored(network: FloatNetwork, folded: FloatNetwork) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Return each layer's weight as it was trained, and what folding multiplied its output channels by."""
+    gains = weight_gains(network, network.parameters)
+    stored = {}
+    for layer in folded.layers:
+        if layer.has_weights:
+            weight = (network if layer.name in gains else folded).parameters[f"{layer.name}.weight"]
+            stored[layer.name] = weight, gains.get(layer.name, np.ones(len(weight)))
+    return stored
+
+
 def _weighted_layer(
     layer: Layer,
     tensors: Mapping[str, Tensor],
     bits: LayerBits,
     folded: FloatNetwork,
+    stored: tuple[FloatArray, FloatArray],
     calibration: Calibration,
     settings: Settings,
 ) -> IntegerLayer:
     output, source = tensors[layer.name], tensors[layer.inputs[0]]
     weight = folded.parameters[f"{layer.name}.weight"]
     offset = folded.parameters.get(f"{layer.name}.bias", np.zeros(len(weight)))
-    fixed = calibration.weight_scales.get(layer.name)
-    integers = quantize_weight(weight, bits.weight, settings, fixed)
+    if isinstance(bits.weight, Focused):
+        _check_focused(layer, settings)
+        integers = focused_weight(*stored, bits.weight, settings)
+    else:
+        fixed = calibration.weight_scales.get(layer.name)
+        integers = quantize_weight(weight, bits.weight, settings, fixed)
     ratio = source.scale * integers.scale
     of_inputs = np.zeros(len(weight))
     if settings.bias_correction:
-        dequantized = integers.values * integers.scale[:, None, None, None]
-        factor, shift = correction(weight, dequantized, mean_only=settings.bias_correction == "mean")
+        factor, shift = correction(weight, integers.real, mean_only=settings.bias_correction == "mean")
         ratio = ratio * factor
         if settings.bias_correction is True:
             expected = expected_input_sum(layer, calibration.channel_means(source.float_name))
@@ -142,10 +166,12 @@ def _weighted_layer(
             of_inputs = shift * source.scale
     # A channel of zeros needs no factor: 1 keeps the shift, and with it the bias, in range.
     unused = np.where(of_inputs == 0, output.scale, 0.0)
-    ratio = np.where((integers.values == 0).all(axis=(1, 2, 3)), unused, ratio)
+    ratio = np.where((integers.real == 0).all(axis=(1, 2, 3)), unused, ratio)
     constants, masks = _constants(
         layer, ratio / output.scale, of_inputs / output.scale, offset / output.scale
     )
+    if integers.means is not None and integers.masks is not None:
+        masks = {"masks": integers.masks, "mask_multiplier": integers.means * constants.multiplier}
     # The circuit's operands are as wide as a channel needs, which may be wider than what is stored of others.
     in_circuit = replace(bits, weight=_circuit_format(bits.weight, integers), activation=source.format)
     item = IntegerLayer(
@@ -174,6 +200,15 @@ def _constants(
     return constants, {"masks": mask, "mask_multiplier": np.where(of_inputs < 0, -of_sum, of_sum)[None]}
 
 
-def _circuit_format(asked: Format, integers: IntegerWeight) -> Format:
+def _check_focused(layer: Layer, settings: Settings) -> None:
+    """Refuse what focused weights cannot be combined with."""
+    if settings.bias_correction not in (False, True) or settings.allocation != "none":
+        raise HwsimError(
+            f'layer "{layer.name}" has focused weights, which have one width and no sum of all inputs; leave '
+            f"bias_correction={settings.bias_correction} allocation={settings.allocation} out"
+        )
+
+
+def _circuit_format(asked: WeightFormat, integers: IntegerWeight) -> WeightFormat:
     """Return the format of a layer's weights in its circuit: the widest of its channels."""
     return asked if integers.width is None else Int(max(2, int(integers.width.max())))

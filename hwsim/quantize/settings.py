@@ -10,7 +10,7 @@ from hwsim.catalogue import look_up
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Format
 from hwsim.network import FloatArray
-from hwsim.quantize import aciq, kl, min_max, mse, percentile
+from hwsim.quantize import aciq, focused, kl, min_max, mse, percentile
 from hwsim.quantize.statistics import Statistics
 
 Quantizer = Callable[[Statistics, Format], FloatArray]
@@ -51,8 +51,8 @@ class Settings:
     ``tolerance`` is that of kl; ``elementwise`` is the width of tensors that no layer with weights reads;
     ``percent`` is that of percentile; ``allocation`` how a weight's bits are shared out among its output
     channels; ``activation_granularity`` whether each channel of an activation has its own threshold, and
-    ``activation_allocation`` how bits are shared out among those. These are written only where they are not
-    the default.
+    ``activation_allocation`` how bits are shared out among those; ``components`` (map or sampled) and
+    ``separation`` are those of focused weights. These are written only where they are not the default.
 
     >>> str(Settings.parse("activations=kl tolerance=2"))
     'weights=min_max activations=kl tolerance=2.0 granularity=channel bias_correction=false elementwise=8'
@@ -68,6 +68,8 @@ class Settings:
     allocation: str = "none"
     activation_granularity: str = "tensor"
     activation_allocation: str = "none"
+    components: str = "map"
+    separation: float = focused.SEPARATION
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -84,6 +86,12 @@ class Settings:
                 raise unknown("granularity", granularity, GRANULARITIES)
         self._check_allocation("", self.allocation, self.granularity)
         self._check_allocation("activation_", self.activation_allocation, self.activation_granularity)
+        if self.components not in focused.COMPONENTS:
+            raise unknown("choice of components", self.components, focused.COMPONENTS)
+        if not self.separation >= 0:
+            raise HwsimError(
+                f"the separation of two means is at least 0, not {self.separation}; the paper's is 2"
+            )
         if not self.tolerance >= 1:
             raise HwsimError(
                 f"the tolerance of kl is a factor of at least 1, not {self.tolerance}; 1 is the classic method"
@@ -128,6 +136,8 @@ class Settings:
             "allocation": str,
             "activation_granularity": str,
             "activation_allocation": str,
+            "components": str,
+            "separation": float,
         }
         given: dict[str, object] = {}
         for word in text.split():

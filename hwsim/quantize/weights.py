@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, Int, IntArray, PowerOfTwo
+from hwsim.formats import Focused, Format, Int, IntArray, PowerOfTwo
 from hwsim.network import FloatArray
 from hwsim.quantize import allocation
+from hwsim.quantize.focused import focus
 from hwsim.quantize.scales import rounded, scale_of
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.statistics import row_statistics
@@ -18,12 +19,23 @@ from hwsim.quantize.statistics import row_statistics
 class IntegerWeight(NamedTuple):
     """Integers of a weight's shape and the scale of each output channel: real value = integer * scale.
 
-    ``width`` holds the bits of each output channel where bits were shared out among them.
+    ``width`` holds the bits of each output channel where bits were shared out among them; ``masks`` [masks, *shape]
+    are 1 where ``means`` [masks, outputs] are added to ``values``.
     """
 
     values: IntArray
     scale: FloatArray
     width: IntArray | None = None
+    masks: IntArray | None = None
+    means: IntArray | None = None
+
+    @property
+    def real(self) -> FloatArray:
+        """The weights that are computed with."""
+        whole = self.values
+        if self.masks is not None and self.means is not None:
+            whole = whole + (self.masks * self.means[:, :, None, None, None]).sum(axis=0)
+        return whole * self.scale[:, None, None, None]
 
 
 def quantize_weight(
@@ -89,6 +101,21 @@ def _rounded_rows(rows: FloatArray, bits: int, settings: Settings) -> IntegerWei
         return IntegerWeight(np.zeros(rows.shape, np.int64), np.ones(len(rows)))
     scale = scale_of(settings.weight_quantizer(row_statistics(rows), Int(bits)), Int(bits))
     return IntegerWeight(round_to(rows / scale[:, None], Int(bits)), scale)
+
+
+def focused_weight(
+    weight: FloatArray, gain: FloatArray, target: Focused, settings: Settings
+) -> IntegerWeight:
+    """Return a stored weight in focused form, and multiplied by each output channel's ``gain`` afterwards.
+
+    Both means belong to the layer as it was trained; what batch norm multiplies a channel by goes into its scale and
+    its sign into its integers.
+    """
+    form = focus(weight, target, threshold=settings.separation, components=settings.components)
+    sign = np.where(gain < 0, -1, 1)
+    means = None if form.means is None else np.multiply.outer(form.means, sign)
+    values = form.values * sign[:, None, None, None]
+    return IntegerWeight(values, form.scale * np.abs(gain), masks=form.masks, means=means)
 
 
 def round_to(values: FloatArray, target: Format) -> IntArray:

@@ -10,7 +10,7 @@ from itertools import groupby
 from hwsim.bits import LayerBits
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import DesignPoint, Metric
-from hwsim.formats import Overflow, PowerOfTwo
+from hwsim.formats import Focused, Overflow, PowerOfTwo
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 _BIDIRECTIONAL = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -103,7 +103,10 @@ def short_bits(point: DesignPoint) -> str:
 
 
 def _weight(bits: LayerBits) -> str:
-    return f"{'p' if isinstance(bits.weight, PowerOfTwo) else ''}{bits.weight.bits}"
+    return f"{_LETTERS.get(type(bits.weight), '')}{bits.weight.bits}"
+
+
+_LETTERS = {PowerOfTwo: "p", Focused: "f"}
 
 
 def _accumulator(bits: LayerBits) -> str:

@@ -1,6 +1,7 @@
 """Whole layers through circuits in lanes: equal to the arithmetic cycle by cycle, and never assumed to be."""
 
 import numpy as np
+import pyrtl
 import pytest
 
 from hwsim.datapath import describe, elaborate
@@ -9,7 +10,7 @@ from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, Overflow, PowerOfTwo
 from hwsim.simulate import LaneSimulation, circuit
-from hwsim.simulate.lanes import reduce
+from hwsim.simulate.lanes import Netlist, reduce
 from hwsim.simulate.lanes.proof import prove
 from test_check import Changed, flip
 
@@ -123,4 +124,51 @@ def test_the_general_door_runs_clocked_datapaths_as_pyrtl_does():
 def test_operands_that_do_not_fit_are_refused_in_one_sentence(a, w, sentence):
     with pytest.raises(HwsimError, match=sentence) as refused:
         reduce(Mac(Int(6), Int(8), Int(16)), a, w)
+    assert "\n" not in str(refused.value)
+
+
+def block_of(step, width=12, reset=None):
+    """A block whose register becomes what ``step`` makes of it and of two inputs of four bits."""
+    block = pyrtl.Block()
+    with pyrtl.set_working_block(block, no_sanity_check=True):
+        activation, weight = pyrtl.Input(4, "activation"), pyrtl.Input(4, "weight")
+        register = pyrtl.Register(width, "total", reset_value=reset)
+        register.next <<= step(activation, weight, register)[:width]
+        pyrtl.Output(width, "result").__ilshift__(register)
+    return block
+
+
+def test_a_bare_block_is_proved_where_it_multiplies_and_accumulates():
+    block = block_of(lambda a, w, total: total + pyrtl.signed_mult(a, w).sign_extended(12), reset=5)
+    netlist, rng = Netlist(block, Int(4), Int(4), Int(12)), np.random.default_rng(0)
+    a, w = rng.integers(-8, 8, (20, 300)), rng.integers(-8, 8, (300, 9))
+    found = reduce(netlist, a, w)
+    assert found.step.startswith("proved arithmetic")
+    np.testing.assert_array_equal(found.values, (a @ w + 5 + 2048) % 4096 - 2048)
+
+
+def test_a_bare_block_that_does_something_else_runs_on_its_gates():
+    block = block_of(lambda a, w, total: (total ^ (a * w)) + pyrtl.Const(3, 12))
+    netlist, rng = Netlist(block, Int(4, False), Int(4, False), Int(12, False)), np.random.default_rng(0)
+    a, w = rng.integers(0, 16, (7, 40)), rng.integers(0, 16, (40, 5))
+    found = reduce(netlist, a, w)
+    total = np.zeros((7, 5), np.int64)
+    for column, row in zip(a.T, w, strict=True):
+        total = ((total ^ (column[:, None] * row)) + 3) % 4096
+    np.testing.assert_array_equal(found.values, total)
+    assert found.step == "netlist, gate by gate"
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Netlist(block_of(lambda a, w, t: t + a), Int(5), Int(4), Int(12)), "'activation': 5"),
+        (lambda: Netlist(block_of(lambda a, w, t: t + a), Int(4), Int(4), Int(13)), "one register of 13"),
+        (lambda: Netlist(pyrtl.Block(), Int(4), Int(4), Int(12)), "has the inputs {}"),
+        (lambda: Netlist("block", Int(4), Int(4), Int(12)), "'block' is no block"),
+    ],
+)
+def test_a_block_of_other_ports_is_no_reduction(make, sentence):
+    with pytest.raises(HwsimError, match=sentence) as refused:
+        make()
     assert "\n" not in str(refused.value)

@@ -62,9 +62,7 @@ class Datapath(Protocol):
 def describe(datapath: Datapath) -> str:
     """Return a datapath's name and parameters as one line: ``Mac(weight=int4, activation=uint8, ...)``."""
     parameters = fields(datapath)  # type: ignore[arg-type]
-    return (
-        f"{type(datapath).__name__}({', '.join(f'{f.name}={getattr(datapath, f.name)}' for f in parameters)})"
-    )
+    return f"{type(datapath).__name__}({', '.join(f'{f.name}={getattr(datapath, f.name)}' for f in parameters if f.repr)})"
 
 
 def elaborate(datapath: Datapath, *, cut_registers: bool = False) -> pyrtl.Block:

@@ -7,6 +7,7 @@ from typing import Any
 
 _HOMES = {
     "LaneSimulation": "hwsim.simulate.lanes.simulation",
+    "Netlist": "hwsim.simulate.lanes.block",
     "Reduction": "hwsim.simulate.lanes.reduction",
     "reduce": "hwsim.simulate.lanes.reduction",
     "run_channels": "hwsim.simulate.lanes.evaluation",
@@ -14,7 +15,7 @@ _HOMES = {
     "toggles": "hwsim.simulate.lanes.simulation",
 }
 
-__all__ = ["LaneSimulation", "Reduction", "reduce", "run_channels", "run_lanes", "toggles"]
+__all__ = ["LaneSimulation", "Netlist", "Reduction", "reduce", "run_channels", "run_lanes", "toggles"]
 
 
 def __getattr__(name: str) -> Any:

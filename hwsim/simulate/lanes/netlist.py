@@ -60,7 +60,7 @@ def circuit_of(block: pyrtl.Block) -> Circuit:
     """
     circuit = Circuit()
     form, wires = circuit.form, circuit.wires
-    nets = _in_order(block)
+    nets = in_order(block)
     _check_memories(block)
     for wire in sorted(block.wirevector_set, key=lambda wire: wire.name):
         sizes = widths_of_parts(len(wire))
@@ -98,7 +98,7 @@ def _check_memories(block: pyrtl.Block) -> None:
         ) from None
 
 
-def _in_order(block: pyrtl.Block) -> list[pyrtl.LogicNet]:
+def in_order(block: pyrtl.Block) -> list[pyrtl.LogicNet]:
     """Return a block's nets, each after those it depends on; the order depends on names only.
 
     Registers and memories cut every path: a register's value and what a memory holds are those at the

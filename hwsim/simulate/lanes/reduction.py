@@ -329,7 +329,9 @@ def _register(datapath: Datapath) -> str:
 def check_datapath(datapath: Datapath) -> None:
     """Refuse what is no datapath: a name, a class, a block."""
     if isinstance(datapath, type) or not is_dataclass(datapath) or not hasattr(datapath, "registers"):
-        raise HwsimError(f"{datapath!r} is no datapath; give one such as Mac(Int(8), Int(8), Int(32))")
+        raise HwsimError(
+            f"{datapath!r} is no datapath; give one such as Mac(Int(8), Int(8), Int(32)), or a block as a Netlist"
+        )
 
 
 def array_of(name: str, values: IntArray) -> Array:

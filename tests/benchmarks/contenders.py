@@ -17,9 +17,9 @@ import pyrtl
 import torch
 import torch.nn.functional as functional
 
-from hwsim import arithmetic
-from hwsim.datapath.datapath import Datapath, Register
-from hwsim.formats import Format, Int, IntArray, Overflow
+from hwsim.datapath.datapath import Datapath
+from hwsim.datapath.mac import MultiplyAccumulate
+from hwsim.formats import Int, Overflow
 from hwsim.layers import (
     INPUT,
     Add,
@@ -104,29 +104,13 @@ def peak(bits: int, threads: int = 1) -> Rate:
 
 
 @dataclass(frozen=True)
-class WordMac:
+class WordMac(MultiplyAccumulate):
     """Accumulator plus weight times activation as PyRTL's own operators write it: one ``*``, one ``+``."""
 
     weight: Int
     activation: Int
     accumulator: Int
     overflow: Overflow = Overflow.WRAP
-
-    @property
-    def inputs(self) -> dict[str, Format]:
-        return {"activation": self.activation, "weight": self.weight}
-
-    @property
-    def registers(self) -> dict[str, Register]:
-        return {"accumulator": Register(self.accumulator)}
-
-    @property
-    def outputs(self) -> dict[str, Int]:
-        return {}
-
-    def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
-        exact = values["accumulator"] + values["weight"] * values["activation"]
-        return {"accumulator": arithmetic.fit(exact, self.accumulator, self.overflow)}
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
         bits = self.accumulator.bits

@@ -5,6 +5,8 @@ In every cycle inputs become bit planes and outputs integers again, without leav
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Sequence
 
 from hwsim.simulate.lanes.analysis import containers, storage_bits
@@ -134,9 +136,10 @@ class _Writer:
         results = {p: [self.gates.names[bit] for bit in bits] for p, bits in self.results.items()}
         for place, bits in self.streams.items():
             self.code.store_integers(results[place], f"%p{self.order[place]}", "%at", bits)
+        streams = self.code.taken()
         for place in self.state:
             self._keep(place, results.get(place, []))
-        return taken + self.gates.lines + self.code.taken()
+        return taken + _riffled(self.gates.lines, streams) + self.code.taken()
 
     def _end(self) -> list[str]:
         """Turn the registers into integers again."""
@@ -157,6 +160,24 @@ class _Writer:
             return self.planes[place][bit]
         address = self.gates.put(f"getelementptr {VECTOR}, ptr %s{self.order[place]}, i64 {bit}")
         return self.gates.put(f"load {VECTOR}, ptr {address}, align 8")
+
+
+def _riffled(lines: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return two pieces of code in one, the second's lines as early as they may be: gates alone wait for each other."""
+    merged: list[str] = []
+    made = {line.split()[0] for line in lines}
+    ready: set[str] = set()
+    waiting = deque(others)
+    for done, line in enumerate(lines, 1):
+        merged.append(line)
+        ready.add(line.split()[0])
+        due = len(others) * done // len(lines)
+        while len(others) - len(waiting) < due and not (made & set(_NAMES.findall(waiting[0])) - ready):
+            merged.append(waiting.popleft())
+    return [*merged, *waiting]
+
+
+_NAMES = re.compile(r"%\w+")
 
 
 def _place(node: Node) -> Place:

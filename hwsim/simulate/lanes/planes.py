@@ -42,6 +42,7 @@ def unpack(planes: Array, width: int, into: Array | None = None) -> Array:
 _OCTETS = "<64 x i8>"
 _WORDS = f"<{WORDS} x i64>"
 _BY_PLACE = [8 * (k % 8) + k // 8 for k in range(64)]
+_TURN = [0, 1, 4, 5, 2, 3, 6, 7]
 
 
 class Exchange:
@@ -79,7 +80,7 @@ class Exchange:
                 bit_by_bit = self.transpose_bits(octets[word][low // 8])
                 gathered = self.shuffle(_OCTETS, bit_by_bit, "poison", _BY_PLACE)
                 rows.append(self.put(f"bitcast {_OCTETS} {gathered} to {_WORDS}"))
-            found += self.transpose_words(rows)
+            found += self.transpose_words([rows[k] for k in _TURN])
         return found[:width]
 
     def store_integers(self, planes: Sequence[str], base: str, first: str, bits: int) -> None:
@@ -89,7 +90,9 @@ class Exchange:
             columns = [*planes[low : low + 8], *["zeroinitializer"] * (low + 8 - len(planes))]
             for word, row in enumerate(self.transpose_words(columns)):
                 gathered = self.put(f"bitcast {_WORDS} {row} to {_OCTETS}")
-                turned = self.shuffle(_OCTETS, gathered, "poison", _BY_PLACE)
+                turned = self.shuffle(
+                    _OCTETS, gathered, "poison", [8 * _TURN[k // 8] + k % 8 for k in _BY_PLACE]
+                )
                 octets[word].append(self.transpose_bits(turned))
         for word, parts in enumerate(octets):
             for k, integers in enumerate(self.integers(parts, bits)):
@@ -153,17 +156,20 @@ class Exchange:
         return self.put(f"bitcast {type_} {joined} to {_OCTETS}")
 
     def transpose_words(self, rows: Sequence[str]) -> list[str]:
-        """Return the columns of eight vectors of eight words, in three rounds of exchanges."""
+        """Return the columns of eight vectors of eight words, in three rounds of exchanges.
+
+        A column has its words in the order ``_TURN``: then no exchange takes a table of indices.
+        """
         columns = list(rows)
-        for size in (4, 2, 1):
-            low = [k if k & size == 0 else k + WORDS - size for k in range(WORDS)]
-            high = [k + size if k & size == 0 else k + WORDS for k in range(WORDS)]
+        for size, low in ((4, (0, 1, 2, 3)), (2, (0, 1, 4, 5)), (1, (0, 2, 4, 6))):
+            both = [low, [k + size for k in low]]
+            orders = [[k + WORDS * odd for odd in (0, 1) for k in one] for one in both]
+            if size == 1:
+                orders = [[k + WORDS * odd for k in one for odd in (0, 1)] for one in both]
             for k in range(WORDS):
                 if k & size == 0:
                     pair = columns[k], columns[k + size]
-                    columns[k], columns[k + size] = (
-                        self.shuffle(_WORDS, *pair, order) for order in (low, high)
-                    )
+                    columns[k], columns[k + size] = (self.shuffle(_WORDS, *pair, o) for o in orders)
         return columns
 
     def transpose_bits(self, octets: str) -> str:

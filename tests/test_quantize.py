@@ -811,6 +811,15 @@ def test_bits_shared_out_among_channels_keep_their_budget_and_lower_the_error(me
         assert (np.abs(quantized.values).max(axis=(1, 2, 3)) <= limit).all()
 
 
+@pytest.mark.parametrize("factor", [2.0**-600, 2.0**600])
+@pytest.mark.parametrize("rule", ["paper", "exact"])
+def test_bits_are_shared_out_alike_among_weights_of_any_size(rule: str, factor: float) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.laplace(0, 1, (16, 5, 3, 3)) * np.exp(rng.normal(0, 0.8, (16, 1, 1, 1)))
+    one, other = (quantize_weight(w, Int(4), Settings(allocation=rule)) for w in (weight, weight * factor))
+    np.testing.assert_array_equal(one.values, other.values)
+
+
 def test_no_other_widths_of_few_channels_have_a_smaller_error() -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 1, (3, 4, 1, 1)) * np.array([0.2, 1.0, 3.0])[:, None, None, None]

@@ -359,3 +359,13 @@ def test_the_border_between_the_priors_is_where_their_likelihoods_are_equal() ->
     expected = np.where(likelier, laplace_threshold(seen, Int(3)), gauss_threshold(seen, Int(3)))
     assert 0 < sum(likelier) < 40
     np.testing.assert_array_equal(chosen, expected)
+
+
+@pytest.mark.parametrize("name", sorted(n for n in QUANTIZERS if not n.startswith("kl")))
+@pytest.mark.parametrize("factor", [1e-310, 1e-200, 1e-30, 1e30, 1e200])
+def test_weights_of_any_size_have_thresholds_of_that_size(name: str, factor: float) -> None:
+    rows = np.random.default_rng(0).laplace(size=(3, 200))
+    rows[1] = 0.0
+    found, plain = (QUANTIZERS[name](row_statistics(r), Int(4)) for r in (rows * factor, rows))
+    np.testing.assert_allclose(found / factor, plain, rtol=1e-2 if factor == 1e-310 else 1e-9)
+    assert plain[1] == 0

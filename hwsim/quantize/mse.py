@@ -67,32 +67,35 @@ def _binned(counts: IntArray, peak: float) -> tuple[FloatArray, FloatArray]:
 
 
 def _best(values: FloatArray, counts: FloatArray, peak: float, levels: FloatArray) -> float:
-    """Return the threshold, at most ``peak``, of the least error of ``counts`` magnitudes ``values``."""
-    energy = counts * values**2
-    if not energy.sum() > 0:
-        return float(peak)
-    widest = peak / levels[-1]
-    passes = values[:, None] / ((levels[1:] + levels[:-1]) / 2)
+    """Return the threshold, at most ``peak``, of the least error of ``counts`` magnitudes ``values``.
+
+    Values are in units of the peak; thresholds are scales times the largest level.
+    """
+    if not peak > 0:
+        return peak
+    values, largest = values / peak, levels[-1]
+    passes = values[:, None] * (2 * largest / (levels[1:] + levels[:-1]))
     weighted = (counts * values)[:, None] * np.diff(levels)
     squares = counts[:, None] * np.diff(levels**2)
-    reached = passes >= widest
+    reached = passes >= 1
     a, b = float(weighted[reached].sum()), float(squares[reached].sum())
-    error = float(energy.sum()) - 2 * widest * a + widest**2 * b
-    ahead = ~reached & (passes > _narrowest(values, counts, levels[-1], widest, error))
+    energy = float((counts * values**2).sum())
+    ahead = ~reached & (passes > _narrowest(values, counts, error=energy - 2 * a / largest + b / largest**2))
     order = np.argsort(-passes[ahead], kind="stable")
     products = a + np.concatenate([[0.0], np.cumsum(weighted[ahead][order])])
     norms = b + np.concatenate([[0.0], np.cumsum(squares[ahead][order])])
-    scales = np.minimum(products / np.maximum(norms, np.finfo(float).tiny), widest)
-    gains = (2 * scales * products - scales**2 * norms) / energy.sum()
-    # Rounded, so that equal errors are equal: the widest scale of those is taken.
-    return float(scales[np.argmax(np.round(gains, 12))] * levels[-1])
+    thresholds = np.minimum(products * largest / np.maximum(norms, np.finfo(float).tiny), 1.0)
+    scales = thresholds / largest
+    gains = (2 * scales * products - scales**2 * norms) / energy
+    # Rounded, so that equal errors are equal: the widest threshold of those is taken.
+    return float(thresholds[np.argmax(np.round(gains, 12))] * peak)
 
 
-def _narrowest(values: FloatArray, counts: FloatArray, maximum: float, widest: float, error: float) -> float:
-    """Return a scale below which clipping alone costs more than the widest scale does in all."""
-    low, high = 0.0, widest
+def _narrowest(values: FloatArray, counts: FloatArray, error: float) -> float:
+    """Return a threshold below which clipping alone costs more than ``error``, which that of 1 costs in all."""
+    low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        clipped = float((counts * np.maximum(values - middle * maximum, 0.0) ** 2).sum())
+        clipped = float((counts * np.maximum(values - middle, 0.0) ** 2).sum())
         low, high = (middle, high) if clipped > error else (low, middle)
     return low

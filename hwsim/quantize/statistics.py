@@ -61,12 +61,15 @@ def row_statistics(rows: FloatArray) -> Statistics:
     """
     mean = rows.mean(axis=1)
     centred = rows - mean[:, None]
+    # Squared in units of a power of two, so that no square of a tiny or huge weight leaves the range.
+    _, exponent = np.frexp(np.abs(centred).max(axis=1))
+    squares = np.square(np.ldexp(centred, -exponent[:, None])).mean(axis=1)
     return Statistics(
         count=rows.shape[1],
         minimum=rows.min(axis=1),
         maximum=rows.max(axis=1),
         mean=mean,
         deviation=np.abs(centred).mean(axis=1),
-        std=np.sqrt(np.square(centred).mean(axis=1)),
+        std=np.ldexp(np.sqrt(squares), exponent),
         rows=rows,
     )

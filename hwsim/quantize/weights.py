@@ -75,17 +75,17 @@ def shared_out(weight: FloatArray, target: Format, settings: Settings) -> Intege
             f"allocation shares out the bits of integer weights, not of {target}; write int4, say"
         )
     rows = weight.reshape(len(weight), -1)
+    # Squares are in units of a power of two, so that none of a tiny or huge weight leaves the range.
+    _, exponent = np.frexp(np.abs(rows).max())
     if settings.allocation == "paper":
-        limited = target.bits <= _PAPER_BITS
-        widths = (
-            allocation.paper(rows.std(axis=1), target.bits) if limited else np.full(len(rows), target.bits)
-        )
-        wanted = sorted(set(widths.tolist()))
+        widths = np.full(len(rows), target.bits)
+        if target.bits <= _PAPER_BITS:
+            widths = allocation.paper(np.ldexp(row_statistics(rows).std, -exponent), target.bits)
+        choices = {bits: _rounded_rows(rows, bits, settings) for bits in set(widths.tolist())}
     else:
-        wanted = list(range(_WIDEST + 1))
-    choices = {bits: _rounded_rows(rows, bits, settings) for bits in wanted}
-    if settings.allocation == "exact":
-        errors = [np.square(c.values * c.scale[:, None] - rows).sum(axis=1) for c in choices.values()]
+        choices = {bits: _rounded_rows(rows, bits, settings) for bits in range(_WIDEST + 1)}
+        left = [c.values * c.scale[:, None] - rows for c in choices.values()]
+        errors = [np.square(np.ldexp(error, -exponent)).sum(axis=1) for error in left]
         widths = allocation.least_error(rounded(np.array(errors).T), target.bits)
     values = np.array([choices[width].values[row] for row, width in enumerate(widths.tolist())])
     scale = np.array([choices[width].scale[row] for row, width in enumerate(widths.tolist())])

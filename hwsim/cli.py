@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from hwsim.formats import IntArray
+    from hwsim.quantize.pipeline import Told
+    from hwsim.quantize.training import Epoch
 
 app = typer.Typer(
     name="hwsim",
@@ -69,7 +71,7 @@ def main() -> None:
             status=3,
         )
     if status == _INTERRUPTED:
-        _fail("interrupted; the same command goes on with what was computed", _INTERRUPTED)
+        _fail("interrupted; no file is half-written, and explore goes on where it was", _INTERRUPTED)
     sys.exit(status)
 
 
@@ -273,6 +275,96 @@ def _widths(what: str, widths: IntArray | None) -> str:
     if widths is None:
         return ""
     return f"  {what} {widths.min()} to {widths.max()} bits, {widths.mean():.2f} on average"
+
+
+@app.command("fine-tune")
+def fine_tune_(
+    model: Annotated[str, typer.Argument(help="A built-in model, an ONNX file, or file.py:name.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The integer network to write (.safetensors).")
+    ],
+    bits: Annotated[
+        str, typer.Option(help="Bits of all layers, w4a4/int32 say, or a TOML file.")
+    ] = "w4a4/int32",
+    epochs: Annotated[int, typer.Option(min=0, help="Epochs of training as integers.")] = 6,
+    rate: Annotated[float, typer.Option(help="Learning rate; a fifth of it in the second half.")] = 0.01,
+    sparsity: Annotated[float, typer.Option(help="Share of the weights to remove first.")] = 0.0,
+    float_epochs: Annotated[int, typer.Option(min=0, help="Epochs in float before quantization.")] = 0,
+    float_rate: Annotated[float, typer.Option(help="Learning rate of those.")] = 0.01,
+    batch: Annotated[int, typer.Option(min=0, help="Images a step; 0 lets the split's size decide.")] = 0,
+    shift: Annotated[
+        int | None, typer.Option(min=0, help="Pixels an image is moved by; a sixteenth of its height.")
+    ] = None,
+    mirror: Annotated[
+        bool | None, typer.Option(help="Mirror images at random; colour images are by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of order, moves and mirrors.")] = 0,
+    quantizer: Annotated[str, typer.Option(help="Settings, such as 'activations=kl tolerance=1.3'.")] = "",
+    data: Annotated[str, typer.Option(help="Data set or NPZ file to train on; the network's own.")] = "",
+    calibration: Annotated[str, typer.Option(help="Data set or NPZ file to calibrate on.")] = "",
+    images: Annotated[int, typer.Option(min=0, help="Calibration images; 0 takes the whole split.")] = 0,
+    div: Annotated[float | None, typer.Option(help="Preprocessing: x = (pixel / div - mean) / std.")] = None,
+    mean: Annotated[str, typer.Option(help="Preprocessing mean, one number a channel.")] = "",
+    std: Annotated[str, typer.Option(help="Preprocessing std, one number a channel.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Prune and train a network as the integers it will be.
+
+    Writes the integer network, its bits, and the trained float network beside them (NAME.float.safetensors), which
+    hwsim quantize and hwsim fine-tune take as a model."""
+    from hwsim import files, steps
+    from hwsim.models.checkpoint import to_bytes as float_bytes
+    from hwsim.network import to_bytes
+
+    text = files.read_text(Path(bits), "bit configuration") if bits.endswith(".toml") else bits
+    with _live_progress() as show:
+        tuned = steps.fine_tune_model(
+            model,
+            text,
+            epochs=epochs,
+            rate=rate,
+            sparsity=sparsity,
+            float_epochs=float_epochs,
+            float_rate=float_rate,
+            batch=batch,
+            shift=shift,
+            mirror=mirror,
+            seed=seed,
+            quantizer=quantizer,
+            data=data,
+            calibration=calibration,
+            images=images,
+            progress=_epochs_as_lines(show),
+            **_preprocessing(div, mean, std),
+        )
+    bits_path, float_path = (
+        output.parent / f"{output.stem}.{end}" for end in ("bits.toml", "float.safetensors")
+    )
+    files.write_together(
+        {
+            output: to_bytes(tuned.integers),
+            bits_path: tuned.integers.bits.to_toml(),
+            float_path: float_bytes(tuned.network),
+        }
+    )
+    if as_json:
+        return _print_json(
+            {"network": str(output), "bits": str(bits_path), "float": str(float_path)} | tuned.to_json()
+        )
+    print(tuned.text())
+    print(f"wrote {output}, {bits_path} and {float_path}")
+    return None
+
+
+def _epochs_as_lines(show: Show) -> Told:
+    """Return what shows the images trained on as progress, and each epoch's end as a line of its own on stderr."""
+
+    def told(stage: str, done: int, planned: int, epoch: Epoch) -> None:
+        show(f"{stage} images", done, planned)
+        if epoch.images == epoch.planned:
+            print(f"{stage}, {epoch}", file=sys.stderr, flush=True)
+
+    return told
 
 
 @app.command("simulate")

@@ -80,7 +80,7 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> FloatNetwork:
-    """Return the network of a built-in name, an ``.onnx`` file, or ``file.py:name``.
+    """Return the network of a built-in name, an ``.onnx`` file, a float network's ``.safetensors``, or ``file.py:name``.
 
     ``name`` is a function without arguments that returns a :class:`FloatNetwork`; the file is executed.
     ``div``, ``mean`` and ``std`` are the preprocessing of an ONNX file, which others know themselves.
@@ -91,6 +91,10 @@ def load_model(
         return load_onnx(Path(text), div=div, mean=mean, std=std)
     if (div, mean, std) != (None, None, None):
         raise HwsimError(f'"{text}" knows its own preprocessing; leave out div, mean and std')
+    if text.endswith(".safetensors"):
+        from hwsim.models.checkpoint import load_checkpoint
+
+        return load_checkpoint(Path(text))
     make = look_up("model", text, MODELS, "give an ONNX file or file.py:name")
     network = call(f'model "{text}"', make)
     if not isinstance(network, FloatNetwork):

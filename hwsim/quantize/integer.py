@@ -43,7 +43,7 @@ def quantize(
     folded = fold_batch_norm(network)
     if not folded.layers:
         raise HwsimError(f'network "{network.name}" has no layers; there is nothing to quantize')
-    config, fused = _checked(bits, folded), fuse_clamps(folded)
+    config, fused = checked_bits(bits, folded), fuse_clamps(folded)
     if not isinstance(calibration, Calibration):
         calibration = calibrate(folded, calibration)
     if calibration.network != folded.digest():
@@ -74,11 +74,13 @@ def quantize(
             for layer in assignment.layers
         ),
         data=network.data,
-        source=f"float={network.digest()} calibration_images={calibration.images} {settings}",
+        source=f"float={network.digest()} calibration_images={calibration.images} {settings}"
+        + " scales=trained" * bool(calibration.weight_scales),
     )
 
 
-def _checked(bits: BitConfig | str, folded: FloatNetwork) -> BitConfig:
+def checked_bits(bits: BitConfig | str, folded: FloatNetwork) -> BitConfig:
+    """Return the bits of every layer with weights; refuse those of other layers and signs that do not fit."""
     signed_inputs = folded.signed_inputs()
     config = read_bits(bits, signed_inputs, folded.edges()) if isinstance(bits, str) else bits
     if set(config) != set(signed_inputs):

@@ -62,16 +62,18 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training split: mean loss, share of images it got right, and seconds."""
+    """One pass over the training split: of the images so far mean loss, how many it got right, and seconds."""
 
+    number: int
     loss: float
     correct: int
     images: int
+    planned: int
     seconds: float
 
     def __str__(self) -> str:
         return (
-            f"loss {self.loss:.4f}, {100 * self.correct / self.images:.2f}% of the training images right, "
+            f"epoch {self.number}: loss {self.loss:.4f}, {100 * self.correct / self.images:.2f}% of the training images right, "
             f"{self.images / self.seconds:.0f} images/s"
         )
 
@@ -120,11 +122,7 @@ def _epochs(
         for images, labels in _batches(split, recipe, generator):
             logits = forward(parameters, images)
             batch_loss = torch.nn.functional.cross_entropy(logits, labels)
-            if not torch.isfinite(batch_loss):
-                raise HwsimError(
-                    f"the loss is {batch_loss.item()} after {done} images of epoch {number + 1}; "
-                    f"choose a learning rate below {recipe.rate_in(number):g}"
-                )
+            _check_finite(batch_loss, recipe, number)
             optimizer.zero_grad()
             batch_loss.backward()  # type: ignore[no-untyped-call]
             for tensor, mask in masks:
@@ -134,12 +132,21 @@ def _epochs(
             done += len(labels)
             loss += batch_loss.item() * len(labels)
             correct += int((logits.argmax(1) == labels).sum())
-            epoch = Epoch(loss / done, correct, done, time.perf_counter() - begun)
+            epoch = Epoch(number + 1, loss / done, correct, done, len(split), time.perf_counter() - begun)
             if progress is not None:
                 progress(number * len(split) + done, recipe.epochs * len(split), epoch)
+        _check_finite(sum((tensor.detach().sum() for tensor in learned), torch.zeros(())), recipe, number)
         yield epoch
     for tensor in learned:
         tensor.requires_grad_(False)
+
+
+def _check_finite(value: Tensor, recipe: Recipe, number: int) -> None:
+    if not torch.isfinite(value):
+        raise HwsimError(
+            f"training diverges in epoch {number + 1}: the loss is no number any more; "
+            f"choose a learning rate below {recipe.rate_in(number):g}"
+        )
 
 
 def _batches(split: Split, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -147,7 +154,7 @@ def _batches(split: Split, recipe: Recipe, generator: torch.Generator) -> Iterat
     order = torch.randperm(len(split), generator=generator).numpy()
     for start in range(0, len(split), recipe.batch):
         part = split.part(order[start : start + recipe.batch])
-        images = moved(torch.from_numpy(part.images), recipe.shift, recipe.mirror, generator)
+        images = moved(torch.from_numpy(part.images[:]), recipe.shift, recipe.mirror, generator)
         yield images, torch.from_numpy(part.labels)
 
 

@@ -1,0 +1,95 @@
+"""Prune, fine-tune, quantize, fine-tune as integers: the four stages, one after the other.
+
+Q. Hu, X. Zeng, Q. Wu: Bag of Tricks with Quantized Convolutional Neural Networks for image classification, 2023,
+arXiv 2303.07080, section 2.3: magnitude pruning, float fine-tuning at a small rate, post-training quantization,
+quantization-aware fine-tuning; a weight that was pruned stays zero throughout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from hwsim.data import Split
+from hwsim.network import FloatNetwork, ImageSequence, QuantizedNetwork
+from hwsim.quantize.calibrate import calibrate
+from hwsim.quantize.fine_tune import fine_tune, fine_tune_float
+from hwsim.quantize.fold import fold_batch_norm
+from hwsim.quantize.integer import checked_bits, quantize
+from hwsim.quantize.prune import prune, sparsity_of
+from hwsim.quantize.settings import Settings
+from hwsim.quantize.training import Epoch, Recipe
+
+STAGES = ("float", "pruned", "fine-tuned", "PTQ", "QAT")
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What a stage left: a float network and, from PTQ on, its integers; the stage's own seconds and epochs."""
+
+    name: str
+    network: FloatNetwork
+    integers: QuantizedNetwork | None
+    seconds: float
+    epochs: tuple[Epoch, ...] = ()
+
+    @property
+    def sparsity(self) -> float:
+        """The share of weights that are zero in the float network."""
+        return sparsity_of(self.network)
+
+
+Told = Callable[[str, int, int, Epoch], None]
+"""Called with a stage's name, its images done and planned, and the epoch so far."""
+
+
+def stages(
+    network: FloatNetwork,
+    bits: str,
+    train: Split,
+    calibration: ImageSequence,
+    *,
+    settings: Settings,
+    recipe: Recipe,
+    sparsity: float = 0.0,
+    float_recipe: Recipe | None = None,
+    progress: Told = lambda stage, done, planned, epoch: None,
+) -> Iterator[Stage]:
+    """Yield the stages of :data:`STAGES` as they are done.
+
+    Without a sparsity nothing is pruned, without a ``float_recipe`` nothing fine-tuned in float, and those stages are
+    left out; a recipe of no epochs leaves out QAT. ``calibration`` are images of the calibration split.
+    """
+    config = checked_bits(bits, fold_batch_norm(network))
+    yield Stage("float", network, None, 0.0)
+    if sparsity:
+        begun = time.perf_counter()
+        network = prune(network, sparsity)
+        yield Stage("pruned", network, None, time.perf_counter() - begun)
+    if float_recipe is not None and float_recipe.epochs:
+        begun = time.perf_counter()
+        network, epochs = fine_tune_float(
+            network,
+            train,
+            recipe=float_recipe,
+            progress=lambda done, planned, epoch: progress("fine-tuned", done, planned, epoch),
+        )
+        yield Stage("fine-tuned", network, None, time.perf_counter() - begun, epochs)
+    begun = time.perf_counter()
+    calibrated = calibrate(network, calibration)
+    integers = quantize(network, config, calibrated, settings=settings)
+    yield Stage("PTQ", network, integers, time.perf_counter() - begun)
+    if recipe.epochs:
+        begun = time.perf_counter()
+        tuned = fine_tune(
+            network,
+            config,
+            calibrated,
+            train,
+            settings=settings,
+            recipe=recipe,
+            progress=lambda done, planned, epoch: progress("QAT", done, planned, epoch),
+        )
+        integers = quantize(tuned.network, config, tuned.calibration, settings=settings)
+        yield Stage("QAT", tuned.network, integers, time.perf_counter() - begun, tuned.epochs)

@@ -15,7 +15,18 @@ import pytest
 import tiny
 from hwsim import cli
 
-COMMANDS = ["list", "quantize", "simulate", "certify", "check", "cost", "traffic", "explore", "report"]
+COMMANDS = [
+    "list",
+    "quantize",
+    "fine-tune",
+    "simulate",
+    "certify",
+    "check",
+    "cost",
+    "traffic",
+    "explore",
+    "report",
+]
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,18 @@ from hwsim.network import Preprocessing, to_bytes
 from hwsim.quantize import Settings, calibrate, fold_batch_norm, quantize
 from hwsim.quantize.fake_quantize import fake_quantize
 from hwsim.quantize.fine_tune import fine_tune, fine_tune_float
-from hwsim.quantize.training import Recipe, descend, moved
+from hwsim.quantize.training import Recipe, moved
 from hwsim.simulate.inference import measure_accuracy, run
 
 DIGITS = Recipe(epochs=6, rate=0.03, batch=32, shift=1, mirror=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_folder(tmp_path_factory):
+    """A cache of this module's own: what it trains, it trains."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWSIM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +160,7 @@ def test_no_epoch_leaves_the_integers_of_post_training_quantization(digits):
 
 
 @pytest.fixture(scope="module")
-def three_bits(digits):
+def three_bits(digits, tmp_path_factory):
     """The digits network fine-tuned at three bits with a third of its weights zero."""
     network, calibration = digits
     parameters = dict(network.parameters)
@@ -161,16 +169,12 @@ def three_bits(digits):
     pruned = replace(network, parameters=parameters)
     calibration = calibrate(pruned, load_split("digits", "calibration").images)
     train = load_split("digits", "train")
-    return (
-        pruned,
-        calibration,
-        [
-            fine_tune(
-                pruned, bits_of(pruned, "w3a3/int32"), calibration, train, settings=Settings(), recipe=DIGITS
-            )
-            for _ in range(2)
-        ],
-    )
+    bits, tuned = bits_of(pruned, "w3a3/int32"), []
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HWSIM_CACHE", str(tmp_path_factory.mktemp("run")))
+            tuned.append(fine_tune(pruned, bits, calibration, train, settings=Settings(), recipe=DIGITS))
+    return pruned, calibration, tuned
 
 
 def test_three_bit_digits_gain_ten_points_over_post_training_quantization(three_bits):
@@ -268,22 +272,51 @@ def test_threads_are_given_back(digits):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        parameter = {"bias": torch.zeros(10, dtype=torch.float64)}
-        descend(
-            lambda p, x: p["bias"].expand(len(x), -1),
-            parameter,
-            load_split("digits", "train"),
-            replace(DIGITS, epochs=1),
-        )
+        fine_tune_float(digits[0], load_split("digits", "train"), recipe=replace(DIGITS, epochs=1))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
 
 
+class StopError(Exception):
+    """What a test stops a training with."""
+
+
+def test_a_training_that_was_stopped_goes_on_after_its_last_epoch_to_the_same_bytes(
+    digits, tmp_path, monkeypatch
+):
+    network, calibration = digits
+    bits, train = bits_of(network, "w4a4/int32"), load_split("digits", "train").part(slice(300))
+    recipe = replace(DIGITS, epochs=3)
+
+    def tune(progress):
+        tuned = fine_tune(
+            network, bits, calibration, train, settings=Settings(), recipe=recipe, progress=progress
+        )
+        return tuned.network.digest()
+
+    seen = []
+
+    def stop(done, planned, epoch):
+        seen.append(epoch.number)
+        if done > 650:
+            raise StopError
+
+    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path / "one"))
+    with pytest.raises(StopError):
+        tune(stop)
+    seen.clear()
+    resumed = tune(lambda done, planned, epoch: seen.append(epoch.number))
+    assert set(seen) == {3}
+    assert tune(stop) == resumed  # nothing is left to train, so nothing stops it
+    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path / "two"))
+    assert tune(None) == resumed
+
+
 def test_bias_correction_and_foreign_images_are_refused(digits):
     network, calibration = digits
     bits = bits_of(network, "w4a4/int32")
-    with pytest.raises(HwsimError, match="leave out bias_correction"):
+    with pytest.raises(HwsimError, match="knows no bias_correction=true; leave it out"):
         fine_tune(
             network,
             bits,

@@ -79,7 +79,10 @@ def test_the_command_in_json_says_each_epoch(folder):
         (("--data", "images.npz", "--rate", "nan"), "a learning rate is above 0, not nan"),
         (("--data", "images.npz", "--rate", "1e300"), "choose a learning rate below 1e+300"),
         (("--data", "images.npz", "--epochs", "-1"), "Invalid value for '--epochs'"),
-        (("--data", "images.npz", "--quantizer", "bias_correction=true"), "leave out bias_correction"),
+        (
+            ("--data", "images.npz", "--quantizer", "bias_correction=true"),
+            "knows no bias_correction=true; leave it out",
+        ),
         (("--data", "none.npz"), 'no file "none.npz"'),
         (("--data", "images.npz", "--bits", "w9a4"), "width 9"),
     ],

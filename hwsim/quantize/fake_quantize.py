@@ -13,6 +13,7 @@ S |gamma| / sqrt(variance + epsilon) per channel (Hu, Zeng, Wu, 2023, arXiv 2303
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,16 @@ class FakeQuantized:
             self.assignment.layers, values, self._pixels(images), change=self._requantize
         )
         return logits.flatten(1)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the network and of everything fixed, in hexadecimal."""
+        digest = hashlib.sha256(self.network.digest().encode())
+        digest.update(
+            repr((self.bits, self.assignment.layers, sorted(self.assignment.tensors.items()))).encode()
+        )
+        for name in sorted(self.weight_scales):
+            digest.update(np.ascontiguousarray(self.weight_scales[name], "<f8").tobytes())
+        return digest.hexdigest()
 
     def folded_scales(self, parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         """Return the scales of the folded weights under other parameters, by layer."""

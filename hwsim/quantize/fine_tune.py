@@ -7,8 +7,10 @@ fixed. Their 20 epochs of ImageNet are here as many as :class:`Recipe` says.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from hwsim.quantize.fake_quantize import fake_quantize
 from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.fuse import MOVING
 from hwsim.quantize.settings import Settings
-from hwsim.quantize.training import Epoch, Progress, Recipe, descend
+from hwsim.quantize.training import Epoch, Progress, Recipe, beginning, descend
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,24 +54,42 @@ def fine_tune(
     the logits to grow. Batch norms keep their running mean and variance, and a weight
     that is zero stays zero: a pruned network keeps its mask.
     """
-    if settings.bias_correction:
-        raise HwsimError("fine-tuning learns what bias correction would add; leave out bias_correction")
+    _check_settings(settings)
     split.check(network.input_shape, network.layers[-1].outputs)
     calibration = _with_headroom(network, calibration)
     form = fake_quantize(network, bits, calibration, settings)
-    learned, kept = _tensors(network)
-
-    def forward(parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        return form.forward({**parameters, **kept}, images)
-
-    epochs = descend(forward, learned, split, recipe, sparse=_weights(network), progress=progress)
-    tuned = _with(network, {**learned, **kept})
+    state = beginning(network, recipe.seed)
+    running = {name: torch.from_numpy(network.parameters[name]) for name in state.running}
+    descend(
+        lambda images: form.forward({**state.learned, **running}, images),
+        state,
+        split,
+        recipe,
+        sparse=_weights(network),
+        key=_key("integers", form.digest(), split.digest(), str(recipe)),
+        progress=progress,
+    )
+    tuned = _with(network, state.learned)
     fixed = replace(
         calibration,
         network=fold_batch_norm(tuned).digest(),
         weight_scales=form.folded_scales(tuned.parameters),
     )
-    return FineTuned(tuned, fixed, epochs)
+    return FineTuned(tuned, fixed, tuple(state.epochs))
+
+
+TRAINED = ("weights", "activations", "tolerance", "granularity", "elementwise", "percent")
+"""The settings that say nothing but which scale is taken: those that training can hold on to."""
+
+
+def _check_settings(settings: Settings) -> None:
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in TRAINED and value != field.default:
+            shown = str(value).lower() if isinstance(value, bool) else value
+            raise HwsimError(
+                f"fine-tuning moves weights at fixed scales and knows no {field.name}={shown}; leave it out"
+            )
 
 
 HEADROOM = 4.0
@@ -98,33 +118,34 @@ def fine_tune_float(
     A weight that is zero stays zero.
     """
     split.check(network.input_shape, network.layers[-1].outputs)
-    learned, kept = _tensors(network)
-    running = {name: tensor.float() for name, tensor in kept.items()}
+    state = beginning(network, recipe.seed)
     table = torch.from_numpy(network.preprocessing.values()).float()
 
-    def forward(parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        values = {name: tensor.float() for name, tensor in parameters.items()} | running
+    def forward(images: Tensor) -> Tensor:
+        values = {name: tensor.float() for name, tensor in state.learned.items()} | dict(state.running)
         x = table[torch.arange(len(table)), images.long()].movedim(3, 1)
         *_, (_, logits) = propagate(network.layers, values, x, training=True)
         return logits.flatten(1)
 
-    epochs = descend(forward, learned, split, recipe, sparse=_weights(network), progress=progress)
-    return _with(network, {**learned, **running}), epochs
+    key = _key("float", network.digest(), split.digest(), str(recipe))
+    descend(forward, state, split, recipe, sparse=_weights(network), key=key, progress=progress)
+    return _with(network, {**state.learned, **state.running}), tuple(state.epochs)
 
 
-def _tensors(network: FloatNetwork) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return what is learned and the running statistics, float64 tensors of their own."""
-    tensors = {name: torch.tensor(array, dtype=torch.float64) for name, array in network.parameters.items()}
-    kept = {
-        name: tensors.pop(name) for name in list(tensors) if name.endswith((".running_mean", ".running_var"))
-    }
-    return tensors, kept
+def _key(*parts: str) -> str:
+    """Return what a training's state is kept under: all that it depends on, torch included."""
+    text = json.dumps([FORM, torch.__version__, *parts])
+    return hashlib.sha256(text.encode()).hexdigest() + ".safetensors"
+
+
+FORM = 1
+"""Counts changes of the training that change its result."""
 
 
 def _weights(network: FloatNetwork) -> list[str]:
     return [f"{layer.name}.weight" for layer in network.layers if layer.has_weights]
 
 
-def _with(network: FloatNetwork, tensors: dict[str, Tensor]) -> FloatNetwork:
-    parameters = {name: tensor.numpy().astype(np.float64) for name, tensor in tensors.items()}
-    return replace(network, parameters=parameters)
+def _with(network: FloatNetwork, tensors: Mapping[str, Tensor]) -> FloatNetwork:
+    trained = {name: tensor.numpy().astype(np.float64) for name, tensor in tensors.items()}
+    return replace(network, parameters={**network.parameters, **trained})

@@ -6,19 +6,20 @@ another the last digits may differ.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from hwsim import cache
 from hwsim.data import Split
 from hwsim.errors import HwsimError
-
-Forward = Callable[[Mapping[str, Tensor], Tensor], Tensor]
-"""From the learned parameters and images uint8 [n, height, width, channels] to logits [n, classes]."""
+from hwsim.network import FloatNetwork
 
 
 @dataclass(frozen=True)
@@ -81,64 +82,122 @@ class Epoch:
 Progress = Callable[[int, int, Epoch], None]
 """Called with the images done and planned, of all epochs, and the epoch so far."""
 
+Forward = Callable[[Tensor], Tensor]
+"""From images uint8 [n, height, width, channels] to logits [n, classes], by the state's tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that training changes: learned and running tensors by name, momenta, and the generator's state; and its epochs."""
+
+    learned: Mapping[str, Tensor]
+    running: Mapping[str, Tensor]
+    momenta: Mapping[str, Tensor]
+    generator: torch.Generator
+    epochs: list[Epoch]
+
+
+def beginning(network: FloatNetwork, seed: int) -> State:
+    """Return the state in which training begins; learned values are float64, running statistics float32."""
+    tensors = {name: torch.tensor(array, dtype=torch.float64) for name, array in network.parameters.items()}
+    running = {name: tensors.pop(name).float() for name in list(tensors) if ".running_" in name}
+    momenta = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    return State(tensors, running, momenta, torch.Generator().manual_seed(seed), [])
+
 
 def descend(
     forward: Forward,
-    parameters: Mapping[str, Tensor],
+    state: State,
     split: Split,
     recipe: Recipe,
     *,
     sparse: Collection[str] = (),
+    key: str = "",
     progress: Progress | None = None,
-) -> tuple[Epoch, ...]:
-    """Move ``parameters`` in place down the cross entropy of ``split``; return what each epoch saw.
+) -> None:
+    """Move a state down the cross entropy of ``split``, in place.
 
-    Zeros of the parameters named in ``sparse`` stay zeros. Raises :class:`HwsimError` where the loss is no number any more.
+    Zeros of the learned tensors named in ``sparse`` stay zeros. With a ``key`` that names everything the result depends on, the
+    state is kept in the user's cache folder after every epoch, and training goes on from what is kept there. Raises
+    :class:`HwsimError` where the loss is no number any more.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return tuple(_epochs(forward, parameters, split, recipe, sparse, progress))
+        masks = {name: state.learned[name] != 0 for name in sparse}
+        _restore(state, key)
+        for number in range(len(state.epochs), recipe.epochs):
+            state.epochs.append(_epoch(forward, state, split, recipe, masks, number, progress))
+            if key:
+                cache.remember(_to_bytes(state), "trained", key)
     finally:
         torch.set_num_threads(threads)
 
 
-def _epochs(
+def _epoch(
     forward: Forward,
-    parameters: Mapping[str, Tensor],
+    state: State,
     split: Split,
     recipe: Recipe,
-    sparse: Collection[str],
+    masks: Mapping[str, Tensor],
+    number: int,
     progress: Progress | None,
-) -> Iterator[Epoch]:
-    generator = torch.Generator().manual_seed(recipe.seed)
-    learned = [tensor.requires_grad_() for tensor in parameters.values()]
-    optimizer = torch.optim.SGD(learned, recipe.rate, recipe.momentum, weight_decay=recipe.decay)
-    masks = [(parameters[name], parameters[name].detach() != 0) for name in sparse]
-    for number in range(recipe.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate_in(number)
-        begun, loss, correct, done = time.perf_counter(), 0.0, 0, 0
-        for images, labels in _batches(split, recipe, generator):
-            logits = forward(parameters, images)
+) -> Epoch:
+    begun, loss, correct, done = time.perf_counter(), 0.0, 0, 0
+    for images, labels in _batches(split, recipe, state.generator):
+        with torch.enable_grad():
+            for tensor in state.learned.values():
+                tensor.requires_grad_().grad = None
+            logits = forward(images)
             batch_loss = torch.nn.functional.cross_entropy(logits, labels)
-            _check_finite(batch_loss, recipe, number)
-            optimizer.zero_grad()
             batch_loss.backward()  # type: ignore[no-untyped-call]
-            for tensor, mask in masks:
-                assert tensor.grad is not None
-                tensor.grad.mul_(mask)
-            optimizer.step()
-            done += len(labels)
-            loss += batch_loss.item() * len(labels)
-            correct += int((logits.argmax(1) == labels).sum())
-            epoch = Epoch(number + 1, loss / done, correct, done, len(split), time.perf_counter() - begun)
-            if progress is not None:
-                progress(number * len(split) + done, recipe.epochs * len(split), epoch)
-        _check_finite(sum((tensor.detach().sum() for tensor in learned), torch.zeros(())), recipe, number)
-        yield epoch
-    for tensor in learned:
+        _check_finite(batch_loss, recipe, number)
+        _step(state, masks, recipe, number)
+        done += len(labels)
+        loss += batch_loss.item() * len(labels)
+        correct += int((logits.argmax(1) == labels).sum())
+        epoch = Epoch(number + 1, loss / done, correct, done, len(split), time.perf_counter() - begun)
+        if progress is not None:
+            progress(number * len(split) + done, recipe.epochs * len(split), epoch)
+    _check_finite(sum((tensor.sum() for tensor in state.learned.values()), torch.zeros(())), recipe, number)
+    return epoch
+
+
+def _step(state: State, masks: Mapping[str, Tensor], recipe: Recipe, number: int) -> None:
+    """Momentum SGD with weight decay: v = momentum v + gradient + decay w, w = w - rate v."""
+    for name, tensor in state.learned.items():
         tensor.requires_grad_(False)
+        if tensor.grad is not None:
+            gradient = tensor.grad + recipe.decay * tensor
+            velocity = state.momenta[name]
+            velocity.mul_(recipe.momentum).add_(gradient * masks[name] if name in masks else gradient)
+            tensor.sub_(recipe.rate_in(number) * velocity)
+
+
+_PARTS = ("learned", "running", "momenta")
+
+
+def _to_bytes(state: State) -> bytes:
+    tensors = {f"{part}/{name}": t for part in _PARTS for name, t in getattr(state, part).items()}
+    epochs = json.dumps([asdict(epoch) for epoch in state.epochs]).encode()
+    tensors |= {
+        "epochs": torch.frombuffer(bytearray(epochs), dtype=torch.uint8),
+        "generator": state.generator.get_state(),
+    }
+    return safetensors.torch.save(tensors)
+
+
+def _restore(state: State, key: str) -> None:
+    """Set a state to what is kept under a key, if anything is."""
+    kept = cache.recall("trained", key) if key else None
+    if kept is None:
+        return
+    tensors = safetensors.torch.load(kept)
+    for part in _PARTS:
+        for name, tensor in getattr(state, part).items():
+            tensor.copy_(tensors[f"{part}/{name}"])
+    state.generator.set_state(tensors["generator"])
+    state.epochs[:] = [Epoch(**fields) for fields in json.loads(tensors["epochs"].numpy().tobytes())]
 
 
 def _check_finite(value: Tensor, recipe: Recipe, number: int) -> None:

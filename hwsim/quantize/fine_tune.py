@@ -1,6 +1,6 @@
 """Fine-tuning of trained networks: in float arithmetic, and as integers (quantization-aware).
 
-Q. Hu, X. Zeng, Q. Wu: Bag of Tricks with Quantized Convolutional Neural Networks for image classification, 2023,
+J. Hu, M. Zeng, E. Wu: Bag of Tricks with Quantized Convolutional Neural Networks for image classification, 2023,
 arXiv 2303.07080, section 2: batch norm folded in the forward pass, scales from post-training quantization, weight scales
 fixed. Their 20 epochs of ImageNet are here as many as :class:`Recipe` says.
 """

@@ -1,6 +1,6 @@
 """Prune, fine-tune, quantize, fine-tune as integers: the four stages, one after the other.
 
-Q. Hu, X. Zeng, Q. Wu: Bag of Tricks with Quantized Convolutional Neural Networks for image classification, 2023,
+J. Hu, M. Zeng, E. Wu: Bag of Tricks with Quantized Convolutional Neural Networks for image classification, 2023,
 arXiv 2303.07080, section 2.3: magnitude pruning, float fine-tuning at a small rate, post-training quantization,
 quantization-aware fine-tuning; a weight that was pruned stays zero throughout.
 """

@@ -313,7 +313,7 @@ def test_a_training_that_was_stopped_goes_on_after_its_last_epoch_to_the_same_by
     assert tune(None) == resumed
 
 
-def test_bias_correction_and_foreign_images_are_refused(digits):
+def test_bias_correction_focused_weights_and_foreign_images_are_refused(digits):
     network, calibration = digits
     bits = bits_of(network, "w4a4/int32")
     with pytest.raises(HwsimError, match="knows no bias_correction=true; leave it out"):
@@ -323,6 +323,15 @@ def test_bias_correction_and_foreign_images_are_refused(digits):
             calibration,
             load_split("digits", "train"),
             settings=Settings(bias_correction=True),
+            recipe=DIGITS,
+        )
+    with pytest.raises(HwsimError, match="focused5 weights, whose two means no gradient moves"):
+        fine_tune(
+            network,
+            bits_of(network, "f5a8/int32"),
+            calibration,
+            load_split("digits", "train"),
+            settings=Settings(),
             recipe=DIGITS,
         )
     with pytest.raises(HwsimError, match="the images are 5x5 with 2 channels"):

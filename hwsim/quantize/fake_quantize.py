@@ -14,6 +14,7 @@ S |gamma| / sqrt(variance + epsilon) per channel (Hu, Zeng, Wu, 2023, arXiv 2303
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,9 +64,8 @@ class FakeQuantized:
     def digest(self) -> str:
         """Return the SHA-256 of the network and of everything fixed, in hexadecimal."""
         digest = hashlib.sha256(self.network.digest().encode())
-        digest.update(
-            repr((self.bits, self.assignment.layers, sorted(self.assignment.tensors.items()))).encode()
-        )
+        tensors = [(name, str(t.format), t.scale) for name, t in sorted(self.assignment.tensors.items())]
+        digest.update(json.dumps([self.bits.to_toml(), tensors]).encode())
         for name in sorted(self.weight_scales):
             digest.update(np.ascontiguousarray(self.weight_scales[name], "<f8").tobytes())
         return digest.hexdigest()

@@ -19,6 +19,7 @@ from torch import Tensor
 from hwsim.bits import BitConfig
 from hwsim.data import Split
 from hwsim.errors import HwsimError
+from hwsim.formats import Focused
 from hwsim.models.forward import propagate
 from hwsim.network import FloatNetwork
 from hwsim.quantize.calibrate import Calibration
@@ -55,6 +56,7 @@ def fine_tune(
     that is zero stays zero: a pruned network keeps its mask.
     """
     _check_settings(settings)
+    _check_weights(bits)
     split.check(network.input_shape, network.layers[-1].outputs)
     calibration = _with_headroom(network, calibration)
     form = fake_quantize(network, bits, calibration, settings)
@@ -89,6 +91,15 @@ def _check_settings(settings: Settings) -> None:
             shown = str(value).lower() if isinstance(value, bool) else value
             raise HwsimError(
                 f"fine-tuning moves weights at fixed scales and knows no {field.name}={shown}; leave it out"
+            )
+
+
+def _check_weights(bits: BitConfig) -> None:
+    for name, layer in bits.items():
+        if isinstance(layer.weight, Focused):
+            raise HwsimError(
+                f'layer "{name}" has {layer.weight} weights, whose two means no gradient moves; fine-tune it in float '
+                "and quantize the result"
             )
 
 

@@ -128,7 +128,67 @@ class PowerOfTwo:
         return np.where(codes >> (self.bits - 1) & 1, -magnitude, magnitude)
 
 
+@dataclass(frozen=True, order=True)
+class Half:
+    """A binary floating-point number of IEEE 754: ``fp16`` is half precision, ``e3m2`` a narrow relative of it.
+
+    A value is its bit pattern, a non-negative integer: sign, ``exponent`` bits, ``fraction`` bits, with
+    subnormals, infinities and one NaN. Without ``signed`` (``ufp16``) the sign bit, which is 0, is not there.
+
+    >>> str(Half()), Half().infinity, Half(signed=False).bits
+    ('fp16', 31744, 15)
+    """
+
+    exponent: int = 5
+    fraction: int = 10
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        if not (2 <= self.exponent <= 5 and 1 <= self.fraction <= self.bias and self.fraction <= 10):
+            raise HwsimError(
+                f"a float of {self.exponent} exponent and {self.fraction} fraction bits is out of range; "
+                "give 2 to 5 and 1 to 10, the fraction at most 2^(exponent - 1) - 1"
+            )
+
+    def __str__(self) -> str:
+        name = "fp16" if (self.exponent, self.fraction) == (5, 10) else f"e{self.exponent}m{self.fraction}"
+        return name if self.signed else f"u{name}"
+
+    @property
+    def bits(self) -> int:
+        return self.signed + self.exponent + self.fraction
+
+    @property
+    def bias(self) -> int:
+        """What is taken from the exponent field: the field of 1.0."""
+        return (1 << (self.exponent - 1)) - 1
+
+    @property
+    def point(self) -> int:
+        """Every finite value is a multiple of 2^-point."""
+        return self.bias + self.fraction - 1
+
+    @property
+    def infinity(self) -> int:
+        """The pattern of plus infinity, the smallest one that is no finite value."""
+        return ((1 << self.exponent) - 1) << self.fraction
+
+    @property
+    def nan(self) -> int:
+        """The pattern of the NaN that operations return."""
+        return self.infinity | 1 << (self.fraction - 1)
+
+    @property
+    def pattern(self) -> Int:
+        """The integer format of the bit patterns: that of a circuit's port."""
+        return Int(self.bits, signed=False)
+
+
+HALF = Half()
+"""IEEE half precision."""
+
 Format = Int | PowerOfTwo
+TensorFormat = Int | Half
 
 
 @dataclass(frozen=True, order=True)
@@ -238,6 +298,22 @@ def parse_format(text: str) -> Format:
     parsed = parse_weight(text)
     assert not isinstance(parsed, Focused)
     return parsed
+
+
+_HALF = re.compile(r"(u?)(?:fp16|e(\d)m(\d{1,2}))", re.ASCII)
+
+
+def parse_tensor_format(text: str) -> TensorFormat:
+    """Return the format of a tensor that a text names: an integer's or ``fp16``, ``ufp16``.
+
+    >>> parse_tensor_format("ufp16").bits
+    15
+    """
+    match = _HALF.fullmatch(text)
+    if match is None:
+        return parse_int(text)
+    widths = (int(match[2]), int(match[3])) if match[2] else (5, 10)
+    return Half(*widths, signed=not match[1])
 
 
 def parse_int(text: str) -> Int:

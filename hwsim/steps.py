@@ -23,7 +23,16 @@ from hwsim.cost.synthesis import Cost, synthesize
 from hwsim.data import Split, load_split
 from hwsim.datapath import Datapath, load, multiply_accumulate
 from hwsim.errors import HwsimError, unknown
-from hwsim.formats import Int, Overflow, PowerOfTwo, Rounding, parse_format, parse_int
+from hwsim.formats import (
+    Half,
+    Int,
+    Overflow,
+    PowerOfTwo,
+    Rounding,
+    parse_format,
+    parse_int,
+    parse_tensor_format,
+)
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.network import load as load_network
 from hwsim.simulate.inference import Accuracy, Difference, Overflows, compute_layer, measure_accuracy
@@ -633,6 +642,11 @@ def make_datapath(name: str, **parameters: str) -> Datapath:
 
 def _parse(parameter: str, text: str, hint: Any) -> Any:
     """Return a parameter's value from its text, by the type the datapath declares for it."""
+    if hint is Half:
+        half = parse_tensor_format(text)
+        if not isinstance(half, Half):
+            raise HwsimError(f'{parameter} "{text}" is no floating-point format; write fp16 or ufp16')
+        return half
     if hint is Int:
         return parse_int(text)
     if hint is PowerOfTwo or hint == Int | PowerOfTwo:

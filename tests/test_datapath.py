@@ -297,7 +297,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         load("mca")
     assert str(refused.value) == (
         'unknown datapath "mca"; known: mac, shift_mac, input_sum, requantize, requantize_sums, channel_clamp, '
-        "add, max_pool, average_pool; or give file.py:name"
+        "add, max_pool, average_pool, to_half, half_add, from_half; or give file.py:name"
     )
 
 

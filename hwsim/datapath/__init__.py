@@ -14,12 +14,15 @@ from hwsim.datapath.add import Add
 from hwsim.datapath.adders import width_of
 from hwsim.datapath.channel_clamp import ChannelClamp
 from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
+from hwsim.datapath.from_half import FromHalf
+from hwsim.datapath.half_add import HalfAdd
 from hwsim.datapath.input_sum import InputSum, sum_format
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.requantize_sums import RequantizeSums
 from hwsim.datapath.shift_mac import ShiftMac
+from hwsim.datapath.to_half import ToHalf
 from hwsim.errors import HwsimError
 from hwsim.formats import Focused, Int, PowerOfTwo, Rounding
 from hwsim.network import IntegerLayer
@@ -45,6 +48,9 @@ DATAPATHS: dict[str, type[Any]] = {
     "add": Add,
     "max_pool": MaxPool,
     "average_pool": AveragePool,
+    "to_half": ToHalf,
+    "half_add": HalfAdd,
+    "from_half": FromHalf,
 }
 
 _MEMBERS = ("inputs", "registers", "outputs", "compute", "connect")

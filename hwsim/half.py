@@ -25,7 +25,7 @@ def to_half(values: IntArray, shift: IntArray | int, output: Half) -> IntArray:
     top = bit_length(magnitude) - 1
     # Bits below the last one of the result: of a normal number by its leading one, of a subnormal by the format.
     dropped = np.maximum(top - output.fraction, shift - output.point)
-    aligned = magnitude << np.maximum(-dropped, 0).astype(np.int64)
+    aligned = np.asarray(magnitude << np.maximum(-dropped, 0), np.int64)
     kept = shift_right(aligned, np.maximum(dropped, 0), Rounding.HALF_EVEN)
     # The leading one of a normal number adds 1 to the exponent field, and a carry out of the rounding another.
     field = np.where(values == 0, 0, np.maximum(top - shift + output.bias, 1) - 1)

@@ -142,6 +142,15 @@ NARROWEST = 8
 """An accumulator has at least this many bits (:class:`hwsim.bits.LayerBits`)."""
 
 
+class _Constant:
+    """The format of a channel that is stored in no bits: its integers are 0."""
+
+    minimum = maximum = 0
+
+
+_CONSTANT = _Constant()
+
+
 def tensor_ranges(network: QuantizedNetwork) -> dict[str, Range]:
     """Return what each channel of every tensor can hold."""
     table = network.input_table
@@ -165,8 +174,9 @@ def _output_range(item: IntegerLayer, inputs: list[Range]) -> Range:
             return Range(*(end[starts[0] : stops[0] : steps[0]] for end in inputs[0]))
         case PadChannels(before, after):
             return Range(*(np.pad(end, (before, after)) for end in inputs[0]))
-    channels = layer.output_shape[0]
-    return Range(np.full(channels, item.output.minimum), np.full(channels, item.output.maximum))
+    forms = [Int(bits, item.output.signed) if bits else _CONSTANT for bits in item.stored_bits.tolist()]
+    low, high = (np.array([getattr(form, end) for form in forms]) for end in ("minimum", "maximum"))
+    return Range(*(end << (0 if item.exponent is None else item.exponent) for end in (low, high)))
 
 
 def _certificate(item: IntegerLayer, source: Range) -> Certificate:

@@ -1,0 +1,1 @@
+"""Published tables stood beside: each paper's methods on the networks at hand, from circuits."""

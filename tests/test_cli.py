@@ -26,6 +26,7 @@ COMMANDS = [
     "traffic",
     "explore",
     "report",
+    "reproduce",
 ]
 
 

@@ -60,13 +60,13 @@ def test_a_module_imports_only_from_its_line_and_those_above(module):
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("torch", {"models", "quantize"}),
+        ("torch", {"models", "quantize", "reproduce"}),
         ("onnx", {"models"}),
         ("PIL", {"data"}),
         ("pyrtl", {"datapath", "simulate", "cost"}),
         ("pyosys", {"cost"}),
         ("plotly", {"report"}),
-        ("matplotlib", {"report"}),
+        ("matplotlib", {"report", "reproduce"}),
         ("jinja2", {"report"}),
         ("typer", {"cli"}),
         ("sqlite3", {"explore"}),

@@ -16,7 +16,7 @@ from hwsim.report.tradeoffs import CLOSE_UP, Row, curve, knee
 from hwsim.report.wording import caption, number, unit
 
 INK, SOFT, LINE, BLUE, ORANGE = "#1d2430", "#5c6573", "#dfe3e8", "#0072b2", "#d55e00"
-_STYLE = {
+STYLE = {
     "svg.hashsalt": "hwsim",
     "svg.fonttype": "path",
     "font.family": ["DejaVu Sans"],
@@ -36,13 +36,14 @@ def drawings(listed: Sequence[Row], objectives: tuple[str, ...], title: str) -> 
     y = next((name for name in objectives if name == "accuracy_loss"), objectives[0])
     for x in objectives:
         if x != y:
-            with matplotlib.rc_context(_STYLE):
+            with matplotlib.rc_context(STYLE):
                 drawn = _draw(listed, x, y, title)
-                yield f"front_{x}.svg", _file(drawn, "svg", {"Date": None})
-                yield f"front_{x}.png", _file(drawn, "png", {"Software": None})
+                yield f"front_{x}.svg", encoded(drawn, "svg", {"Date": None})
+                yield f"front_{x}.png", encoded(drawn, "png", {"Software": None})
 
 
-def _file(drawn: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
+def encoded(drawn: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
+    """Return a figure as the bytes of a file."""
     buffer = io.BytesIO()
     drawn.savefig(buffer, format=kind, dpi=160, metadata=metadata)
     return buffer.getvalue()

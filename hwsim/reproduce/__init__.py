@@ -1,1 +1,37 @@
-"""Published tables stood beside: each paper's methods on the networks at hand, from circuits."""
+"""Published tables stood beside: each paper's methods on the networks at hand, measured on circuits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hwsim.errors import unknown
+from hwsim.reproduce import accumulators, aciq, bag_of_tricks
+from hwsim.reproduce.table import Show, bench, fill
+from hwsim.reproduce.write import write
+
+PAPERS = {paper.name: paper for paper in (aciq.PAPER, bag_of_tricks.PAPER)}
+
+
+def reproduce(
+    name: str,
+    directory: Path,
+    *,
+    networks: Sequence[str] = (),
+    images: int = 0,
+    show: Show = lambda stage, done, planned: None,
+) -> Path:
+    """Measure a paper's table on built-in networks and write it into ``directory``; return the README's path.
+
+    ``networks`` are built-in models, the paper's choice of them if left out; ``images`` limits the test images of
+    each. Rows that were measured before are recalled from the user's cache folder.
+    """
+    if name not in PAPERS:
+        raise unknown("paper", name, PAPERS)
+    paper = PAPERS[name]
+    benches = [bench(network, images, show) for network in networks or paper.networks]
+    table = fill(paper, benches, show)
+    sections, extra = accumulators.section(table, benches)
+    command = f"hwsim reproduce {name} -o {directory.as_posix()}"
+    command += "".join(f" --network {network}" for network in networks)
+    return write(table, directory, command + (f" --images {images}" if images else ""), sections, extra)

@@ -193,4 +193,4 @@ def _recall(key: str) -> Measured | None:
         return None
     with np.load(io.BytesIO(kept), allow_pickle=False) as arrays:
         facts = json.loads(arrays["facts"].tobytes())
-        return Measured(arrays["correct"], fake=arrays["fake"] if "fake" in arrays else None, **facts)
+        return Measured(arrays["correct"], fake=arrays.get("fake"), **facts)

@@ -1,0 +1,136 @@
+"""Published tables: complete, measured as the commands measure, and paired intervals that are right."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+import hwsim
+from hwsim.bits import read_bits
+from hwsim.data import load_split
+from hwsim.errors import HwsimError
+from hwsim.quantize.settings import Settings
+from hwsim.reproduce import PAPERS, reproduce
+from hwsim.reproduce.fake import FakeQuantized
+from hwsim.reproduce.measure import Measured, gain, measure
+from hwsim.simulate.inference import run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWSIM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.mark.parametrize("paper", PAPERS.values(), ids=PAPERS.keys())
+def test_a_paper_names_its_setups_once_and_its_claims_name_them(paper):
+    names = [setup.name for setup in paper.setups]
+    assert len(set(names)) == len(names)
+    layers = {"first": True, "second": False}
+    for setup in paper.setups:
+        Settings.parse(setup.quantizer)
+        read_bits(setup.bits, layers)
+        assert set(setup.published) <= set(paper.float_accuracy)
+    for claim in paper.claims:
+        assert {claim.better, claim.worse} <= set(names)
+
+
+def test_mean_gains_of_the_published_table_are_those_of_the_paper():
+    """Banner et al., section 5: 3.2, 2.85, 6.0 and 6.3 points on average."""
+    published = {setup.name: setup.published for setup in PAPERS["aciq"].setups if setup.published}
+    gains = {
+        ("8/4 ACIQ", "8/4 min-max"): 3.2,
+        ("8/4 allocation", "8/4 min-max"): 2.85,
+        ("4/8 bias correction", "4/8 min-max"): 6.0,
+        ("4/8 allocation", "4/8 min-max"): 6.3,
+    }
+    for (better, worse), points in gains.items():
+        mean = np.mean([published[better][n] - published[worse][n] for n in published[better]])
+        assert mean == pytest.approx(points, abs=0.1)
+
+
+def test_a_table_is_written_from_the_commands_own_measurements(tmp_path, monkeypatch):
+    whole = PAPERS["bag-of-tricks"]
+    claims = tuple(claim for claim in whole.claims if claim.worse == "6/8 INT16, wraps")
+    few = replace(whole, setups=tuple(s for s in whole.setups if s.name.startswith("6/8 INT")), claims=claims)
+    monkeypatch.setitem(PAPERS, "bag-of-tricks", few)
+    readme = reproduce("bag-of-tricks", tmp_path / "out", networks=["digits"], images=60)
+    with (tmp_path / "out" / "rows.csv").open() as file:
+        rows = {
+            (row["group"], row["method"]): row for row in csv.DictReader(file) if row["network"] == "digits"
+        }
+    assert list(rows) == [(setup.group, setup.method) for setup in few.setups]
+    setup = next(s for s in few.setups if s.name == "6/8 INT16, wraps")
+    network = hwsim.quantize_model("digits", setup.bits, quantizer=setup.quantizer)
+    result = hwsim.simulate_network(network, images=60, verify=0)
+    row = rows["6/8", "INT16, wraps"]
+    assert float(row["top1"]) == round(result.accuracy.percent, 2)
+    assert int(row["overflowed_sums"]) == sum(o.overflowed for o in result.accuracy.overflows)
+    text = readme.read_text()
+    for claim in few.claims:
+        assert f"| {claim.text} |" in text
+    assert "digits: 60 images" in text
+    assert (tmp_path / "out" / "figure.svg").read_text().startswith("<?xml")
+    again = reproduce("bag-of-tricks", tmp_path / "again", networks=["digits"], images=60)
+    for name in ("rows.csv", "claims.csv", "figure.svg", "accumulators.csv"):
+        assert (again.parent / name).read_bytes() == (readme.parent / name).read_bytes()
+
+
+@pytest.mark.parametrize("settings", ["", "bias_correction=true", "weights=mse activations=min_max"])
+def test_fake_quantization_agrees_with_wide_accumulators_but_for_ties(settings):
+    network = hwsim.quantize_model("digits", "w6a8/int32", quantizer=settings)
+    images = load_split("digits", "test").images[:50]
+    integers = run(network, images) * network.layers[-1].scale
+    fake = FakeQuantized(network).logits(images)
+    np.testing.assert_allclose(fake, integers, atol=0.02 * np.abs(integers).max())
+    assert np.abs(fake - integers).mean() < 0.002 * np.abs(integers).max()
+
+
+def test_digits_fake_quantized_differ_from_the_circuits_at_no_image_but_ties():
+    network = hwsim.quantize_model("digits", "w4a4/int32")
+    measured = measure(network, load_split("digits", "test").part(slice(300)))
+    assert measured.differing <= 2
+    assert abs(measured.percent - 100 * measured.fake.mean()) <= 100 * 2 / 300
+
+
+def test_what_was_measured_is_recalled_whole():
+    network = hwsim.quantize_model("digits", "w6a8/int16")
+    test = load_split("digits", "test").part(slice(50))
+    first, second = measure(network, test), measure(network, test)
+    np.testing.assert_array_equal(first.correct, second.correct, strict=True)
+    np.testing.assert_array_equal(first.fake, second.fake, strict=True)
+    for field in ("seconds", "differing", "sums", "overflowed"):
+        assert getattr(first, field) == getattr(second, field)
+
+
+def test_a_paired_gain_is_the_difference_and_its_interval_covers_it():
+    rng = np.random.default_rng(0)
+    inside, n, rates = 0, 400, (0.9, 0.85)
+    for _ in range(500):
+        draws = rng.random(n)
+        better, worse = (Measured(draws + 0.1 * rng.random(n) < rate + 0.05, 0.0) for rate in rates)
+        found = gain(better, worse)
+        assert found.points == pytest.approx(better.percent - worse.percent)
+        inside += found.low <= 100 * (rates[0] - rates[1]) <= found.high
+    assert binomtest(inside, 500, 0.95).pvalue > 1e-3
+
+
+def test_verdicts_follow_the_interval():
+    right, wrong = np.ones(100, bool), np.zeros(100, bool)
+    some = right.copy()
+    some[:1] = False
+    assert gain(Measured(right, 0.0), Measured(wrong, 0.0)).verdict == "confirmed"
+    assert gain(Measured(wrong, 0.0), Measured(right, 0.0)).verdict == "refuted"
+    assert gain(Measured(right, 0.0), Measured(some, 0.0)).verdict == "undecided"
+    with pytest.raises(HwsimError, match="cannot be compared in pairs"):
+        gain(Measured(right, 0.0), Measured(right[1:], 0.0))
+
+
+def test_a_paper_that_is_not_known_is_refused(tmp_path):
+    with pytest.raises(HwsimError, match='unknown paper "aciqq"; known: aciq'):
+        reproduce("aciqq", tmp_path)
+    with pytest.raises(HwsimError, match='unknown model "nothing"'):
+        reproduce("aciq", tmp_path, networks=["nothing"])

@@ -313,6 +313,12 @@ def test_a_training_that_was_stopped_goes_on_after_its_last_epoch_to_the_same_by
     assert tune(None) == resumed
 
 
+def test_widths_shared_out_among_channels_are_refused(digits):
+    network, calibration = digits
+    with pytest.raises(HwsimError, match="one width a weight; allocation=exact is for networks as trained"):
+        fake_quantize(network, bits_of(network, "w4a4/int32"), calibration, Settings(allocation="exact"))
+
+
 def test_bias_correction_focused_weights_and_foreign_images_are_refused(digits):
     network, calibration = digits
     bits = bits_of(network, "w4a4/int32")

@@ -862,6 +862,8 @@ def test_a_network_of_shared_out_bits_has_the_widest_ones_in_its_circuits(
 def test_allocation_is_refused_for_powers_of_two_and_for_one_scale_a_tensor() -> None:
     with pytest.raises(HwsimError, match="integer weights, not of pow2x4; write int4"):
         quantize(_network(_residual), "p4a8", IMAGES, settings=Settings(allocation="exact"))
+    with pytest.raises(HwsimError, match="scales of fine-tuned weights are fixed for one width"):
+        quantize_weight(np.ones((2, 1, 1, 1)), Int(4), Settings(allocation="exact"), np.ones(2))
     with pytest.raises(HwsimError, match="it needs granularity=channel"):
         Settings.parse("allocation=exact granularity=tensor")
     with pytest.raises(HwsimError, match="it needs activation_granularity=channel"):
@@ -921,6 +923,7 @@ def test_settings_are_their_text(text: str) -> None:
         ("weights=acid", 'unknown quantizer "acid"; known: min_max, aciq, aciq_laplace, aciq_gauss, kl'),
         ("activations=octav", 'unknown quantizer "octav"'),
         ("weights=kl", "kl needs the histogram of an activation; choose min_max or aciq_laplace for weights"),
+        ("weights=kl_tensorrt", "kl_tensorrt needs the histogram of an activation"),
         ("granularity=row", 'unknown granularity "row"; known: channel, tensor'),
         ("tolerance=0.5", "a factor of at least 1, not 0.5"),
         ("tolerance=nan", "a factor of at least 1, not nan"),

@@ -227,15 +227,17 @@ def quantize_(
     from hwsim.network import to_bytes
 
     text = files.read_text(Path(bits), "bit configuration") if bits.endswith(".toml") else bits
-    network = steps.quantize_model(
-        model,
-        text,
-        quantizer=quantizer,
-        calibration=calibration,
-        images=images,
-        accumulators=accumulators,
-        **_preprocessing(div, mean, std),
-    )
+    with _live_progress() as show:
+        network = steps.quantize_model(
+            model,
+            text,
+            quantizer=quantizer,
+            calibration=calibration,
+            images=images,
+            accumulators=accumulators,
+            progress=lambda done, planned: show("calibrate, each image twice", done, planned),
+            **_preprocessing(div, mean, std),
+        )
     bits_path = output.parent / f"{output.stem}.bits.toml"
     files.write_together({output: to_bytes(network), bits_path: network.bits.to_toml()})
     facts = {

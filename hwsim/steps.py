@@ -54,6 +54,7 @@ def quantize_model(
     calibration: str = "",
     images: int = 0,
     accumulators: str = "given",
+    progress: Callable[[int, int], None] | None = None,
     **preprocessing: Any,
 ) -> QuantizedNetwork:
     """Return a trained network as an integer network.
@@ -61,14 +62,16 @@ def quantize_model(
     ``model`` is a built-in name, an ONNX file or a network already loaded; ``bits`` a shorthand for all
     layers (``w4a8/int16``, ``w4a4/int32 edges=8``) or the TOML text of a bit configuration; ``quantizer`` settings such as
     ``activations=kl tolerance=1.3``. Calibration reads the calibration split of ``calibration`` (a data
-    set or an NPZ file; the model's own data if left out), all of it or its first ``images``. ``accumulators``
+    set, a file or a folder of images; the model's own data if left out), all of it or its first ``images``, each twice,
+    of which ``progress`` is told; it is kept in the user's cache folder for the next time. ``accumulators``
     is "given", or "proved" for each layer's narrowest accumulator that no input overflows. For ONNX files,
     ``div``, ``mean`` and ``std`` give the preprocessing.
     """
     if accumulators not in ACCUMULATORS:
         raise unknown("choice of accumulators", accumulators, ACCUMULATORS)
     from hwsim.models import load_model
-    from hwsim.quantize import calibrate, quantize
+    from hwsim.quantize import quantize
+    from hwsim.quantize.once import calibrate_once
     from hwsim.quantize.settings import Settings
 
     network = load_model(model, **preprocessing) if isinstance(model, str) else model
@@ -80,7 +83,9 @@ def quantize_model(
     split = load_split(source, "calibration", network.input_shape)
     split.check(network.input_shape, network.layers[-1].outputs)
     chosen = split.part(slice(images)) if images else split
-    quantized = quantize(network, bits, calibrate(network, chosen.images), settings=Settings.parse(quantizer))
+    quantized = quantize(
+        network, bits, calibrate_once(network, chosen, progress), settings=Settings.parse(quantizer)
+    )
     return narrowed(quantized) if accumulators == "proved" else quantized
 
 

@@ -13,7 +13,8 @@ from hwsim.models import load_model
 from hwsim.models.builder import Builder
 from hwsim.models.forward import logits
 from hwsim.network import Preprocessing
-from hwsim.quantize import calibrate
+from hwsim.quantize import calibrate, once, quantize
+from hwsim.quantize.settings import Settings
 
 RNG = np.random.Generator(np.random.PCG64(3))
 
@@ -82,3 +83,24 @@ def test_a_depthwise_convolution_tap_by_tap_is_torchs(stride, bias):
         padded, torch.from_numpy(weight), torch.from_numpy(offset) if bias else None, stride, groups=5
     )
     np.testing.assert_allclose(logits(network, x), theirs.numpy().reshape(2, -1), atol=1e-13)
+
+
+def test_a_calibration_is_kept_by_network_and_images_and_gives_the_same_integers(tmp_path, monkeypatch):
+    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path))
+    monkeypatch.setattr(once, "WORTH_KEEPING_S", 0.0)
+    network, split = load_model("digits"), load_split("digits", "calibration").part(slice(30))
+    first = once.calibrate_once(network, split)
+    (kept,) = (tmp_path / "calibrations").iterdir()
+    monkeypatch.setattr(once, "calibrate", lambda *_, **__: pytest.fail("calibrated again"))
+    again = once.calibrate_once(network, split)
+    assert facts(first) == facts(again)
+    assert (again.images, again.network) == (30, first.network)
+    settings = [Settings.parse(f"activations={method}") for method in ("aciq_laplace", "kl")]
+    for chosen in settings:
+        digests = {quantize(network, "w4a4", one, settings=chosen).digest() for one in (first, again)}
+        assert len(digests) == 1
+    monkeypatch.setattr(once, "calibrate", calibrate)
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert facts(once.calibrate_once(network, split)) == facts(first)
+    once.calibrate_once(network, split.part(slice(29)))
+    assert len(list((tmp_path / "calibrations").iterdir())) == 2

@@ -38,7 +38,8 @@ from hwsim.formats import PowerOfTwo, parse_int, parse_weight
 from hwsim.models import load_model
 from hwsim.models.forward import accuracy as float_accuracy
 from hwsim.network import FloatNetwork, QuantizedNetwork
-from hwsim.quantize import Calibration, calibrate, quantize
+from hwsim.quantize import Calibration, quantize
+from hwsim.quantize.once import calibrate_once
 from hwsim.quantize.settings import Settings
 from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import compute_layer, measure_accuracy
@@ -86,7 +87,7 @@ class Bench:
 
     @cached_property
     def calibration(self) -> Calibration:
-        return calibrate(self.network, self.calibration_split.images)
+        return calibrate_once(self.network, self.calibration_split)
 
     @cached_property
     def float_correct(self) -> int:

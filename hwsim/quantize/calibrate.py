@@ -76,11 +76,11 @@ def calibrate(
     tensors = {name: _tensor(seen, spreads[name], histograms[name]) for name, seen in ranges.items()}
     channels = {name: _channels(seen, spreads[name], histograms[name]) for name, seen in ranges.items()}
     for statistics in (tensors, channels):
-        _tell_relus(folded, statistics)
+        tell_relus(folded, statistics)
     return Calibration(folded.digest(), len(images), tensors, channels)
 
 
-def _tell_relus(network: FloatNetwork, statistics: dict[str, Statistics]) -> None:
+def tell_relus(network: FloatNetwork, statistics: dict[str, Statistics]) -> None:
     """Give the outputs of ReLUs, and of clips from 0, the statistics of what is before them."""
     for layer in network.layers:
         if isinstance(layer.operator, Relu) or (isinstance(layer.operator, Clip) and layer.operator.low == 0):

@@ -43,8 +43,8 @@ from hwsim.layers import (
     Slice,
 )
 from hwsim.models.builder import Builder, ceiled
-from hwsim.models.forward import logits
-from hwsim.network import FloatNetwork, Preprocessing
+from hwsim.models.forward import logits, single_threaded
+from hwsim.network import FloatArray, FloatNetwork, Preprocessing
 
 TOLERANCE = 1e-5
 """How far, relative to its largest output, the module's own result may be from the translated network's."""
@@ -97,19 +97,25 @@ def _hold_against(module: nn.Module, network: FloatNetwork, head: Head | None) -
     channels, height, width = network.input_shape
     noise = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (2, height, width, channels), np.uint8)
     x = network.preprocessing.apply(noise)
-    ours = torch.from_numpy(logits(network, x))
-    try:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of speed, which is no matter here
-            theirs = module(torch.from_numpy(np.ascontiguousarray(x))).reshape(len(x), -1)
-    except Exception as error:  # the person's own code
-        raise HwsimError(f"it fails on images: {reason(error)}; correct it") from None
+    with single_threaded() as pool:  # threads would wait for each other longer than they work
+        ours = torch.from_numpy(pool.submit(logits, network, x).result())
+        theirs = pool.submit(_scores, module, np.ascontiguousarray(x)).result()
     difference = float((theirs - (head(ours) if head else ours)).abs().max())
     if not difference <= TOLERANCE * float(theirs.abs().max()):
         raise HwsimError(
             f"its own result differs by {difference:.3g} from that of its traced layers; change no tensor in place"
             " that is read again, and let no layer have hooks"
         )
+
+
+def _scores(module: nn.Module, x: FloatArray) -> Tensor:
+    try:
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of speed, which is no matter here
+            scores: Tensor = module(torch.from_numpy(x)).reshape(len(x), -1)
+    except Exception as error:  # the person's own code
+        raise HwsimError(f"it fails on images: {reason(error)}; correct it") from None
+    return scores
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def test_a_killed_run_leaves_no_file(folder):
     run = subprocess.Popen(
         [sys.executable, "-c", "from hwsim.cli import main; main()", *arguments],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HWSIM_CACHE": str(folder / "cache")},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -146,7 +146,8 @@ def test_files_that_are_no_float_network_are_one_sentence(tmp_path):
             assert "\n" not in str(error)
 
 
-def test_the_function_returns_the_network_and_its_integers():
+def test_the_function_returns_the_network_and_its_integers(tmp_path, monkeypatch):
+    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path))
     seen = []
     tuned = hwsim.fine_tune_model(
         "digits",
@@ -159,5 +160,8 @@ def test_the_function_returns_the_network_and_its_integers():
     assert [stage.name for stage in tuned.stages] == ["float", "pruned", "PTQ", "QAT"]
     assert [round(stage.sparsity, 3) for stage in tuned.stages] == [0.0, 0.2, 0.2, 0.2]
     assert seen[-1] == ("QAT", 900, 900, 900)
+    again = hwsim.fine_tune_model("digits", "w4a4/int16", epochs=1, sparsity=0.2, images=50)
+    assert integer_bytes(again.integers) == integer_bytes(tuned.integers)
+    assert again.stages[-1].epochs == tuned.stages[-1].epochs  # kept, its seconds too
     result = hwsim.simulate_network(tuned.integers, images=50, verify=0)
     assert result.difference is None and result.accuracy.percent > 80

@@ -51,9 +51,11 @@ def fine_tune(
 ) -> FineTuned:
     """Return the network trained on ``split`` while its weights and tensors are rounded as :func:`quantize` rounds them.
 
-    The scales of tensors are those of ``calibration``; only the output, which has 16 bits, is given :data:`HEADROOM` for
-    the logits to grow. Batch norms keep their running mean and variance, and a weight
-    that is zero stays zero: a pruned network keeps its mask.
+    The scales of tensors are those of ``calibration``; only the output, which has 16 bits, is given :data:`HEADROOM`
+    for the logits to grow. Batch norms keep their running mean and variance, and a weight that is zero stays zero: a
+    pruned network keeps its mask. Every epoch is kept in the user's cache folder, and the same training goes on there.
+    Raises :class:`HwsimError` for settings and weights that training cannot hold on to, images or labels that are not
+    the network's, and a loss that is no number any more.
     """
     _check_settings(settings)
     _check_weights(bits)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from hwsim.data import Split
 from hwsim.network import FloatNetwork, ImageSequence, QuantizedNetwork
@@ -26,12 +27,15 @@ STAGES = ("float", "pruned", "fine-tuned", "PTQ", "QAT")
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """What a stage left: a float network and, from PTQ on, its integers; the stage's own seconds and epochs."""
+    """What a stage left: a float network and, from PTQ on, its integers; its seconds and epochs.
+
+    The seconds of training are those it took when it was done, also where it was done before and kept.
+    """
 
     name: str
     network: FloatNetwork
-    integers: QuantizedNetwork | None
-    seconds: float
+    integers: QuantizedNetwork | None = None
+    seconds: float = 0.0
     epochs: tuple[Epoch, ...] = ()
 
     @property
@@ -62,34 +66,24 @@ def stages(
     left out; a recipe of no epochs leaves out QAT. ``calibration`` are images of the calibration split.
     """
     config = checked_bits(bits, fold_batch_norm(network))
-    yield Stage("float", network, None, 0.0)
+    yield Stage("float", network)
     if sparsity:
-        begun = time.perf_counter()
         network = prune(network, sparsity)
-        yield Stage("pruned", network, None, time.perf_counter() - begun)
+        yield Stage("pruned", network)
     if float_recipe is not None and float_recipe.epochs:
-        begun = time.perf_counter()
-        network, epochs = fine_tune_float(
-            network,
-            train,
-            recipe=float_recipe,
-            progress=lambda done, planned, epoch: progress("fine-tuned", done, planned, epoch),
-        )
-        yield Stage("fine-tuned", network, None, time.perf_counter() - begun, epochs)
+        told = partial(progress, "fine-tuned")
+        network, epochs = fine_tune_float(network, train, recipe=float_recipe, progress=told)
+        yield Stage("fine-tuned", network, None, _seconds(epochs), epochs)
     begun = time.perf_counter()
     calibrated = calibrate(network, calibration)
     integers = quantize(network, config, calibrated, settings=settings)
     yield Stage("PTQ", network, integers, time.perf_counter() - begun)
     if recipe.epochs:
-        begun = time.perf_counter()
-        tuned = fine_tune(
-            network,
-            config,
-            calibrated,
-            train,
-            settings=settings,
-            recipe=recipe,
-            progress=lambda done, planned, epoch: progress("QAT", done, planned, epoch),
-        )
+        told = partial(progress, "QAT")
+        tuned = fine_tune(network, config, calibrated, train, settings=settings, recipe=recipe, progress=told)
         integers = quantize(tuned.network, config, tuned.calibration, settings=settings)
-        yield Stage("QAT", tuned.network, integers, time.perf_counter() - begun, tuned.epochs)
+        yield Stage("QAT", tuned.network, integers, _seconds(tuned.epochs), tuned.epochs)
+
+
+def _seconds(epochs: tuple[Epoch, ...]) -> float:
+    return sum(epoch.seconds for epoch in epochs)

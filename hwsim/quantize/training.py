@@ -97,10 +97,13 @@ class State:
     epochs: list[Epoch]
 
 
+_RUNNING = (".running_mean", ".running_var")
+
+
 def beginning(network: FloatNetwork, seed: int) -> State:
     """Return the state in which training begins; learned values are float64, running statistics float32."""
     tensors = {name: torch.tensor(array, dtype=torch.float64) for name, array in network.parameters.items()}
-    running = {name: tensors.pop(name).float() for name in list(tensors) if ".running_" in name}
+    running = {name: tensors.pop(name).float() for name in list(tensors) if name.endswith(_RUNNING)}
     momenta = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
     return State(tensors, running, momenta, torch.Generator().manual_seed(seed), [])
 

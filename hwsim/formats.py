@@ -159,6 +159,16 @@ class Half:
         return self.signed + self.exponent + self.fraction
 
     @property
+    def minimum(self) -> int:
+        """The smallest pattern."""
+        return 0
+
+    @property
+    def maximum(self) -> int:
+        """The largest pattern."""
+        return (1 << self.bits) - 1
+
+    @property
     def bias(self) -> int:
         """What is taken from the exponent field: the field of 1.0."""
         return (1 << (self.exponent - 1)) - 1

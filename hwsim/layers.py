@@ -180,7 +180,15 @@ class BatchNorm:
 
 @dataclass(frozen=True)
 class Rescale:
-    """The same tensor in another integer format and scale (integer networks only)."""
+    """The same tensor in another integer format and scale, or in half precision (integer networks only)."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+
+@dataclass(frozen=True)
+class FromHalf:
+    """A tensor in half precision as integers (integer networks only)."""
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape
@@ -200,6 +208,7 @@ Operator = (
     | Clip
     | BatchNorm
     | Rescale
+    | FromHalf
 )
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -216,6 +225,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "clip": Clip,
     "batch_norm": BatchNorm,
     "rescale": Rescale,
+    "from_half": FromHalf,
 }
 _NAMES = {kind: name for name, kind in OPERATORS.items()}
 

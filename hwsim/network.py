@@ -22,7 +22,19 @@ import safetensors.numpy
 from hwsim import files
 from hwsim.bits import BitConfig, Edges, LayerBits, bit_config
 from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Int, IntArray, Overflow, Rounding, parse_int, parse_weight
+from hwsim.formats import (
+    HALF,
+    Focused,
+    Half,
+    Int,
+    IntArray,
+    Overflow,
+    Rounding,
+    TensorFormat,
+    parse_int,
+    parse_tensor_format,
+    parse_weight,
+)
 from hwsim.layers import (
     INPUT,
     AveragePool,
@@ -204,7 +216,7 @@ class IntegerLayer:
     """
 
     layer: Layer
-    output: Int
+    output: TensorFormat
     scale: float
     bits: LayerBits | None = None
     weight: IntArray | None = None
@@ -218,7 +230,7 @@ class IntegerLayer:
     weight_width: IntArray | None = None
 
     @property
-    def requantized(self) -> Int:
+    def requantized(self) -> TensorFormat:
         """The format that the layer's requantiser clamps to: the output's, or the widest channel's."""
         if self.width is None:
             return self.output
@@ -264,8 +276,8 @@ class QuantizedNetwork:
     def bits(self) -> BitConfig:
         return bit_config((item.layer.name, item.bits) for item in self.layers if item.bits is not None)
 
-    def formats(self) -> dict[str, Int]:
-        """Return the integer format of every tensor by name."""
+    def formats(self) -> dict[str, TensorFormat]:
+        """Return the format of every tensor by name."""
         return {INPUT: self.input} | {item.layer.name: item.output for item in self.layers}
 
     def digest(self) -> str:
@@ -378,7 +390,7 @@ def _layer_from_json(
         )
     return IntegerLayer(
         layer_from_json(row["layer"]),
-        parse_int(row["output"]),
+        parse_tensor_format(row["output"]),
         float(row["scale"]),
         bits,
         *(tensors.get(f"{index}.{field}") for field in _ARRAYS),
@@ -425,15 +437,37 @@ def _check(network: QuantizedNetwork) -> None:
         if item.weight_width is not None and not layer.has_weights:
             raise HwsimError(f'layer "{layer.name}" has widths of weights and no weights')
         _check_widths(item)
-        counts = requantizer_counts(layer, item.width is not None)
+        _check_halves(item, [formats[name] for name in layer.inputs])
+        counts = constant_counts(item)
         for field, count in zip(("multiplier", "bias", "shift"), counts, strict=True):
             _check_array(field, getattr(item, field), (count,) if count else None)
         if counts[0]:
-            assert item.multiplier is not None and item.bias is not None and item.shift is not None
+            assert item.multiplier is not None and item.shift is not None
             MULTIPLIER.encode(item.multiplier)
-            BIAS.encode(item.bias)
+            BIAS.encode(np.zeros(1, np.int64) if item.bias is None else item.bias)
             SHIFT.encode(item.shift)
         _check_masks(item)
+
+
+def _check_halves(item: IntegerLayer, inputs: list[TensorFormat]) -> None:
+    """Refuse half precision in a layer that computes in integers, and integers in one that does not."""
+    halves, layer = [isinstance(form, Half) for form in inputs], item.layer
+    match layer.kind:
+        case "add" | "concatenate" | "flatten" | "slice" | "pad_channels":
+            fitting = len({*halves, isinstance(item.output, Half)}) == 1
+        case "from_half":
+            fitting = halves == [True] and isinstance(item.output, Int)
+        case "max_pool" | "average_pool":
+            fitting = not any(halves) and isinstance(item.output, Int)
+        case _:
+            fitting = not any(halves)
+    widths = {(form.exponent, form.fraction) for form in (*inputs, item.output) if isinstance(form, Half)}
+    if not fitting or widths - {(HALF.exponent, HALF.fraction)}:
+        raise HwsimError(
+            f'layer "{layer.name}" is a {layer.kind} of {", ".join(map(str, inputs))} to {item.output}, which there is not'
+        )
+    if isinstance(item.output, Half) and (item.masks is not None or item.width is not None):
+        raise HwsimError(f'layer "{layer.name}" has masks or widths of channels, which {item.output} has not')
 
 
 def _check_weight_widths(item: IntegerLayer) -> None:
@@ -523,7 +557,16 @@ def requantizer_counts(layer: Layer, per_channel: bool = False) -> tuple[int, in
     shifts = channels if per_channel else 1
     if layer.kind == "add":
         return (2, 1, shifts)
+    if layer.kind == "from_half":
+        return (1, 0, shifts)
     return (1, 1, shifts) if layer.kind in ("average_pool", "rescale") else (0, 0, 0)
+
+
+def constant_counts(item: IntegerLayer) -> tuple[int, int, int]:
+    """Return how many multipliers, biases and shifts a layer has: none for an addition in half precision."""
+    if item.layer.kind == "add" and isinstance(item.output, Half):
+        return (0, 0, 0)
+    return requantizer_counts(item.layer, item.width is not None)
 
 
 def _check_array(what: str, array: Any, shape: tuple[int, ...] | None) -> None:

@@ -1,6 +1,7 @@
 """Half precision against numpy.float16 and fractions; its circuits at the places where floating point goes wrong."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwsim.cost.traffic import Memory, traffic
+from hwsim.data import load_split
 from hwsim.datapath import elaborate
 from hwsim.datapath.from_half import FromHalf
 from hwsim.datapath.half_add import HalfAdd
@@ -16,7 +19,15 @@ from hwsim.datapath.to_half import ToHalf
 from hwsim.errors import HwsimError
 from hwsim.formats import HALF, Half, Int, Rounding, parse_tensor_format
 from hwsim.half import add_halves, from_half, to_half
+from hwsim.layers import Add, Clip, Convolution
+from hwsim.models import load_model
+from hwsim.network import load, look_up, save, to_bytes
+from hwsim.quantize import Settings, calibrate, quantize
 from hwsim.simulate.circuit import evaluate
+from hwsim.simulate.circuits import Circuits
+from hwsim.simulate.inference import compute_layer, measure_accuracy, run
+from hwsim.simulate.replay import replay
+from test_quantize import GRAPHS, IMAGES, _network, _residual
 
 # Zeros, the smallest and largest subnormals and normals, ones, their neighbours, infinities, NaN; and the negatives.
 CORNERS = [0, 1, 2, 0x3FE, 0x3FF, 0x400, 0x401, 0x7FF, 0x800, 0x3BFF, 0x3C00, 0x3C01]
@@ -151,3 +162,110 @@ def test_widths_that_a_float_cannot_have_are_refused(widths):
 def test_an_adder_of_two_widths_is_refused():
     with pytest.raises(HwsimError, match="differ in their widths"):
         HalfAdd(HALF, Half(3, 2), HALF)
+
+
+# --- additions of whole networks
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.__name__.lstrip("_"))
+@pytest.mark.parametrize("channels", ["", "activation_granularity=channel"])
+def test_a_network_with_additions_in_half_precision_is_its_circuits_and_its_file(graph, channels, tmp_path):
+    settings = Settings.parse(f"activations=min_max placement=half {channels}")
+    network = quantize(_network(graph), "w8a5/int32", IMAGES, settings=settings)
+    save(network, tmp_path / "net.safetensors")
+    assert to_bytes(load(tmp_path / "net.safetensors")) == to_bytes(network)
+    circuits, images, labels = Circuits(network), IMAGES[:10], np.zeros(10, np.int64)
+    compared = measure_accuracy(network, images, labels, compute=circuits.compute, against=compute_layer)
+    assert compared.difference is None
+    assert {row.difference for row in replay(network, images[:2], outputs=6)} == {None}
+    formats = network.formats()
+    for item in network.layers:
+        assert (item.layer.kind == "add") <= isinstance(item.output, Half)
+        if item.layer.has_weights or item.layer.kind in ("max_pool", "average_pool"):
+            assert isinstance(formats[item.layer.inputs[0]], Int)
+    assert isinstance(network.layers[-1].output, Int)
+    rows = {row.layer: row for row in traffic(network, Memory(burst_bits=8))}
+    for item in network.layers:
+        if item.layer.kind == "add":
+            operands = sum(formats[name].bits for name in item.layer.inputs)
+            assert rows[item.layer.name].input_bytes == pytest.approx(
+                operands * item.layer.outputs / 8, abs=2
+            )
+            assert rows[item.layer.name].weight_bytes == 0
+
+
+def test_the_tensors_that_an_addition_reads_are_numpys_half_precision_of_the_real_values():
+    network = _network(_residual)
+    quantized = quantize(network, "w8a8/int32", IMAGES, settings=Settings.parse("placement=half"))
+    tensors = {}
+
+    def visit(item, inputs, output, overflowed):
+        tensors[item.layer.name] = output
+
+    run(quantized, IMAGES, visit)
+    items = {item.layer.name: item for item in quantized.layers}
+    for name in ("conv1", "conv2"):
+        item = items[name]
+        source = item.layer.inputs[0]
+        x = tensors.get(source, look_up(quantized.input_table, IMAGES))
+        exact = compute_layer(replace(item, output=Int(62), **handing_on(item)), (x,), Rounding.FLOOR)[0]
+        scaled = exact * item.multiplier[:, None, None] + item.bias[:, None, None]
+        real = np.ldexp(scaled.astype(np.float64), -item.shift[:, None, None])
+        if not item.output.signed:
+            real = np.maximum(real, 0)
+        np.testing.assert_array_equal(tensors[name], patterns(real.astype(np.float16)))
+    summed = floats(tensors["conv1"]) + floats(tensors["conv2"])
+    np.testing.assert_array_equal(tensors["add"], patterns(np.maximum(summed, np.float16(0))))
+
+
+def handing_on(item):
+    """Constants of a requantiser that hands its sum on."""
+    ones = np.ones_like(item.multiplier)
+    return {"multiplier": ones, "bias": 0 * ones, "shift": 0 * ones}
+
+
+def test_digits_keep_their_accuracy_with_additions_in_half_precision():
+    network, test = load_model("digits"), load_split("digits", "test")
+    calibration = calibrate(network, load_split("digits", "calibration").images)
+    found = {
+        placement: measure_accuracy(
+            quantize(network, "w8a8/int32", calibration, settings=Settings(placement=placement)),
+            test.images,
+            test.labels,
+        ).correct
+        for placement in ("integer", "half")
+    }
+    assert abs(found["half"] - found["integer"]) <= 4
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("placement=float", 'unknown placement "float"; known: integer, half'),
+        ("placement=half bias_correction=mean", "has no circuit for; choose bias_correction=true"),
+    ],
+)
+def test_a_placement_that_there_is_not_is_refused(text, sentence):
+    with pytest.raises(HwsimError, match=sentence):
+        Settings.parse(text)
+
+
+def test_a_clipped_addition_in_half_precision_is_refused():
+    def clipped(b):
+        one = b.add("conv", Convolution(4, (1, 1)))
+        b.add("clip", Clip(0.0, 6.0), b.add("add", Add(), one, one))
+        b.add("out", Convolution(2, (1, 1)))
+
+    with pytest.raises(HwsimError, match='the addition "add" is clipped'):
+        quantize(_network(clipped), "w8a8", IMAGES, settings=Settings(placement="half"))
+
+
+def test_a_file_that_mixes_integers_and_halves_is_refused(tmp_path):
+    network = quantize(_network(_residual), "w8a8/int32", IMAGES, settings=Settings(placement="half"))
+    for name, output in (("conv2", Int(8)), ("add.integer", HALF), ("add", Half(4, 3)), ("pool", HALF)):
+        wrong = tuple(
+            replace(item, output=output) if item.layer.name == name else item for item in network.layers
+        )
+        save(replace(network, layers=wrong), tmp_path / "net.safetensors")
+        with pytest.raises(HwsimError, match="which there is not"):
+            load(tmp_path / "net.safetensors")

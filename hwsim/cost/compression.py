@@ -144,7 +144,7 @@ def _records(network: QuantizedNetwork) -> dict[str, bytes]:
     records = {
         item.layer.name: _record(item)
         for item in network.layers
-        if item.weight is not None or item.bias is not None
+        if item.weight is not None or item.multiplier is not None
     }
     return {name: _number(len(record)) + record for name, record in records.items()}
 

@@ -57,7 +57,7 @@ from hwsim.network import (
     WIDTH,
     IntegerLayer,
     QuantizedNetwork,
-    requantizer_counts,
+    constant_counts,
 )
 
 LOOP_ORDERS = ("weights_outer", "inputs_outer")
@@ -194,7 +194,7 @@ def _layer_traffic(item: IntegerLayer, stored: _StoredRows, memory: Memory) -> L
 
 def _constant_bits(item: IntegerLayer) -> int:
     """Return the bits of a layer's constants; a max pool that only stores by width has none."""
-    counts = requantizer_counts(item.layer, item.width is not None)
+    counts = constant_counts(item)
     constants = sum(count * form.bits for count, form in zip(counts, (MULTIPLIER, BIAS, SHIFT), strict=True))
     return constants + (item.layer.output_shape[0] * _clamp_bits(item) if counts[0] else 0)
 

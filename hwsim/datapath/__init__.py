@@ -24,7 +24,7 @@ from hwsim.datapath.requantize_sums import RequantizeSums
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.datapath.to_half import ToHalf
 from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Int, PowerOfTwo, Rounding
+from hwsim.formats import Focused, Half, Int, PowerOfTwo, Rounding, TensorFormat
 from hwsim.network import IntegerLayer
 
 __all__ = [
@@ -67,7 +67,7 @@ def load(text: str) -> type[Any] | Datapath:
 
 def parts(
     item: IntegerLayer,
-    formats: Mapping[str, Int],
+    formats: Mapping[str, TensorFormat],
     rounding: Rounding,
     mac: str = "mac",
     **mac_options: Any,
@@ -80,15 +80,22 @@ def parts(
     """
     circuits = _computing(item, formats, rounding, mac, **mac_options)
     if circuits and item.width is not None and item.layer.kind != "max_pool":
-        circuits["channel_clamp"] = ChannelClamp(item.requantized, item.output)
+        circuits["channel_clamp"] = _channel_clamp(item)
     return circuits
 
 
+def _channel_clamp(item: IntegerLayer) -> ChannelClamp:
+    assert isinstance(item.requantized, Int) and isinstance(item.output, Int)
+    return ChannelClamp(item.requantized, item.output)
+
+
 def _computing(
-    item: IntegerLayer, formats: Mapping[str, Int], rounding: Rounding, mac: str, **mac_options: Any
+    item: IntegerLayer, formats: Mapping[str, TensorFormat], rounding: Rounding, mac: str, **mac_options: Any
 ) -> dict[str, Datapath]:
     """Return the circuits of a layer up to its requantiser."""
     source, output = formats[item.layer.inputs[0]], item.requantized
+    if isinstance(source, Half) or isinstance(output, Half):
+        return _with_halves(item, formats, rounding, mac, **mac_options)
     match item.layer.operator:
         case layers.Convolution() | layers.Linear():
             assert item.bits is not None
@@ -99,6 +106,7 @@ def _computing(
             return {"mac": sums, **_masked(item, rounding)}
         case layers.Add():
             second = formats[item.layer.inputs[1]]
+            assert isinstance(second, Int)
             return {"add": Add(source, second, output, rounding)}
         case layers.AveragePool(kernel):
             bits = source.bits + (math.prod(kernel) - 1).bit_length()
@@ -111,12 +119,36 @@ def _computing(
     return {}
 
 
+def _with_halves(
+    item: IntegerLayer, formats: Mapping[str, TensorFormat], rounding: Rounding, mac: str, **mac_options: Any
+) -> dict[str, Datapath]:
+    """Return the circuits of a layer that reads or makes half precision."""
+    source, output = formats[item.layer.inputs[0]], item.requantized
+    match item.layer.operator:
+        case layers.Add():
+            second = formats[item.layer.inputs[1]]
+            assert isinstance(source, Half) and isinstance(second, Half) and isinstance(output, Half)
+            return {"half_add": HalfAdd(source, second, output)}
+        case layers.FromHalf():
+            assert isinstance(source, Half) and isinstance(output, Int)
+            return {"from_half": FromHalf(source, output, rounding)}
+        case layers.Rescale():
+            assert isinstance(source, Int) and isinstance(output, Half)
+            return {"to_half": ToHalf(source, output)}
+    if item.bits is None:
+        return {}
+    assert isinstance(output, Half)
+    sums = multiply_accumulate(item.bits, mac, **mac_options)
+    return {"mac": sums, "to_half": ToHalf(item.bits.accumulator, output)}
+
+
 def _masked(item: IntegerLayer, rounding: Rounding) -> dict[str, Datapath]:
     """Return the circuits of a layer that adds sums of its inputs.
 
     The constants of these sums get the whole bytes that hold the layer's, so that layers share circuits.
     """
     assert item.bits is not None and item.masks is not None and item.mask_multiplier is not None
+    assert isinstance(item.requantized, Int)
     one = InputSum(item.bits.activation, sum_format(item.bits.activation, item.layer.products))
     needed = width_of(int(item.mask_multiplier.min()), int(item.mask_multiplier.max()))
     requantize = RequantizeSums(

@@ -27,6 +27,7 @@ from hwsim.layers import (
     Concatenate,
     Convolution,
     Flatten,
+    FromHalf,
     Layer,
     Linear,
     MaxPool,
@@ -170,7 +171,7 @@ def _apply(layer: Layer, inputs: list[Tensor], parameters: Mapping[str, Tensor],
             return functional.max_pool2d(_pad(x, padding, -torch.inf), kernel, stride)
         case AveragePool(kernel, stride, padding):
             return functional.avg_pool2d(_pad(x, padding, 0.0), kernel, stride)
-        case Rescale():
+        case Rescale() | FromHalf():
             return x
 
 

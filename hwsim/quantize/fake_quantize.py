@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hwsim.bits import BitConfig
 from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Format
+from hwsim.formats import Focused, Format, Half, Int
 from hwsim.layers import INPUT
 from hwsim.models.forward import propagate
 from hwsim.network import FloatArray, FloatNetwork
@@ -85,6 +85,7 @@ class FakeQuantized:
 
     def _pixels(self, images: Tensor) -> Tensor:
         pixels = self.assignment.tensors[INPUT]
+        assert isinstance(pixels.format, Int)
         steps = np.rint(self.network.preprocessing.values() / pixels.scale)
         table = np.clip(steps, pixels.format.minimum, pixels.format.maximum) * pixels.scale
         channels = torch.arange(images.shape[3])
@@ -95,6 +96,9 @@ class FakeQuantized:
         if name not in self.requantizing:
             return output
         tensor = self.assignment.tensors[name]
+        if isinstance(tensor.format, Half):
+            output = output if tensor.format.signed else output.relu()
+            return _straight_through(output, output.half().to(output.dtype), torch.ones_like(output))
         return _round_and_clip(output, tensor.steps, *tensor.ends)
 
 

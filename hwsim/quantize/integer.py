@@ -10,7 +10,7 @@ import numpy as np
 
 from hwsim.bits import BitConfig, LayerBits, read_bits
 from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Int, IntArray, WeightFormat
+from hwsim.formats import Focused, Half, Int, IntArray, WeightFormat
 from hwsim.layers import INPUT, AveragePool, Layer
 from hwsim.network import FloatArray, FloatNetwork, ImageSequence, IntegerLayer, QuantizedNetwork
 from hwsim.quantize.bias_correction import correction, expected_input_sum
@@ -53,6 +53,7 @@ def quantize(
     assignment = assign(fused, config, calibration, settings)
     pixels = assignment.tensors[INPUT]
     stored = _stored(network, folded)
+    assert isinstance(pixels.format, Int)
     return QuantizedNetwork(
         name=network.name,
         input_shape=network.input_shape,
@@ -107,11 +108,13 @@ def _plain_layer(layer: Layer, tensors: Mapping[str, Tensor]) -> IntegerLayer:
     output = tensors[layer.name]
     if layer.kind == "max_pool":
         return _with_channels(IntegerLayer(layer, output.format, output.scale), output)
-    if layer.kind not in ("add", "average_pool", "rescale"):
+    on_halves = layer.kind == "add" and isinstance(output.format, Half)
+    if on_halves or layer.kind not in ("add", "average_pool", "rescale", "from_half"):
         return IntegerLayer(layer, output.format, output.scale)
     window = math.prod(layer.operator.kernel) if isinstance(layer.operator, AveragePool) else 1
     ratios = np.array([[tensors[name].scale / (output.scale * window) for name in layer.inputs]])
-    constants = requantizer(layer.name, ratios, np.zeros(1))
+    multiplier, bias, shift = requantizer(layer.name, ratios, np.zeros(1))
+    constants = multiplier, None if layer.kind == "from_half" else bias, shift
     return _with_channels(IntegerLayer(layer, output.format, output.scale, None, None, *constants), output)
 
 
@@ -174,7 +177,13 @@ def _weighted_layer(
     )
     if integers.means is not None and integers.masks is not None:
         masks = {"masks": integers.masks, "mask_multiplier": integers.means * constants.multiplier}
+    if masks and isinstance(output.format, Half):
+        raise HwsimError(
+            f'layer "{layer.name}" adds sums of its inputs where integers are rounded, which an output in half '
+            "precision has no circuit for; choose placement=integer or other weights"
+        )
     # The circuit's operands are as wide as a channel needs, which may be wider than what is stored of others.
+    assert isinstance(source.format, Int)
     in_circuit = replace(bits, weight=_circuit_format(bits.weight, integers), activation=source.format)
     item = IntegerLayer(
         layer,

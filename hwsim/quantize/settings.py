@@ -28,6 +28,7 @@ QUANTIZERS: dict[str, Quantizer] = {
 }
 
 GRANULARITIES = ("channel", "tensor")
+PLACEMENTS = ("integer", "half")
 ALLOCATIONS = ("none", "paper", "exact")
 _ALWAYS_WRITTEN = ("weights", "activations", "tolerance", "granularity", "bias_correction", "elementwise")
 _CORRECTIONS: dict[str, bool | str] = {
@@ -52,7 +53,8 @@ class Settings:
     ``percent`` is that of percentile; ``allocation`` how a weight's bits are shared out among its output
     channels; ``activation_granularity`` whether each channel of an activation has its own threshold, and
     ``activation_allocation`` how bits are shared out among those; ``components`` (map or sampled) and
-    ``separation`` are those of focused weights. These are written only where they are not the default.
+    ``separation`` are those of focused weights; ``placement`` says whether additions are done on integers or in
+    half precision. These are written only where they are not the default.
 
     >>> str(Settings.parse("activations=kl tolerance=2"))
     'weights=min_max activations=kl tolerance=2.0 granularity=channel bias_correction=false elementwise=8'
@@ -70,6 +72,7 @@ class Settings:
     activation_allocation: str = "none"
     components: str = "map"
     separation: float = focused.SEPARATION
+    placement: str = "integer"
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -84,6 +87,13 @@ class Settings:
         for granularity in (self.granularity, self.activation_granularity):
             if granularity not in GRANULARITIES:
                 raise unknown("granularity", granularity, GRANULARITIES)
+        if self.placement not in PLACEMENTS:
+            raise unknown("placement", self.placement, PLACEMENTS)
+        if self.placement == "half" and isinstance(self.bias_correction, str):
+            raise HwsimError(
+                f"bias_correction={self.bias_correction} adds sums of inputs where integers are rounded, which "
+                "placement=half has no circuit for; choose bias_correction=true"
+            )
         self._check_allocation("", self.allocation, self.granularity)
         self._check_allocation("activation_", self.activation_allocation, self.activation_granularity)
         if self.components not in focused.COMPONENTS:
@@ -138,6 +148,7 @@ class Settings:
             "activation_allocation": str,
             "components": str,
             "separation": float,
+            "placement": str,
         }
         given: dict[str, object] = {}
         for word in text.split():

@@ -11,6 +11,9 @@ A rescale is put in before a layer that demands another format than the group's 
 one that cannot produce the group's tensor itself ("conv1.output"): its ReLU needs an unsigned format's clamp
 at 0 but the group is signed, or its clip ends below the group's range.
 
+With the settings' placement "half" additions are in half precision, whose tensors have scale 1 and which integers
+are converted to and from: see :mod:`hwsim.quantize.placement`.
+
 With the settings' activation granularity "channel", a tensor of less than 8 bits has widths and steps per
 channel (:mod:`hwsim.quantize.channels`), which every layer that requantizes can produce: a convolution, a linear
 layer, an addition, an average pool, a rescale. Nobody who reads it needs to know, since its integers are at one
@@ -28,13 +31,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hwsim.bits import BitConfig
-from hwsim.formats import Int, IntArray
+from hwsim.formats import Half, Int, IntArray, TensorFormat
 from hwsim.layers import INPUT, Concatenate, Flatten, Layer, PadChannels, Rescale, Shape, Slice
 from hwsim.network import FloatArray
 from hwsim.quantize import min_max
 from hwsim.quantize.calibrate import Calibration
 from hwsim.quantize.channels import OPERAND_BITS, Channels, magnitudes, shared_scale, steps, widths
 from hwsim.quantize.fuse import Fused, requantizes
+from hwsim.quantize.placement import place_halves
 from hwsim.quantize.scales import scale_of
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.statistics import Statistics
@@ -45,15 +49,15 @@ OUTPUT = Int(16)
 
 @dataclass(frozen=True)
 class Tensor:
-    """An integer tensor, real value = integer * scale, and the folded network's tensor it stands for."""
+    """A tensor, real value = integer (or half-precision number) * scale, and the float network's that it stands for."""
 
-    format: Int
+    format: TensorFormat
     scale: float
     float_name: str
     channels: Channels | None = None
 
     @property
-    def demanded(self) -> Int:
+    def demanded(self) -> TensorFormat:
         """The format that its readers ask for; with channels of their own, the format of their mean width."""
         return self.format if self.channels is None else self.channels.target
 
@@ -66,6 +70,7 @@ class Tensor:
     def ends(self) -> tuple[FloatArray, FloatArray]:
         """The smallest and the largest multiple of a channel's step, of :attr:`steps`' shape each."""
         widths = [self.format.bits] if self.channels is None else self.channels.width
+        assert isinstance(self.format, Int)
         forms = [Int(bits, self.format.signed) if bits else None for bits in widths]
         low = [0 if form is None else form.minimum for form in forms]
         high = [0 if form is None else form.maximum for form in forms]
@@ -82,7 +87,10 @@ class Assignment:
 
 def assign(fused: Fused, bits: BitConfig, calibration: Calibration, settings: Settings) -> Assignment:
     """Return the fused layers with rescales put in, and the format and scale of every tensor."""
-    return _Assigner(fused, bits, calibration, settings).run()
+    halves = frozenset[str]()
+    if settings.placement == "half":
+        fused, halves = place_halves(fused)
+    return _Assigner(fused, bits, calibration, settings, halves).run()
 
 
 Sources = frozenset[str]
@@ -96,8 +104,16 @@ Shared = tuple[float, dict[str, tuple[IntArray, IntArray]]]
 class _Assigner:
     """One pass over the layers in order; the fields are what it knows so far."""
 
-    def __init__(self, fused: Fused, bits: BitConfig, calibration: Calibration, settings: Settings) -> None:
+    def __init__(
+        self,
+        fused: Fused,
+        bits: BitConfig,
+        calibration: Calibration,
+        settings: Settings,
+        halves: frozenset[str],
+    ) -> None:
         self.fused, self.bits, self.calibration, self.settings = fused, bits, calibration, settings
+        self.halves = halves
         self.sources = _sources(fused.layers)
         self.origins = _origins(fused.layers)
         self.shared: dict[tuple[Sources, Int], Shared] = {}
@@ -191,16 +207,21 @@ class _Assigner:
         return scale, dict(zip(members, zip(width, parts, strict=True), strict=True))
 
     def _group_tensor(self, name: str) -> Tensor:
+        if name in self.halves:
+            return Tensor(Half(signed=self.fused.signed[name]), 1.0, self.fused.float_names[name])
         group = self._group(name)
         return self._tensor(group, self.formats[group], name)
 
     def _producible(self, name: str, wanted: Tensor) -> Tensor:
         """Return the tensor nearest to the group's that a layer's requantizer can clamp to."""
+        if not isinstance(wanted.format, Int):
+            return wanted
         if wanted.format.signed and name in self.fused.clamped_at_zero:
             wanted = _unsigned(wanted)
         if wanted.channels is not None:
             return wanted
-        target = wanted.format
+        target = wanted.demanded
+        assert isinstance(target, Int)
         own = self._whole(frozenset([name]), target, name)
         ends_below = name in self.fused.ceilings and own.scale < wanted.scale
         return own if ends_below else replace(wanted, format=target)
@@ -227,7 +248,7 @@ class _Assigner:
 
 
 def _unsigned(tensor: Tensor) -> Tensor:
-    """Return the non-negative half of a signed tensor."""
+    """Return the non-negative half of a signed tensor of integers."""
     form, channels = Int(tensor.format.bits - 1, signed=False), tensor.channels
     if channels is not None:
         target = Int(channels.target.bits - 1, signed=False)

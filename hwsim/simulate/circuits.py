@@ -89,9 +89,9 @@ class Circuits:
             elif part in ("max_pool", "average_pool"):
                 operands["accumulator"] = self._pooled(item, circuit, inputs[0])
             else:
-                if part == "add":
+                if part in ("add", "half_add"):
                     operands = {"first": _by_channel(inputs[0]), "second": _by_channel(inputs[1])}
-                elif part == "channel_clamp":
+                elif part in ("channel_clamp", "from_half"):
                     operands = {"value": operands["accumulator"]}
                 operands["accumulator"] = self._requantized(item, circuit, operands)
         return _by_image(operands["accumulator"], len(inputs[0]), item), overflowed
@@ -135,9 +135,9 @@ def _by_image(values: IntArray, images: int, item: IntegerLayer) -> IntArray:
 
 def _constants(item: IntegerLayer) -> dict[str, IntArray]:
     """Return the constants of a layer's circuits by port: one, or one for each channel."""
-    assert item.multiplier is not None and item.bias is not None and item.shift is not None
-    constants = {"multiplier": item.multiplier, "bias": item.bias, "shift": item.shift}
-    if item.layer.kind == "add":
+    named = {"multiplier": item.multiplier, "bias": item.bias, "shift": item.shift}
+    constants = {name: values for name, values in named.items() if values is not None}
+    if item.layer.kind == "add" and item.multiplier is not None:
         del constants["multiplier"]
         constants |= {"first_multiplier": item.multiplier[:1], "second_multiplier": item.multiplier[1:]}
     if item.mask_multiplier is not None:

@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from hwsim.arithmetic import Sums, channel_clamp, dot, requantize
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, IntArray, Overflow, Rounding
+from hwsim.formats import HALF, Half, Int, IntArray, Overflow, Rounding
+from hwsim.half import add_halves, from_half, to_half
 from hwsim.layers import (
     INPUT,
     AveragePool,
     Concatenate,
     Convolution,
     Flatten,
+    FromHalf,
     MaxPool,
     PadChannels,
     Padding,
@@ -99,11 +101,18 @@ def _requantized(
 
 def _fitted(item: IntegerLayer, products: IntArray, rounding: Rounding) -> IntArray:
     """Return a layer's output from its sums, multiplied already."""
-    bias, shift, width, exponent = (
-        None if c is None else c[:, None, None] for c in (item.bias, item.shift, item.width, item.exponent)
-    )
+    bias, shift = (None if c is None else c[:, None, None] for c in (item.bias, item.shift))
     assert bias is not None and shift is not None
+    if isinstance(item.requantized, Half):
+        return to_half(products + bias, shift, item.requantized)
     output = requantize(products, np.ones(1, np.int64), bias, shift, rounding, item.requantized)
+    return _clamped(item, output)
+
+
+def _clamped(item: IntegerLayer, output: IntArray) -> IntArray:
+    """Return a requantiser's output clamped channel by channel, where channels have widths of their own."""
+    assert isinstance(item.output, Int)
+    width, exponent = (None if c is None else c[:, None, None] for c in (item.width, item.exponent))
     return (
         output if width is None or exponent is None else channel_clamp(output, width, exponent, item.output)
     )
@@ -130,6 +139,14 @@ def compute_layer(
             return x[(slice(None), *cuts)], None
         case PadChannels(before, after):
             return np.pad(x, ((0, 0), (before, after), (0, 0), (0, 0))), None
+        case _ if layer.kind == "add" and isinstance(item.output, Half):
+            return add_halves(x, inputs[1], (HALF, HALF), item.output), None
+        case FromHalf():
+            assert item.multiplier is not None and item.shift is not None
+            assert isinstance(item.requantized, Int)
+            multiplier, shift = item.multiplier[:, None, None], item.shift[:, None, None]
+            integers = from_half(x, HALF, multiplier, shift, rounding, item.requantized)
+            return _clamped(item, integers), None
         case _ if layer.kind == "add":
             assert item.multiplier is not None
             return _fitted(item, x * item.multiplier[0] + inputs[1] * item.multiplier[1], rounding), None

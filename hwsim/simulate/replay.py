@@ -178,7 +178,10 @@ def _streams(
         fill = item.output.minimum if part == "max_pool" else 0
         taken = _windows_at(inputs[0], operator.kernel, operator.stride, operator.padding, places, fill)
         return {"activation": taken.T}, expected if part == "max_pool" else taken.sum(axis=1)
-    assert item.multiplier is not None and item.bias is not None and item.shift is not None
+    if part == "half_add":
+        operands = (x[image, channel, row, column][None] for x in inputs)
+        return dict(zip(("first", "second"), operands, strict=True)), expected
+    assert item.multiplier is not None and item.shift is not None
     channels = item.layer.output_shape[0]
 
     def at(constant: IntArray) -> IntArray:
@@ -190,7 +193,12 @@ def _streams(
         (*_, value) = results.values()
         streams = {"value": value, "width": at(item.width), "exponent": at(item.exponent)}
         return {name: row[None] for name, row in streams.items()}, expected
-    streams = {"bias": at(item.bias), "shift": at(item.shift)}
+    streams = {"shift": at(item.shift)}
+    if part == "from_half":
+        streams |= {"value": inputs[0][image, channel, row, column], "multiplier": at(item.multiplier)}
+        return {name: row[None] for name, row in streams.items()}, expected
+    assert item.bias is not None
+    streams["bias"] = at(item.bias)
     if part == "add":
         for which, (name, x) in enumerate(zip(("first", "second"), inputs, strict=True)):
             streams[name] = x[image, channel, row, column]

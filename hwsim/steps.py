@@ -24,6 +24,7 @@ from hwsim.data import Split, load_split
 from hwsim.datapath import Datapath, load, multiply_accumulate
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import (
+    Focused,
     Half,
     Int,
     Overflow,
@@ -32,6 +33,7 @@ from hwsim.formats import (
     parse_format,
     parse_int,
     parse_tensor_format,
+    parse_weight,
 )
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.network import load as load_network
@@ -656,6 +658,8 @@ def _parse(parameter: str, text: str, hint: Any) -> Any:
         return parse_int(text)
     if hint is PowerOfTwo or hint == Int | PowerOfTwo:
         return parse_format(text)
+    if hint is Focused:
+        return parse_weight(text)
     if hint is Overflow:
         return parse_overflow(text)
     if hint is Rounding:

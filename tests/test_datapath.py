@@ -296,8 +296,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(HwsimError) as refused:
         load("mca")
     assert str(refused.value) == (
-        'unknown datapath "mca"; known: mac, shift_mac, input_sum, requantize, requantize_sums, channel_clamp, '
-        "add, max_pool, average_pool, to_half, half_add, from_half; or give file.py:name"
+        'unknown datapath "mca"; known: mac, shift_mac, focused_mac, input_sum, requantize, requantize_sums, '
+        "channel_clamp, add, max_pool, average_pool, to_half, half_add, from_half; or give file.py:name"
     )
 
 

@@ -14,9 +14,12 @@ from hwsim.bits import LayerBits
 from hwsim.cost.compression import compress, decompress, layer_bytes
 from hwsim.data import load_split
 from hwsim.datapath import parts
+from hwsim.datapath.focused_mac import FocusedMac
+from hwsim.datapath.mac import Mac
+from hwsim.datapath.requantize_sums import RequantizeSums
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Int, PowerOfTwo, parse_format, parse_weight
+from hwsim.formats import Focused, Int, Overflow, PowerOfTwo, parse_format, parse_weight
 from hwsim.models import load_model
 from hwsim.network import load, save
 from hwsim.quantize import Settings, quantize
@@ -24,6 +27,7 @@ from hwsim.quantize.focused import focus, round_to_shift, shift_bias
 from hwsim.quantize.mixture import Mixture, fit_mixture, responsibilities, separation
 from hwsim.quantize.prune import prune
 from hwsim.quantize.weights import focused_weight
+from hwsim.simulate import circuit
 from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import compute_layer, measure_accuracy, run
 
@@ -75,6 +79,49 @@ def test_the_worked_filter_of_the_paper():
         0b0_0_011,
         0b1_1_100,
     ]
+
+
+def test_the_worked_filter_runs_in_its_circuits_bit_for_bit():
+    masks = np.stack([FILTER < 0, FILTER > 0]).astype(np.int64)
+    symbols = FIVE.encode(np.array([0, 1, -8, 8, 0, -8, 2, 4, -8]), masks)
+    mac = FocusedMac(FIVE, Int(8, signed=False), Int(16))
+    sums = {
+        name: values[-1:]
+        for name, values in circuit.run(mac, {"activation": INPUTS, "weight": symbols}).items()
+    }
+    assert {name: value.item() for name, value in sums.items()} == {
+        "accumulator": 4 * 13.25,
+        "sum0": 11,
+        "sum1": 19,
+    }
+    requantize = RequantizeSums(Int(16), Int(18), 2, Int(16), sum_multiplier=Int(8))
+    constants = {
+        "accumulator_multiplier": 1,
+        "sum0_multiplier": -16,
+        "sum1_multiplier": 16,
+        "bias": 0,
+        "shift": 0,
+    }
+    operands = sums | {name: np.array([value]) for name, value in constants.items()}
+    assert circuit.run(requantize, operands)["output"].tolist() == [4 * 45.25]
+
+
+def test_a_focused_mac_is_a_shift_mac_and_two_input_sums():
+    rng = np.random.default_rng(3)
+    for form in (FIVE, Focused(7)):
+        mac = FocusedMac(form, Int(8), Int(20), Overflow.SATURATE, Int(17))
+        which = rng.integers(0, 3, 300)
+        values = (rng.choice([-1, 0, 1], 300) << rng.integers(0, form.exponents(recentralized=True), 300)) * (
+            which > 0
+        )
+        masks = np.stack([which == 1, which == 2]).astype(np.int64)
+        x = rng.integers(-128, 128, 300)
+        found = circuit.run(mac, {"activation": x, "weight": form.encode(values, masks)})
+        for k in (0, 1):
+            np.testing.assert_array_equal(found[f"sum{k}"], (x * masks[k]).cumsum())
+        shift = ShiftMac(form.shift(recentralized=True), Int(8), Int(20), Overflow.SATURATE)
+        expected = circuit.run(shift, {"activation": x, "weight": values})["accumulator"]
+        np.testing.assert_array_equal(found["accumulator"], expected)
 
 
 @given(st.integers(4, 7), st.booleans(), st.integers(0, 2**32))
@@ -349,6 +396,23 @@ def test_the_nearer_the_weights_the_nearer_the_network(sparse):
             mac = parts(item, sparse.formats(), sparse.rounding)["mac"]
             assert mac == ShiftMac(PowerOfTwo(4), item.bits.activation, Int(32))
     assert all(item.masks is None for item in plain.layers)
+
+
+def test_the_focused_mac_takes_the_place_of_three_circuits(sparse):
+    for item in sparse.layers:
+        if item.weight is not None:
+            found = parts(item, sparse.formats(), sparse.rounding, "focused_mac")
+            apart = parts(item, sparse.formats(), sparse.rounding)
+            one = apart["input_sum"].accumulator
+            assert list(found) == ["mac", "requantize_sums"] and list(apart) == [
+                "mac",
+                "input_sum",
+                "requantize_sums",
+            ]
+            assert found["mac"] == FocusedMac(FIVE, item.bits.activation, Int(32), input_sum=one)
+            assert found["requantize_sums"] == apart["requantize_sums"]
+    conv = networks.every_kind().layers[0]
+    assert isinstance(parts(conv, {"input": Int(8)}, sparse.rounding, "focused_mac")["mac"], Mac)
 
 
 def test_settings_of_focused_weights_are_read_written_and_refused():

@@ -14,6 +14,7 @@ from hwsim.datapath.add import Add
 from hwsim.datapath.adders import width_of
 from hwsim.datapath.channel_clamp import ChannelClamp
 from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
+from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.from_half import FromHalf
 from hwsim.datapath.half_add import HalfAdd
 from hwsim.datapath.input_sum import InputSum, sum_format
@@ -41,6 +42,7 @@ __all__ = [
 DATAPATHS: dict[str, type[Any]] = {
     "mac": Mac,
     "shift_mac": ShiftMac,
+    "focused_mac": FocusedMac,
     "input_sum": InputSum,
     "requantize": Requantize,
     "requantize_sums": RequantizeSums,
@@ -101,9 +103,12 @@ def _computing(
             assert item.bits is not None
             recentralized = item.masks is not None
             sums = multiply_accumulate(item.bits, mac, recentralized=recentralized, **mac_options)
-            if item.masks is None:
+            if not recentralized:
                 return {"mac": sums, "requantize": Requantize(item.bits.accumulator, output, rounding)}
-            return {"mac": sums, **_masked(item, rounding)}
+            masked = _masked(item, rounding)
+            if isinstance(sums, FocusedMac):
+                sums = replace(sums, input_sum=masked.pop("input_sum").registers["accumulator"].format)
+            return {"mac": sums, **masked}
         case layers.Add():
             second = formats[item.layer.inputs[1]]
             assert isinstance(second, Int)
@@ -167,10 +172,13 @@ def multiply_accumulate(
 ) -> Datapath:
     """Return the multiply-accumulate ``name`` in a layer's formats, as :func:`parts` uses it.
 
-    Focused weights are the powers of two of their alphabet, ``recentralized`` or plain.
+    Focused weights are the powers of two of their alphabet, ``recentralized`` or plain, except to "focused_mac",
+    which takes the symbols of recentralized layers and leaves all others to "mac".
     """
     circuit = load(name)
-    if isinstance(bits.weight, Focused):
+    if circuit is FocusedMac and not (isinstance(bits.weight, Focused) and recentralized):
+        circuit, options = Mac, {}
+    if isinstance(bits.weight, Focused) and circuit is not FocusedMac:
         bits = replace(bits, weight=bits.weight.shift(recentralized=recentralized))
     if circuit is Mac and isinstance(bits.weight, PowerOfTwo):
         circuit, options = ShiftMac, {key: options[key] for key in options if key != "multiplier"}

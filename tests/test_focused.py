@@ -307,7 +307,6 @@ def test_zeros_stay_zero_and_the_representation_follows_the_separation(bits, spa
     assert not form.real[weights == 0].any()
     if form.masks is not None:
         np.testing.assert_array_equal(form.masks.sum(axis=0), weights != 0)
-    assert relative_error(weights, form.real) < 0.2
     Focused(bits).encode(form.values, form.masks)
 
 

@@ -101,14 +101,14 @@ def decompress(data: bytes) -> dict[str, Parameters]:
             "compress the network with this hwsim"
         )
     if len(data) < FRAME_BYTES or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        raise _damaged("its checksum is wrong")
-    reader = _Reader(data[len(MAGIC) : -4])
+        raise damaged("its checksum is wrong")
+    reader = Reader(data[len(MAGIC) : -4])
     layers: dict[str, Parameters] = {}
     while reader.left:
-        record = _Reader(reader.take(reader.number()))
+        record = Reader(reader.take(reader.number()))
         name = record.text()
         if name in layers:
-            raise _damaged(f'two layers are named "{name}"')
+            raise damaged(f'two layers are named "{name}"')
         layers[name] = _parameters(record)
     return layers
 
@@ -146,30 +146,30 @@ def _records(network: QuantizedNetwork) -> dict[str, bytes]:
         for item in network.layers
         if item.weight is not None or item.multiplier is not None
     }
-    return {name: _number(len(record)) + record for name, record in records.items()}
+    return {name: number(len(record)) + record for name, record in records.items()}
 
 
 def _record(item: IntegerLayer) -> bytes:
     name = item.layer.name.encode()
-    parts = [_number(len(name)), name]
+    parts = [number(len(name)), name]
     if item.weight is None:
-        parts.append(_number(0))
+        parts.append(number(0))
     else:
         assert item.bits is not None
         text = str(item.bits.weight).encode()
-        parts += [_number(len(text)), text]
+        parts += [number(len(text)), text]
         if isinstance(item.bits.weight, Focused):
-            parts.append(_number(item.masks is not None))
-        parts += map(_number, item.weight.shape)
-        parts.append(_weights(codes_of(item), item.bits.weight.bits, item.weight_width))
+            parts.append(number(item.masks is not None))
+        parts += map(number, item.weight.shape)
+        parts.append(coded(codes_of(item), item.bits.weight.bits, item.weight_width))
     for field, form in _CONSTANTS:
         parts.append(_constants(getattr(item, field), form))
     if item.width is not None or item.masks is not None:
         parts += [_constants(getattr(item, field), form) for field, form in _CHANNELS]
     if item.masks is not None:
         if item.bits is None or not isinstance(item.bits.weight, Focused):
-            parts += [_number(len(item.masks)), _number(item.masks.shape[1])]
-            parts.append(_weights(MASK.encode(item.masks), MASK.bits))
+            parts += [number(len(item.masks)), number(item.masks.shape[1])]
+            parts.append(coded(MASK.encode(item.masks), MASK.bits))
         parts.append(_constants(item.mask_multiplier, MASK_MULTIPLIER))
     return b"".join(parts)
 
@@ -181,7 +181,7 @@ def codes_of(item: IntegerLayer) -> IntArray:
     return form.encode(item.weight, item.masks) if isinstance(form, Focused) else form.encode(item.weight)
 
 
-def _weights(codes: IntArray, bits: int, width: IntArray | None = None) -> bytes:
+def coded(codes: IntArray, bits: int, width: IntArray | None = None) -> bytes:
     huffman = _huffman(codes.ravel(), bits)
     if width is None:
         packed, added, table = _pack(codes.ravel(), bits), 0, b""
@@ -201,7 +201,7 @@ def _huffman(codes: IntArray, bits: int) -> bytes | None:
         return None
     payload = bitarray()
     payload.encode(_canonical_code(lengths), codes.tolist())
-    return bytes([length_bits]) + _pack(lengths, length_bits) + _number(len(payload)) + payload.tobytes()
+    return bytes([length_bits]) + _pack(lengths, length_bits) + number(len(payload)) + payload.tobytes()
 
 
 def _pack_channels(codes: IntArray, width: IntArray) -> bytes:
@@ -228,11 +228,11 @@ def _canonical_code(lengths: IntArray) -> dict[int, bitarray]:
 
 def _constants(values: IntArray | None, form: Int) -> bytes:
     if values is None:
-        return _number(0)
+        return number(0)
     form.encode(values)
     width = next(bits for bits in range(1, form.bits + 1) if _holds(Int(bits, form.signed), values))
     codes = Int(width, form.signed).encode(values).ravel()
-    return _number(values.size) + bytes([width]) + _pack(codes, width)
+    return number(values.size) + bytes([width]) + _pack(codes, width)
 
 
 def _holds(form: Int, values: IntArray) -> bool:
@@ -250,7 +250,7 @@ def _bits(values: IntArray, bits: int) -> npt.NDArray[np.uint8]:
     return np.unpackbits(octets, axis=1)[:, octets.shape[1] * 8 - bits :]
 
 
-def _number(value: int) -> bytes:
+def number(value: int) -> bytes:
     digits = []
     while value > 127:
         digits.append(value & 127 | 128)
@@ -258,7 +258,7 @@ def _number(value: int) -> bytes:
     return bytes([*digits, value])
 
 
-class _Reader:
+class Reader:
     """Reads a record from its front and never beyond its end."""
 
     def __init__(self, data: bytes) -> None:
@@ -267,7 +267,7 @@ class _Reader:
 
     def take(self, count: int) -> bytes:
         if count > self.left:
-            raise _damaged("it ends early")
+            raise damaged("it ends early")
         self._position += count
         return self._data[self._position - count : self._position]
 
@@ -282,13 +282,13 @@ class _Reader:
             value |= (digit & 127) << shift
             if digit < 128:
                 return value
-        raise _damaged("a number has more than 63 bits")
+        raise damaged("a number has more than 63 bits")
 
     def text(self) -> str:
         try:
             return self.take(self.number()).decode()
         except UnicodeDecodeError:
-            raise _damaged("a name is no UTF-8 text") from None
+            raise damaged("a name is no UTF-8 text") from None
 
     def unpack(self, count: int, bits: int) -> IntArray:
         """Return ``count`` values of ``bits`` bits, the inverse of :func:`_pack`."""
@@ -299,73 +299,73 @@ class _Reader:
         return whole.view(">u8" if bits > 8 else np.uint8).ravel().astype(np.int64)
 
 
-def _damaged(why: str) -> HwsimError:
+def damaged(why: str) -> HwsimError:
     return HwsimError(f"the compressed network is damaged: {why}; compress the network again")
 
 
-def _parameters(record: _Reader) -> Parameters:
+def _parameters(record: Reader) -> Parameters:
     text = record.text()
     weight, weight_width, masks, multiplier = None, None, None, None
     form = parse_weight(text) if text else None
     if isinstance(form, Focused):
         weight, masks = _read_symbols(record, form)
     elif form is not None:
-        weight, weight_width = _read_codes(record, _shape(record), form)
+        weight, weight_width = read_codes(record, _shape(record), form)
     constants = [_read_constants(record, form) for _, form in _CONSTANTS]
     constants += [_read_constants(record, form) for _, form in _CHANNELS] if record.left else [None, None]
     if weight is not None and (masks is not None or record.left):
         masks = _read_masks(record, weight) if masks is None else masks
         multiplier = _read_multiplier(record, len(masks), len(weight))
     if record.left:
-        raise _damaged("a layer has bytes behind its last value")
+        raise damaged("a layer has bytes behind its last value")
     whole = Parameters(weight, *constants)
     return replace(whole, masks=masks, mask_multiplier=multiplier, weight_width=weight_width)
 
 
-def _read_masks(record: _Reader, weight: IntArray) -> IntArray:
+def _read_masks(record: Reader, weight: IntArray) -> IntArray:
     count, rows = record.number(), record.number()
     if not count or rows not in (1, len(weight)):
-        raise _damaged(f"it has {count} masks of {rows} rows")
-    masks, _ = _read_codes(record, (count, rows, *weight.shape[1:]), MASK)
+        raise damaged(f"it has {count} masks of {rows} rows")
+    masks, _ = read_codes(record, (count, rows, *weight.shape[1:]), MASK)
     return masks
 
 
-def _read_multiplier(record: _Reader, masks: int, outputs: int) -> IntArray:
+def _read_multiplier(record: Reader, masks: int, outputs: int) -> IntArray:
     multiplier = _read_constants(record, MASK_MULTIPLIER)
     if multiplier is None or multiplier.size != masks * outputs:
-        raise _damaged(f"its {masks} masks have no multiplier for each output")
+        raise damaged(f"its {masks} masks have no multiplier for each output")
     return multiplier.reshape(masks, outputs)
 
 
-def _read_symbols(record: _Reader, form: Focused) -> tuple[IntArray, IntArray | None]:
+def _read_symbols(record: Reader, form: Focused) -> tuple[IntArray, IntArray | None]:
     """Return the weights of a focused layer and, of a recentralized one, its masks."""
     alphabet = record.number()
     if alphabet > 1:
-        raise _damaged(f"focused weights have no alphabet {alphabet}")
-    symbols, _ = _read_codes(record, _shape(record), Int(form.bits, signed=False))
+        raise damaged(f"focused weights have no alphabet {alphabet}")
+    symbols, _ = read_codes(record, _shape(record), Int(form.bits, signed=False))
     weight, masks = form.decode(symbols, recentralized=alphabet == 1)
     if not np.array_equal(form.encode(weight, masks), symbols):
-        raise _damaged(f"it holds symbols that {form} does not have")
+        raise damaged(f"it holds symbols that {form} does not have")
     return weight, masks
 
 
-def _shape(record: _Reader) -> tuple[int, ...]:
+def _shape(record: Reader) -> tuple[int, ...]:
     return tuple(record.number() for _ in range(4))
 
 
-def _read_codes(record: _Reader, shape: tuple[int, ...], form: Format) -> tuple[IntArray, IntArray | None]:
+def read_codes(record: Reader, shape: tuple[int, ...], form: Format) -> tuple[IntArray, IntArray | None]:
     """Return the values of code words and, where they have any, the widths of their output channels."""
     count = math.prod(shape)
     if not 0 < count <= 8 * record.left:
-        raise _damaged(f"a weight of shape {shape} is empty or larger than the file")
+        raise damaged(f"a weight of shape {shape} is empty or larger than the file")
     if form.bits > 16:
-        raise _damaged(f"weights have at most 16 bits, not those of {form}")
+        raise damaged(f"weights have at most 16 bits, not those of {form}")
     added, coded = divmod(record.take(1)[0], _WIDTHS)
     if added > 1 or coded not in (_PACKED, _HUFFMAN):
-        raise _damaged(f"weights are coded by method {added * _WIDTHS + coded}")
+        raise damaged(f"weights are coded by method {added * _WIDTHS + coded}")
     width = record.unpack(shape[0], WIDTH.bits) if added else None
     if width is not None and (not isinstance(form, Int) or width.max() > form.bits):
-        raise _damaged(f"channels of {form} have up to {width.max()} bits")
+        raise damaged(f"channels of {form} have up to {width.max()} bits")
     if coded == _HUFFMAN:
         codes = _read_huffman(record, count, form.bits)
     elif width is None:
@@ -375,12 +375,12 @@ def _read_codes(record: _Reader, shape: tuple[int, ...], form: Format) -> tuple[
     return form.decode(codes).reshape(shape), width
 
 
-def _read_channels(record: _Reader, shape: tuple[int, ...], width: IntArray) -> IntArray:
+def _read_channels(record: Reader, shape: tuple[int, ...], width: IntArray) -> IntArray:
     """Return weights packed at the widths of their output channels."""
     count = math.prod(shape[1:])
     ends = (width * count).cumsum()
     if len(width) * count > ends[-1]:
-        raise _damaged(f"{len(width) * count} weights are packed in {ends[-1]} bits")
+        raise damaged(f"{len(width) * count} weights are packed in {ends[-1]} bits")
     bits = np.unpackbits(np.frombuffer(record.take(-(-int(ends[-1]) // 8)), np.uint8), count=int(ends[-1]))
     rows = np.zeros((len(width), count), np.int64)
     for row, end, own in zip(rows, ends.tolist(), width.tolist(), strict=True):
@@ -390,15 +390,15 @@ def _read_channels(record: _Reader, shape: tuple[int, ...], width: IntArray) -> 
     return rows.reshape(shape)
 
 
-def _read_huffman(record: _Reader, count: int, bits: int) -> IntArray:
+def _read_huffman(record: Reader, count: int, bits: int) -> IntArray:
     length_bits = record.take(1)[0]
     if not 1 <= length_bits <= _LENGTH_BITS_MAXIMUM:
-        raise _damaged(f"its code lengths have {length_bits} bits")
+        raise damaged(f"its code lengths have {length_bits} bits")
     lengths = record.unpack(1 << bits, length_bits)
     used = lengths[lengths > 0]
     # Kraft's sum is 1 for a complete prefix code; a code word that occurs alone leaves half of it open.
     if int((np.int64(1) << (32 - used)).sum()) != 1 << 32 and used.tolist() != [1]:
-        raise _damaged("its code lengths are no prefix code")
+        raise damaged("its code lengths are no prefix code")
     size = record.number()
     payload = bitarray()
     payload.frombytes(record.take(-(-size // 8)))
@@ -406,17 +406,17 @@ def _read_huffman(record: _Reader, count: int, bits: int) -> IntArray:
     try:
         codes = np.fromiter(symbols, np.int64)
     except ValueError:
-        raise _damaged("its code ends within a code word") from None
+        raise damaged("its code ends within a code word") from None
     if codes.size != count:
-        raise _damaged(f"it holds {codes.size} weights of a layer that has {count}")
+        raise damaged(f"it holds {codes.size} weights of a layer that has {count}")
     return codes
 
 
-def _read_constants(record: _Reader, form: Int) -> IntArray | None:
+def _read_constants(record: Reader, form: Int) -> IntArray | None:
     count = record.number()
     if not count:
         return None
     width = record.take(1)[0]
     if not 1 <= width <= form.bits:
-        raise _damaged(f"a constant of {form} has {width} bits")
+        raise damaged(f"a constant of {form} has {width} bits")
     return Int(width, form.signed).decode(record.unpack(count, width))

@@ -355,10 +355,11 @@ def prune_array(weights):
     return np.where(np.abs(weights) < np.median(np.abs(weights)), 0.0, weights)
 
 
-def test_the_circuits_of_a_sparse_network_compute_what_the_arithmetic_does(sparse):
-    sparse = replace(sparse, layers=sparse.layers[:3])
+@pytest.mark.parametrize("mac", ["mac", "focused_mac"])
+def test_the_circuits_of_a_sparse_network_compute_what_the_arithmetic_does(sparse, mac):
+    sparse = replace(sparse, layers=sparse.layers[:2])
     split = load_split("digits", "test")
-    circuits = Circuits(sparse)
+    circuits = Circuits(sparse, mac=mac)
     result = measure_accuracy(
         sparse, split.images[:20], split.labels[:20], compute=circuits.compute, against=compute_layer
     )

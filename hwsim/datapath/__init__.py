@@ -32,6 +32,7 @@ __all__ = [
     "DATAPATHS",
     "Datapath",
     "Register",
+    "apart",
     "describe",
     "elaborate",
     "load",
@@ -145,6 +146,14 @@ def _with_halves(
     assert isinstance(output, Half)
     sums = multiply_accumulate(item.bits, mac, **mac_options)
     return {"mac": sums, "to_half": ToHalf(item.bits.accumulator, output)}
+
+
+def apart(mac: str) -> str:
+    """Return the multiply-accumulate that networks are simulated on: a focused_mac's parts, else what was asked for.
+
+    ``hwsim check focused_mac`` holds it against these parts; its circuits are theirs side by side.
+    """
+    return "mac" if load(mac) is FocusedMac else mac
 
 
 def _masked(item: IntegerLayer, rounding: Rounding) -> dict[str, Datapath]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.datapath import parts
+from hwsim.datapath import apart, parts
 from hwsim.datapath.datapath import Datapath
 from hwsim.formats import IntArray, Rounding
 from hwsim.layers import AveragePool, Convolution, MaxPool
@@ -26,7 +26,7 @@ from hwsim.simulate.replay import cycles_per_output
 class Circuits:
     """The circuits of an integer network, ready to compute its layers.
 
-    ``mac`` names the multiply-accumulate, ``gates`` runs its gates even where their arithmetic is proved, and
+    ``mac`` names the multiply-accumulate (of a focused_mac its parts run), ``gates`` runs its gates even where their arithmetic is proved, and
     ``threads`` work on one layer.
     """
 
@@ -36,7 +36,7 @@ class Circuits:
         self.threads = threads
         formats = network.formats()
         self._parts = {
-            item.layer.name: parts(item, formats, network.rounding, mac=mac) for item in network.layers
+            item.layer.name: parts(item, formats, network.rounding, mac=apart(mac)) for item in network.layers
         }
         self._sums = {
             item.layer.name: _Sums(

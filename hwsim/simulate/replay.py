@@ -14,7 +14,7 @@ import numpy as np
 
 from hwsim.arithmetic import dot
 from hwsim.catalogue import look_up
-from hwsim.datapath import parts
+from hwsim.datapath import apart, parts
 from hwsim.datapath.datapath import Datapath
 from hwsim.formats import IntArray
 from hwsim.layers import AveragePool, MaxPool, Padding, Pair
@@ -56,7 +56,7 @@ def replay(
     def compare(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, overflowed: Overflowed | None
     ) -> None:
-        circuits = parts(item, formats, network.rounding, mac=mac)
+        circuits = parts(item, formats, network.rounding, mac=apart(mac))
         if circuits:
             places = _sample(output, overflowed, outputs, rng)
             found = (

@@ -341,3 +341,8 @@ def _two(factory):
     _folder(folder, "only")
     (folder / "only" / "p.jpg").write_bytes(JPEG)
     return folder
+
+
+def test_a_split_that_a_data_set_does_not_have_is_refused_by_name():
+    with pytest.raises(HwsimError, match='"imagenet" has no train split, only calibration and test'):
+        DATA_SETS["imagenet"].load("train")

@@ -38,7 +38,9 @@ class DataSet:
     def load(self, split: str) -> Split:
         """Return one of the splits ``train``, ``calibration`` and ``test``."""
         if split not in self.splits:
-            raise unknown("split", split, self.splits)
+            raise HwsimError(
+                f'data set "{self.name}" has no {split} split, only {" and ".join(self.splits)}; give images of your own'
+            )
         return self.splits[split]()
 
 

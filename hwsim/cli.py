@@ -603,7 +603,7 @@ def report_(
 
 @app.command("reproduce")
 def reproduce_(
-    paper: Annotated[str, typer.Argument(help="aciq or bag-of-tricks.")],
+    paper: Annotated[str, typer.Argument(help="aciq, bag-of-tricks or focused.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The folder to write; reports/reproduce-PAPER if left out."),

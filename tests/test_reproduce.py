@@ -9,8 +9,10 @@ from scipy.stats import binomtest
 
 import hwsim
 from hwsim.bits import read_bits
+from hwsim.cost.sparse import decode, encode
 from hwsim.data import load_split
 from hwsim.errors import HwsimError
+from hwsim.quantize.prune import sparsity_of
 from hwsim.quantize.settings import Settings
 from hwsim.reproduce import PAPERS, reproduce
 from hwsim.reproduce.fake import FakeQuantized
@@ -32,7 +34,8 @@ def test_a_paper_names_its_setups_once_and_its_claims_name_them(paper):
     layers = {"first": True, "second": False}
     for setup in paper.setups:
         Settings.parse(setup.quantizer)
-        read_bits(setup.bits, layers)
+        if setup.bits:
+            read_bits(setup.bits, layers)
         assert set(setup.published) <= set(paper.float_accuracy)
     for claim in paper.claims:
         assert {claim.better, claim.worse} <= set(names)
@@ -79,7 +82,36 @@ def test_a_table_is_written_from_the_commands_own_measurements(tmp_path, monkeyp
         assert (again.parent / name).read_bytes() == (readme.parent / name).read_bytes()
 
 
-@pytest.mark.parametrize("settings", ["", "bias_correction=true", "weights=mse activations=min_max"])
+def test_pruned_networks_are_trained_quantized_and_their_files_measured(tmp_path, monkeypatch):
+    whole = PAPERS["focused"]
+    setups = [s for s in whole.setups if s.name.endswith(("float", "focused 5 bits", "k-means 4 bits"))]
+    few = replace(whole, setups=tuple(s for s in setups if s.group == "50%"), claims=())
+    monkeypatch.setitem(PAPERS, "focused", few)
+    folder = reproduce("focused", tmp_path, networks=["digits"], images=60).parent
+    with (folder / "sizes.csv").open() as file:
+        sizes = {row["method"]: row for row in csv.DictReader(file)}
+    tuned = hwsim.fine_tune_model("digits", sparsity=0.5, float_epochs=2, epochs=0).stages[-2].network
+    assert sparsity_of(tuned) == pytest.approx(0.5, abs=0.001)
+    coded = encode(tuned, "focused", 5)
+    assert int(sizes["focused 5 bits"]["file_bytes"]) == len(coded.data)
+    again = decode(coded.data, tuned)
+    for name, array in coded.network.parameters.items():
+        np.testing.assert_array_equal(again.parameters[name], array, strict=True)
+    with (folder / "rows.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file) if row["network"] == "digits"}
+    assert list(rows) == ["pruned, float", "focused 5 bits", "k-means 4 bits"]
+    assert rows["pruned, float"]["fake_quantized_top1"] == ""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "",
+        "bias_correction=mean allocation=paper",
+        "weights=mse activation_granularity=channel activation_allocation=exact",
+        "placement=half",
+    ],
+)
 def test_fake_quantization_agrees_with_wide_accumulators_but_for_ties(settings):
     network = hwsim.quantize_model("digits", "w6a8/int32", quantizer=settings)
     images = load_split("digits", "test").images[:50]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hwsim.errors import unknown
-from hwsim.reproduce import accumulators, aciq, bag_of_tricks
-from hwsim.reproduce.table import Show, bench, fill
+from hwsim.reproduce import accumulators, aciq, bag_of_tricks, focused, sizes
+from hwsim.reproduce.table import Show, bench, fill, silent
 from hwsim.reproduce.write import write
 
-PAPERS = {paper.name: paper for paper in (aciq.PAPER, bag_of_tricks.PAPER)}
+PAPERS = {paper.name: paper for paper in (aciq.PAPER, bag_of_tricks.PAPER, focused.PAPER)}
 
 
 def reproduce(
@@ -19,7 +19,7 @@ def reproduce(
     *,
     networks: Sequence[str] = (),
     images: int = 0,
-    show: Show = lambda stage, done, planned: None,
+    show: Show = silent,
 ) -> Path:
     """Measure a paper's table on built-in networks and write it into ``directory``; return the README's path.
 
@@ -31,7 +31,10 @@ def reproduce(
     paper = PAPERS[name]
     benches = [bench(network, images, show) for network in networks or paper.networks]
     table = fill(paper, benches, show)
-    sections, extra = accumulators.section(table, benches)
+    sections, extra = dict[str, str](), dict[str, str]()
+    for section in (accumulators.section, sizes.section):
+        texts, files = section(table, benches)
+        sections, extra = sections | texts, extra | files
     command = f"hwsim reproduce {name} -o {directory.as_posix()}"
     command += "".join(f" --network {network}" for network in networks)
     return write(table, directory, command + (f" --images {images}" if images else ""), sections, extra)

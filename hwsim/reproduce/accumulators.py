@@ -39,7 +39,7 @@ def section(table: Table, benches: Sequence[Bench]) -> tuple[dict[str, str], dic
 
 def _layers(table: Table, at: Bench, setup: Setup) -> Iterator[dict[str, Any]]:
     measured = table.of(setup.name, at.name)
-    assert measured.overflowed is not None and measured.sums is not None
+    assert measured is not None and measured.overflowed is not None and measured.sums is not None
     for certificate in certify(at.quantized(setup)):
         yield {"network": at.name, **certificate.to_json()} | {
             "unsafe_channels": certificate.unsafe.size,

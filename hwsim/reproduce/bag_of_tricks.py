@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hwsim.reproduce.table import Claim, Paper, Setup
+from hwsim.reproduce.table import Claim, Paper, Setup, Training
 
 _V2 = "MobileNetV2"
 _TRICKS = "activations=kl tolerance=1.3"
 _W6A8 = "w6a8"
+_EDGES = "w4a4/int32 edges=8"
 
 PAPER = Paper(
     name="bag-of-tricks",
@@ -23,6 +24,7 @@ PAPER = Paper(
         Setup("8/8", "T = 1.0", "w8a8/int32", "activations=kl tolerance=1"),
         Setup("8/8", "plain KL", "w8a8/int32", "activations=kl_tensorrt"),
         Setup("8/8", "min-max", "w8a8/int32", "activations=min_max"),
+        Setup("8/8", "additions in half precision", "w8a8/int32", f"{_TRICKS} placement=half"),
         Setup("7/7", "all tricks", "w7a7/int32", _TRICKS),
         Setup("7/7", "weights per tensor", "w7a7/int32", f"{_TRICKS} granularity=tensor"),
         Setup("7/7", "T = 1.0", "w7a7/int32", "activations=kl tolerance=1"),
@@ -35,6 +37,18 @@ PAPER = Paper(
         Setup("4/4", "T = 1.3", "w4a4/int32", _TRICKS),
         Setup("4/4", "T = 1.0", "w4a4/int32", "activations=kl tolerance=1"),
         Setup("4/4", "min-max", "w4a4/int32", "activations=min_max"),
+        Setup("4/4", "edges at 8 bits", _EDGES, ""),
+        Setup("4/4", "edges at 8 bits, fine-tuned", _EDGES, "", training=Training(epochs=5)),
+        *(
+            Setup(
+                "8/8",
+                f"{percent}% pruned, fine-tuned",
+                "w8a8/int32",
+                "",
+                training=Training(percent / 100, 2 if percent else 0, 0.005, 2, 0.001),
+            )
+            for percent in (0, 10, 20, 30)
+        ),
     ),
     claims=(
         Claim("unsigned activations beat signed ones at 8 bits", "8/8 all tricks", "8/8 signed activations"),
@@ -51,7 +65,18 @@ PAPER = Paper(
         Claim("T = 1.3 beats T = 1.0 at 8 bits", "8/8 all tricks", "8/8 T = 1.0"),
         Claim("T = 1.3 beats T = 1.0 at 7 bits", "7/7 all tricks", "7/7 T = 1.0"),
         Claim("T = 1.3 beats T = 1.0 at 4 bits", "4/4 T = 1.3", "4/4 T = 1.0"),
+        Claim(
+            "additions in half precision beat additions on integers",
+            "8/8 additions in half precision",
+            "8/8 all tricks",
+        ),
         Claim("6 x 8 bits in INT16 lose to INT32", "6/8 INT32", "6/8 INT16, wraps"),
+        Claim(
+            "fine-tuning as integers helps at 4 bits",
+            "4/4 edges at 8 bits, fine-tuned",
+            "4/4 edges at 8 bits",
+        ),
+        Claim("30% fewer weights lose nothing", "8/8 30% pruned, fine-tuned", "8/8 0% pruned, fine-tuned"),
         Claim("a saturating INT16 beats a wrapping one", "6/8 INT16, saturates", "6/8 INT16, wraps"),
     ),
     networks=(
@@ -66,6 +91,9 @@ PAPER = Paper(
         "on which every network scores 8 to 14 points above its published accuracy: compare differences only.",
         "Of its tables only what the text repeats is available as numbers. Its gaps between weights per channel and per "
         "tensor on MobileNetV2 are 0.54 points at 8 bits and 2.48 at 7.",
+        "Fine-tuning: 12,000 of CIFAR-10's 50,000 training images instead of ImageNet, 5 epochs at 4 bits and 2 float and 2 "
+        "integer epochs of the pruned networks at 8 instead of 20, rates larger in proportion; the paper fine-tunes "
+        "MobileNetV2 to 73.35 at 8 bits without pruning, 72.91 in float, and says of 10, 20 and 30% that all beat float.",
         "What an accumulator does that overflows is not said in the paper; both answers are measured.",
     ),
 )

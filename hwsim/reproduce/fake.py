@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from hwsim.formats import Half
 from hwsim.layers import (
     INPUT,
     Add,
@@ -88,6 +89,8 @@ class FakeQuantized:
 
 def _rounded(item: IntegerLayer, x: Tensor) -> Tensor:
     """Return the nearest values that a layer's output can hold, per channel where it has steps of its own."""
+    if isinstance(item.output, Half):
+        return (x if item.output.signed else x.relu()).half().float()
     exponent = np.zeros(1, np.int64) if item.exponent is None else item.exponent
     width = np.array([item.output.bits]) if item.width is None else item.width
     bits = np.maximum(width - item.output.signed, 0)

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hwsim.certificate import narrowed
-from hwsim.data import Split, load_split
-from hwsim.errors import HwsimError
+from hwsim.cost.sparse import encode
+from hwsim.data import DATA_SETS, Split, load_split
 from hwsim.models import load_model
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize import calibrate, quantize
 from hwsim.quantize.calibrate import Calibration
+from hwsim.quantize.pipeline import Stage
 from hwsim.quantize.settings import Settings
+from hwsim.quantize.training import Epoch
 from hwsim.reproduce.measure import Gain, Measured, gain, measure, measure_float
+from hwsim.steps import fine_tune_model
 
 Show = Callable[[str, int, int], None]
 """Called with a stage, what is done of it and what is planned."""
+
+
+def silent(stage: str, done: int, planned: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Pruning and fine-tuning before a measurement, as :func:`hwsim.fine_tune_model` takes them."""
+
+    sparsity: float = 0.0
+    float_epochs: int = 0
+    float_rate: float = 0.01
+    epochs: int = 0
+    rate: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -25,7 +43,8 @@ class Setup:
     """One row of a table: bits, quantizer, and the top-1 accuracies in percent that the paper prints for it.
 
     ``group`` is the part of the table it stands in. A setup with no published figure is one beside the paper's.
-    ``accumulators`` is as in :func:`hwsim.quantize_model`.
+    ``accumulators`` is as in :func:`hwsim.quantize_model`. Without bits the float network is measured. ``file`` names
+    a method and the bits of a sparse network's file (:func:`hwsim.cost.sparse.encode`), whose weights are those used.
     """
 
     group: str
@@ -34,6 +53,8 @@ class Setup:
     quantizer: str
     published: Mapping[str, float] = field(default_factory=dict)
     accumulators: str = "given"
+    training: Training | None = None
+    file: tuple[str, int] | None = None
 
     @property
     def name(self) -> str:
@@ -102,13 +123,48 @@ class Bench:
 
     name: str
     network: FloatNetwork
+    seen: Split
     calibration: Calibration
     test: Split
 
-    def quantized(self, setup: Setup) -> QuantizedNetwork:
-        settings = Settings.parse(setup.quantizer)
-        made = quantize(self.network, setup.bits, self.calibration, settings=settings)
+    @property
+    def trains(self) -> bool:
+        """Whether the network's data has a split to train on."""
+        return "train" in DATA_SETS[self.network.data].splits
+
+    def measured(self, setup: Setup, show: Show) -> Measured:
+        """Return what a setup's circuits, or its float network, make of the test images."""
+        progress = _stage(show, f"{self.name} {setup.name}")
+        if not setup.bits:
+            return measure_float(self.trained(setup, show).network, self.test, progress=progress)
+        return measure(self.quantized(setup, show), self.test, progress=progress)
+
+    def quantized(self, setup: Setup, show: Show = silent) -> QuantizedNetwork:
+        """Return a setup's integer network."""
+        stage = self.trained(setup, show)
+        if setup.training and setup.training.epochs:
+            assert stage.integers is not None
+            return stage.integers
+        network = stage.network if setup.file is None else encode(stage.network, *setup.file).network
+        calibration = self.calibration if network is self.network else calibrate(network, self.seen.images)
+        made = quantize(network, setup.bits, calibration, settings=Settings.parse(setup.quantizer))
         return narrowed(made) if setup.accumulators == "proved" else made
+
+    def trained(self, setup: Setup, show: Show = silent) -> Stage:
+        """Return the last stage of a setup's training: the float network, and its integers if it trained them."""
+        training = setup.training
+        if training is None:
+            return Stage("float", self.network)
+
+        def told(stage: str, done: int, planned: int, epoch: Epoch) -> None:
+            show(f"{self.name} {setup.name}: {stage}", done, planned)
+
+        bits = setup.bits if training.epochs else "w8a8/int32"
+        done = fine_tune_model(
+            self.network, bits, quantizer=setup.quantizer, progress=told, **asdict(training)
+        )
+        kept = [stage for stage in done.stages if training.epochs or stage.integers is None]
+        return kept[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +175,18 @@ class Table:
     rows: tuple[Row, ...]
     floats: Mapping[str, Measured]
 
-    def of(self, name: str, network: str) -> Measured:
-        """Return the measurement of a setup by name."""
-        return next(r.measured for r in self.rows if r.setup.name == name and r.network == network)
+    def of(self, name: str, network: str) -> Measured | None:
+        """Return the measurement of a setup by name, or nothing where it could not be trained."""
+        found = (r.measured for r in self.rows if r.setup.name == name and r.network == network)
+        return next(found, None)
 
     def gains(self) -> Iterator[tuple[Claim, str, Gain]]:
         """Yield every claim on every network: by how much the better setup is better, in pairs of images."""
         for claim in self.paper.claims:
             for network in self.floats:
-                yield claim, network, gain(self.of(claim.better, network), self.of(claim.worse, network))
+                better, worse = self.of(claim.better, network), self.of(claim.worse, network)
+                if better is not None and worse is not None:
+                    yield claim, network, gain(better, worse)
 
 
 def bench(name: str, images: int, show: Show) -> Bench:
@@ -138,28 +197,23 @@ def bench(name: str, images: int, show: Show) -> Bench:
     calibration = calibrate(
         network, seen.images, progress=lambda done, planned: show(f"calibrate {name}", done, planned)
     )
-    return Bench(name, network, calibration, test.part(slice(images)) if images else test)
+    return Bench(name, network, seen, calibration, test.part(slice(images)) if images else test)
 
 
 def fill(paper: Paper, benches: Sequence[Bench], show: Show) -> Table:
     """Return the table of a paper's setups on networks; what was measured before is recalled."""
-    rows, floats = list[Row](), dict[str, Measured]()
-    for at in benches:
-        floats[at.name] = measure_float(at.network, at.test, progress=_stage(show, f"{at.name} in float"))
-        for setup in paper.setups:
-            progress = _stage(show, f"{at.name} {setup.name}")
-            rows.append(Row(setup, at.name, measure(at.quantized(setup), at.test, progress=progress)))
+    floats = {
+        at.name: measure_float(at.network, at.test, progress=_stage(show, f"{at.name} in float"))
+        for at in benches
+    }
+    rows = [
+        Row(setup, at.name, at.measured(setup, show))
+        for at in benches
+        for setup in paper.setups
+        if setup.training is None or at.trains
+    ]
     return Table(paper, tuple(rows), floats)
 
 
 def _stage(show: Show, stage: str) -> Callable[[int, int], None]:
     return lambda done, planned: show(stage, done, planned)
-
-
-def check(paper: Paper) -> None:
-    """Refuse a paper whose claims name setups that it does not have."""
-    names = [setup.name for setup in paper.setups]
-    for claim in paper.claims:
-        for name in (claim.better, claim.worse):
-            if names.count(name) != 1:
-                raise HwsimError(f'the claim "{claim.text}" names the setup "{name}", one of {names}')

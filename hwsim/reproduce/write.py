@@ -116,7 +116,8 @@ def _table(table: Table) -> str:
 
 
 def _ours(table: Table, setup: Setup, network: str) -> str:
-    return f"**{_lost(table.of(setup.name, network).percent, table.floats[network].percent, 2)}**"
+    measured = table.of(setup.name, network)
+    return "" if measured is None else f"**{_lost(measured.percent, table.floats[network].percent, 2)}**"
 
 
 def _lost(top1: float | None, exact: float, digits: int) -> str:
@@ -124,10 +125,12 @@ def _lost(top1: float | None, exact: float, digits: int) -> str:
 
 
 def _verdicts(table: Table) -> str:
-    found: dict[str, list[str]] = {}
-    for claim, _, gained in table.gains():
-        found.setdefault(claim.text, [claim.text]).append(f"{gained.verdict}: {gained}")
-    return markdown(["claim", *table.floats], found.values())
+    found = {(claim.text, network): f"{gained.verdict}: {gained}" for claim, network, gained in table.gains()}
+    rows = [
+        [claim.text, *(found.get((claim.text, network), "") for network in table.floats)]
+        for claim in table.paper.claims
+    ]
+    return markdown(["claim", *table.floats], rows)
 
 
 def _figure(table: Table) -> bytes:
@@ -170,6 +173,8 @@ def _draw_network(axes: Any, table: Table, network: str, number: int) -> None:
     colour, exact = _COLOURS[number % len(_COLOURS)], table.floats[network].percent
     for place, setup in enumerate(table.paper.setups):
         measured = table.of(setup.name, network)
+        if measured is None:
+            continue
         low, high = measured.interval
         where = place + 0.16 * (number - (len(table.floats) - 1) / 2)
         axes.plot([exact - high, exact - low], [where, where], color=colour, linewidth=1.2, alpha=0.6)

@@ -94,11 +94,14 @@ def circuits(network: QuantizedNetwork, hardware: Hardware) -> dict[str, tuple[P
     timing in the technology every operation takes one cycle. ``count`` is
     ceil(operations per image * cycles / cycles per image).
     """
-    return {
-        item.layer.name: tuple(_part(item, name, datapath, hardware) for name, datapath in datapaths.items())
-        for item in network.layers
-        if (datapaths := hardware.datapaths(network, item))
-    }
+    found = {item.layer.name: layer_circuits(network, item, hardware) for item in network.layers}
+    return {name: parts for name, parts in found.items() if parts}
+
+
+def layer_circuits(network: QuantizedNetwork, item: IntegerLayer, hardware: Hardware) -> tuple[Part, ...]:
+    """Return the circuits of one layer of a network; see :func:`circuits`."""
+    datapaths = hardware.datapaths(network, item)
+    return tuple(_part(item, name, datapath, hardware) for name, datapath in datapaths.items())
 
 
 def distinct_datapaths(networks: Iterable[QuantizedNetwork], hardware: Hardware) -> tuple[Datapath, ...]:

@@ -115,6 +115,18 @@ def traffic(network: QuantizedNetwork, memory: Memory) -> tuple[LayerTraffic, ..
     return tuple(_layer_traffic(item, stored, memory) for item in network.layers)
 
 
+def layer_traffic(network: QuantizedNetwork, item: IntegerLayer, memory: Memory) -> LayerTraffic:
+    """Return the bytes per image of one layer of a network; see :func:`traffic`."""
+    return _layer_traffic(item, _StoredRows(network), memory)
+
+
+def stored_constant_bits(item: IntegerLayer) -> int:
+    """Return the bits of a layer's parameters besides its weights."""
+    if item.layer.has_weights:
+        return item.layer.output_shape[0] * channel_constant_bits(item)
+    return _constant_bits(item)
+
+
 class _StoredRows:
     """The rows of all tensors of a network, numbered so that rows are consecutive only within one tensor.
 

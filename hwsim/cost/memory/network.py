@@ -21,7 +21,7 @@ from hwsim.cost.memory.hierarchy import Accelerator, Hierarchy
 from hwsim.cost.memory.operation import Operation, Tiling
 from hwsim.cost.memory.search import OBJECTIVES, best_tiling, elapsed
 from hwsim.cost.memory.traffic import Moved, count
-from hwsim.cost.traffic import LayerTraffic, Memory, channel_constant_bits, traffic, weight_bits
+from hwsim.cost.traffic import LayerTraffic, Memory, layer_traffic, stored_constant_bits, weight_bits
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import IntArray
 from hwsim.layers import INPUT, Concatenate, Flatten, PadChannels, Slice
@@ -107,17 +107,18 @@ def network_memory(
     """
     if minimise not in OBJECTIVES:
         raise unknown("objective of a tiling", minimise, OBJECTIVES)
-    bits = _channel_bits(network)
-    once = {item.layer: item for item in traffic(network, _moved_once(accelerator.hierarchy))}
-    rows = []
-    for item in network.layers:
-        if item.layer.has_weights:
-            rows.append(_on_array(item, operation(item, bits), accelerator, minimise))
-            continue
-        moved = once[item.layer.name]
-        dram = Moved(8 * moved.weight_bytes, 8 * moved.input_bytes, 8 * moved.output_bytes, 0, 0)
-        rows.append(_layer(item, None, dram, (dram,), 0, accelerator))
-    return tuple(rows)
+    return tuple(layer_memory(network, item, accelerator, minimise) for item in network.layers)
+
+
+def layer_memory(
+    network: QuantizedNetwork, item: IntegerLayer, accelerator: Accelerator, minimise: str = "traffic"
+) -> LayerMemory:
+    """Return one layer of a network on an accelerator; see :func:`network_memory`."""
+    if item.layer.has_weights:
+        return _on_array(item, operation(item, _channel_bits(network)), accelerator, minimise)
+    moved = layer_traffic(network, item, _moved_once(accelerator.hierarchy))
+    dram = Moved(8 * moved.weight_bytes, 8 * moved.input_bytes, 8 * moved.output_bytes, 0, 0)
+    return _layer(item, None, dram, (dram,), 0, accelerator)
 
 
 def _moved_once(hierarchy: Hierarchy) -> Memory:
@@ -131,7 +132,7 @@ def _on_array(item: IntegerLayer, layer: Operation, accelerator: Accelerator, mi
         raise HwsimError(f'layer "{item.layer.name}": {error}') from None
     burst_bits = 8 * accelerator.hierarchy.burst_bytes
     counted = count(layer, tiling, accelerator.array, burst_bits)
-    constants = item.layer.output_shape[0] * channel_constant_bits(item)
+    constants = stored_constant_bits(item)
     first, *others = counted.boundaries
     boundaries = (_with_weights(first, constants), *others)
     dram = _with_weights(counted.dram, -(-constants // burst_bits) * burst_bits)

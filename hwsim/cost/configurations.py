@@ -1,0 +1,298 @@
+"""What many bit configurations of one network cost, all at once: sums of tables by layer and choice.
+
+A layer's circuits, traffic and stored bits depend on its own bits and on the formats of the tensors it reads and
+writes, and a tensor's format is the widest that its readers demand (:mod:`hwsim.quantize.tensors`). So a network's
+cost is a sum of table entries, one for each layer and one for each rescale before a layer that demands less than its
+tensor has. An entry is what :mod:`hwsim.cost.hardware` and the memory's traffic say of that layer in a network with
+those formats, worked out when a configuration first needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.bits import BitConfig, LayerBits
+from hwsim.cost.hardware import Hardware, layer_circuits
+from hwsim.cost.memory.hierarchy import Accelerator
+from hwsim.cost.memory.network import layer_memory
+from hwsim.cost.traffic import Memory, layer_traffic, stored_constant_bits, weight_bits
+from hwsim.errors import HwsimError, unknown
+from hwsim.formats import Int, IntArray
+from hwsim.layers import INPUT, Concatenate, Flatten, Layer, MaxPool, PadChannels, Rescale, Slice
+from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
+
+METRICS = (
+    "gates",
+    "flip_flops",
+    "area_um2",
+    "weight_bytes",
+    "input_bytes",
+    "output_bytes",
+    "cycles",
+    "stored_bits",
+)
+"""What :meth:`Configurations.price` returns: NAND2 equivalents, flip-flops and cell area of all circuits, bytes
+per image, cycles of an accelerator, and bits of weights and constants. What was not asked for is 0."""
+
+_MOVING = Concatenate | Flatten | PadChannels | Slice
+_WIDTHS = 33
+_RESCALED = ("source", "target")
+"""What the rescale before a layer depends on: the formats of its tensor and of what the layer demands."""
+
+
+@dataclass(eq=False)
+class _Term:
+    """A table of costs: an entry for each combination of what it depends on, NaN until it is needed."""
+
+    layer: str
+    tensors: tuple[str, ...]
+    table: FloatArray
+
+    def code(self, choice: IntArray, widths: Sequence[IntArray]) -> IntArray:
+        """Return the place of each configuration's entry."""
+        place = choice
+        for width in widths:
+            place = place * _WIDTHS + width
+        return place
+
+
+class Configurations:
+    """The bit configurations that one network can have, and what they cost.
+
+    ``network`` is the network under any configuration in which every activation has one width; ``choices`` the bits
+    that each layer with weights may have. ``hardware`` prices circuits, ``memory`` counts traffic: a buffer, or an
+    accelerator with the best tiling of each layer. Either may be left out.
+    """
+
+    def __init__(
+        self,
+        network: QuantizedNetwork,
+        choices: Mapping[str, Sequence[LayerBits]],
+        *,
+        hardware: Hardware | None = None,
+        memory: Memory | Accelerator | None = None,
+    ) -> None:
+        self.network, self.hardware, self.memory = network, hardware, memory
+        self.items = {item.layer.name: item for item in network.layers}
+        self.choices = {name: tuple(choices.get(name, ())) for name in network.bits}
+        self.layers = tuple(self.choices)
+        self.groups = _groups(network)
+        self._check(choices)
+        self.readers = self._readers()
+        self.activations = [
+            np.array([bits.activation.bits for bits in given], np.int64) for given in self.choices.values()
+        ]
+        self.terms = {item.layer.name: self._term(item) for item in network.layers if _computes(item)}
+        self.rescales = {name: self._table(name, 1, _RESCALED) for name in self.layers}
+
+    def _check(self, choices: Mapping[str, Sequence[LayerBits]]) -> None:
+        formats = self.network.formats()
+        for name in choices:
+            if name not in self.choices:
+                raise unknown("layer with weights", name, self.choices)
+        for name, given in self.choices.items():
+            source = formats[self.items[name].layer.inputs[0]]
+            wrong = next((bits for bits in given if bits.activation.signed != source.signed), None)
+            if not given or wrong is not None:
+                raise HwsimError(
+                    f'layer "{name}" has the choices {", ".join(map(str, given)) or "none"}; give at least one, all with '
+                    f"activations like {source}"
+                )
+        for item in self.network.layers:
+            if item.layer.kind == "rescale" and item.layer.name.endswith((".input", ".output")):
+                raise HwsimError(
+                    f'the network has "{item.layer.name}" between two formats of one tensor; give it under one width of '
+                    "all activations"
+                )
+
+    def _readers(self) -> dict[str, list[int]]:
+        """Return the places of the layers with weights that demand each group's format; none where it is fixed."""
+        readers: dict[str, list[int]] = {group: [] for group in self.groups.values()}
+        for place, name in enumerate(self.layers):
+            readers[self.groups[self.items[name].layer.inputs[0]]].append(place)
+        readers[self.groups[self.network.layers[-1].layer.name]] = []
+        return readers
+
+    def _table(self, layer: str, choices: int, tensors: tuple[str, ...]) -> _Term:
+        size = choices * _WIDTHS ** len(tensors)
+        return _Term(layer, tensors, np.full((size, len(METRICS)), np.nan))
+
+    def _term(self, item: IntegerLayer) -> _Term:
+        layer = item.layer
+        return self._table(
+            layer.name, len(self.choices.get(layer.name, (None,))), (*layer.inputs, layer.name)
+        )
+
+    def indices(self, configurations: Sequence[BitConfig]) -> IntArray:
+        """Return each configuration as places in the layers' choices, [configurations, layers]."""
+        known = [{bits: place for place, bits in enumerate(given)} for given in self.choices.values()]
+        rows = []
+        for configuration in configurations:
+            for name, places in zip(self.layers, known, strict=True):
+                if configuration[name] not in places:
+                    raise unknown(f'bits of layer "{name}"', configuration[name], map(str, places))
+            rows.append(
+                [places[configuration[name]] for name, places in zip(self.layers, known, strict=True)]
+            )
+        return np.array(rows, np.int64).reshape(-1, len(self.layers))
+
+    def price(self, indices: IntArray) -> FloatArray:
+        """Return the cost of configurations given as places in the layers' choices, [configurations, METRICS]."""
+        self._check_indices(indices)
+        columns = np.ascontiguousarray(indices.T)
+        demanded = [bits[column] for bits, column in zip(self.activations, columns, strict=True)]
+        widths = {group: self._width(group, demanded, len(indices)) for group in set(self.groups.values())}
+        total = np.zeros((len(indices), len(METRICS)))
+        places = {name: place for place, name in enumerate(self.layers)}
+        nothing = np.zeros(len(indices), np.int64)
+        for name, term in self.terms.items():
+            choice = columns[places[name]] if name in places else nothing
+            total += self._entries(term, term.code(choice, [widths[self.groups[t]] for t in term.tensors]))
+        for place, (name, term) in enumerate(self.rescales.items()):
+            source = widths[self.groups[self.items[name].layer.inputs[0]]]
+            some = np.flatnonzero(self._rescaled(place, demanded, source))
+            if some.size:
+                code = term.code(nothing[some], [source[some], demanded[place][some]])
+                total[some] += self._entries(term, code)
+        return total
+
+    def _check_indices(self, indices: IntArray) -> None:
+        counts = np.array([len(given) for given in self.choices.values()])
+        if indices.ndim != 2 or indices.shape[1] != counts.size or not indices.size:
+            raise HwsimError(
+                f"configurations are places [configurations, {counts.size} layers], not of shape {list(indices.shape)}"
+            )
+        if indices.min() < 0 or (indices >= counts).any():
+            raise HwsimError(
+                f"places in the layers' choices are 0 to below {counts.tolist()}, not {int(indices.min())} to "
+                f"{int(indices.max())}"
+            )
+
+    def _width(self, group: str, demanded: list[IntArray], count: int) -> IntArray:
+        """Return the bits of a group's tensors under each configuration."""
+        readers = self.readers[group]
+        if not readers:
+            return np.full(count, self.network.formats()[group].bits, np.int64)
+        widest: IntArray = demanded[readers[0]]
+        for place in readers[1:]:
+            widest = np.maximum(widest, demanded[place])
+        return widest
+
+    def _rescaled(self, place: int, demanded: list[IntArray], source: IntArray) -> npt.NDArray[np.bool_]:
+        """Return where a layer needs a rescale of its own: it demands less than its tensor has, and first."""
+        (tensor,) = self.items[self.layers[place]].layer.inputs
+        needed: npt.NDArray[np.bool_] = demanded[place] != source
+        for other in range(place):
+            if self.items[self.layers[other]].layer.inputs == (tensor,):
+                needed &= demanded[other] != demanded[place]
+        return needed
+
+    def _entries(self, term: _Term, code: IntArray) -> FloatArray:
+        """Return the entries at the places given, worked out where they are missing."""
+        entries: FloatArray = term.table[code]
+        if np.isnan(entries[:, 0]).any():
+            for place in np.unique(code[np.isnan(entries[:, 0])]).tolist():
+                term.table[place] = self._cost(term, place)
+            entries = term.table[code]
+        return entries
+
+    def _cost(self, term: _Term, place: int) -> list[float]:
+        """Work out one entry in a network with those formats."""
+        widths: list[int] = []
+        for _ in term.tensors:
+            place, width = divmod(place, _WIDTHS)
+            widths.insert(0, width)
+        owner = term.layer
+        if term.tensors == _RESCALED:
+            source = self._under({self.items[owner].layer.inputs[0]: widths[0]})
+            return self._measure(self._with_rescale(source, owner, widths[1]), f"{owner}.input")
+        network = self._under(dict(zip(term.tensors, widths, strict=True)))
+        if self.items[owner].layer.has_weights:
+            bits = self.choices[owner][place]
+            if bits.activation.bits != widths[0]:
+                network = self._with_rescale(network, owner, bits.activation.bits)
+            layers = tuple(
+                replace(item, bits=bits) if item.layer.name == owner else item for item in network.layers
+            )
+            network = replace(network, layers=layers)
+        return self._measure(network, owner)
+
+    def _under(self, widths: Mapping[str, int]) -> QuantizedNetwork:
+        """Return the network with all tensors of the groups of some tensors in other widths."""
+        wanted = {self.groups[tensor]: bits for tensor, bits in widths.items()}
+
+        def form(tensor: str, given: Int) -> Int:
+            return Int(wanted.get(self.groups[tensor], given.bits), given.signed)
+
+        return replace(
+            self.network,
+            input=form(INPUT, self.network.input),
+            layers=tuple(
+                replace(item, output=form(item.layer.name, item.output)) for item in self.network.layers
+            ),
+        )
+
+    def _with_rescale(self, network: QuantizedNetwork, reader: str, bits: int) -> QuantizedNetwork:
+        """Return a network in which a layer reads its tensor through a rescale to other bits."""
+        layers: list[IntegerLayer] = []
+        formats = network.formats()
+        for item in network.layers:
+            if item.layer.name == reader:
+                (source,) = item.layer.inputs
+                rescale = Layer(f"{reader}.input", Rescale(), (source,), item.layer.input_shapes)
+                layers.append(IntegerLayer(rescale, Int(bits, formats[source].signed), 1.0))
+                item = replace(item, layer=replace(item.layer, inputs=(rescale.name,)))
+            layers.append(item)
+        return replace(network, layers=tuple(layers))
+
+    def _measure(self, network: QuantizedNetwork, name: str) -> list[float]:
+        """Return the metrics of one layer of a network."""
+        item = next(item for item in network.layers if item.layer.name == name)
+        parts = () if self.hardware is None else layer_circuits(network, item, self.hardware)
+        cycles, moved = 0, (0, 0, 0)
+        if isinstance(self.memory, Accelerator):
+            layer = layer_memory(network, item, self.memory)
+            cycles, traffic = layer.cycles, layer.dram_traffic
+            moved = (traffic.weight_bytes, traffic.input_bytes, traffic.output_bytes)
+        elif self.memory is not None:
+            traffic = layer_traffic(network, item, self.memory)
+            moved = (traffic.weight_bytes, traffic.input_bytes, traffic.output_bytes)
+        return [
+            sum(part.count * part.nand2_equivalents for part in parts),
+            sum(part.count * part.flip_flops for part in parts),
+            sum(part.count * (part.area_um2 or 0.0) for part in parts),
+            *moved,
+            cycles,
+            stored_bits(item),
+        ]
+
+
+def stored_bits(item: IntegerLayer) -> int:
+    """Return the bits of a layer's weights, each at its own width, and of its constants."""
+    constants = stored_constant_bits(item)
+    if not item.layer.has_weights:
+        return constants
+    return int(weight_bits(item).sum()) * item.layer.products + constants
+
+
+def _computes(item: IntegerLayer) -> bool:
+    return not isinstance(item.layer.operator, _MOVING)
+
+
+def _groups(network: QuantizedNetwork) -> dict[str, str]:
+    """Return, for each tensor, the first of those that share its format: what only moves integers joins them."""
+    groups = {INPUT: INPUT}
+    for item in network.layers:
+        layer = item.layer
+        if not isinstance(layer.operator, _MOVING | MaxPool):
+            groups[layer.name] = layer.name
+            continue
+        joined = {groups[name] for name in layer.inputs}
+        first = next(group for group in groups.values() if group in joined)
+        groups = {name: first if group in joined else group for name, group in groups.items()}
+        groups[layer.name] = first
+    return groups

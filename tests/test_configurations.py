@@ -1,0 +1,192 @@
+"""The price of many configurations at once against the price of each quantized network by itself."""
+
+import random
+
+import numpy as np
+import pytest
+
+import tiny
+from hwsim.bits import LayerBits, bit_config
+from hwsim.cost.configurations import METRICS, Configurations, stored_bits
+from hwsim.cost.hardware import Hardware, circuits
+from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
+from hwsim.cost.memory.network import network_memory
+from hwsim.cost.traffic import Memory, traffic
+from hwsim.errors import HwsimError
+from hwsim.layers import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Concatenate,
+    Convolution,
+    Flatten,
+    Linear,
+    MaxPool,
+    PadChannels,
+    Relu,
+    Slice,
+)
+from hwsim.models import load_model
+from hwsim.models.builder import Builder, parameter_shapes
+from hwsim.network import Preprocessing
+from hwsim.quantize import calibrate, quantize
+
+
+def filled(build, name):
+    rng = np.random.default_rng(0)
+    for layer in build.layers:
+        for key, shape in parameter_shapes(layer).items():
+            low = 0.5 if key == "running_var" else -0.5
+            build.parameters[f"{layer.name}.{key}"] = rng.uniform(low, 1, shape)
+    channels = build.shapes["input"][0]
+    return build.network(name, Preprocessing(255.0, (0.5,) * channels, (0.25,) * channels))
+
+
+def residual():
+    """Shortcuts, one of them by slice and padding; tensors with several readers, signed ones, pools."""
+    build = Builder((3, 8, 8))
+    build.convolution("stem", 4, 3)
+    first = build.norm("stem_bn", "stem_relu")
+    build.convolution("a", 4, 3)
+    build.add("a_relu", Relu())
+    build.convolution("b", 4, 3)
+    tensor = build.add("ab", Add(), build.last, first)
+    tensor = build.add("ab_relu", Relu())
+    build.convolution("c", 8, 3, tensor, stride=2)
+    build.add("c_relu", Relu())
+    main = build.convolution("d", 8, 3)
+    build.add("half", Slice((0, 0, 0), (4, 8, 8), (1, 2, 2)), tensor)
+    build.add("wide", PadChannels(2, 2))
+    build.add("cd", Add(), main, build.last)  # signed, read by two layers
+    signed = build.last
+    left = build.convolution("left", 4, 1, signed)
+    build.add("right", Convolution(4, (3, 3), padding=(1, 1, 1, 1), groups=4), signed)
+    build.add("both", Concatenate(), left, build.last)
+    build.add("pool", MaxPool((2, 2), (2, 2)))
+    build.convolution("e", 6, 1)
+    build.add("mean", AveragePool((2, 2), (2, 2)))
+    build.add("flat", Flatten())
+    build.add("out", Linear(5))
+    return filled(build, "residual")
+
+
+def branches():
+    """Layers that read one tensor and demand other widths, and one that reads the input again."""
+    build = Builder((2, 6, 6))
+    stem = build.convolution("stem", 4, 3)
+    build.add("bn", BatchNorm())
+    relu = build.add("relu", Relu())
+    outputs = [build.convolution(name, 4, 1, relu) for name in "abc"]
+    again = build.convolution("again", 4, 3, "input")
+    build.add("all", Concatenate(), *outputs, again)
+    build.add("all_relu", Relu())
+    build.add("flat", Flatten())
+    build.add("out", Linear(3))
+    assert stem == "stem"
+    return filled(build, "branches")
+
+
+WIDTHS = [(w, a, acc) for w in (2, 4, 7) for a in (2, 3, 5, 8) for acc in (16, 24)]
+
+
+class Case:
+    """A float network with its calibration, its choices and its reference."""
+
+    def __init__(self, network, widths=WIDTHS):
+        shape = network.input_shape
+        images = np.random.default_rng(1).integers(0, 256, (3, shape[1], shape[2], shape[0]), dtype=np.uint8)
+        self.network, self.calibration = network, calibrate(network, images)
+        self.choices = {
+            name: [LayerBits.parse(f"w{w}a{a}/int{acc}", signed) for w, a, acc in widths]
+            for name, signed in network.signed_inputs().items()
+        }
+        self.reference = self.quantized("w8a8/int32")
+
+    def quantized(self, bits):
+        return quantize(self.network, bits, self.calibration)
+
+    def drawn(self, count, seed=0):
+        chance = random.Random(seed)
+        return [
+            bit_config((name, chance.choice(given)) for name, given in self.choices.items())
+            for _ in range(count)
+        ]
+
+
+@pytest.fixture(scope="module", params=[residual, branches])
+def case(request):
+    return Case(request.param())
+
+
+def total(layers, field):
+    return sum(getattr(layer, field) for layer in layers)
+
+
+@pytest.mark.parametrize("loop_order", ["weights_outer", "inputs_outer"])
+def test_traffic_and_bits_are_those_of_each_network_by_itself(case, loop_order):
+    memory = Memory(600, 32, loop_order)
+    configurations = Configurations(case.reference, case.choices, memory=memory)
+    drawn = case.drawn(60)
+    prices = configurations.price(configurations.indices(drawn))
+    for bits, price in zip(drawn, prices, strict=True):
+        network = case.quantized(bits)
+        moved = traffic(network, memory)
+        priced = dict(zip(METRICS, price.tolist(), strict=True))
+        for field in ("weight_bytes", "input_bytes", "output_bytes"):
+            assert priced[field] == total(moved, field)
+        assert priced["stored_bits"] == sum(map(stored_bits, network.layers))
+        assert priced["gates"] == priced["cycles"] == 0
+
+
+def test_an_accelerators_traffic_and_cycles_are_those_of_each_network_by_itself(case):
+    accelerator = Accelerator(Array(4, 4, "output"), Hierarchy((500,), burst_bytes=8))
+    configurations = Configurations(case.reference, case.choices, memory=accelerator)
+    drawn = case.drawn(5, seed=1)
+    prices = configurations.price(configurations.indices(drawn))
+    for bits, price in zip(drawn, prices, strict=True):
+        layers = network_memory(case.quantized(bits), accelerator)
+        priced = dict(zip(METRICS, price.tolist(), strict=True))
+        moved = priced["weight_bytes"] + priced["input_bytes"] + priced["output_bytes"]
+        assert moved == total(layers, "dram_bytes")
+        assert priced["cycles"] == total(layers, "cycles")
+
+
+def test_circuits_are_those_of_each_network_by_itself(tmp_path, monkeypatch, synthesis_cache):
+    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
+    (tmp_path / "net.py").write_text(tiny.MODEL)
+    case = Case(load_model(f"{tmp_path}/net.py:net"), [(3, 4, 12), (4, 4, 12), (4, 3, 12)])
+    hardware = Hardware(images_per_second=1e6, technology="gates")
+    configurations = Configurations(case.reference, case.choices, hardware=hardware)
+    drawn = case.drawn(4)
+    prices = configurations.price(configurations.indices(drawn))
+    for bits, price in zip(drawn, prices, strict=True):
+        parts = [part for parts in circuits(case.quantized(bits), hardware).values() for part in parts]
+        gates = sum(part.count * part.nand2_equivalents for part in parts)
+        assert price[METRICS.index("gates")] == pytest.approx(gates, rel=1e-12)
+        assert price[METRICS.index("flip_flops")] == sum(part.count * part.flip_flops for part in parts)
+
+
+def test_what_is_not_a_configuration_is_refused(case):
+    configurations = Configurations(case.reference, case.choices)
+    layers = len(case.choices)
+    name = next(iter(case.choices))
+    for indices, sentence in (
+        (
+            np.zeros((2, layers + 1), np.int64),
+            rf"places \[configurations, {layers} layers\], not of shape \[2, ",
+        ),
+        (np.full((1, layers), 24), "places in the layers' choices are 0 to below .*, not 24 to 24"),
+        (np.full((1, layers), -1), "not -1 to -1"),
+    ):
+        with pytest.raises(HwsimError, match=sentence):
+            configurations.price(indices)
+    other = {**{n: c[0] for n, c in case.choices.items()}, name: LayerBits.parse("w5a5/int16", signed=True)}
+    with pytest.raises(HwsimError, match=f'unknown bits of layer "{name}" "int5.int5/int16"; known: '):
+        configurations.indices([bit_config(other.items())])
+    with pytest.raises(HwsimError, match='unknown layer with weights "none"; known: stem, '):
+        Configurations(case.reference, case.choices | {"none": []})
+    with pytest.raises(HwsimError, match=f'layer "{name}" has the choices none; give at least one'):
+        Configurations(case.reference, case.choices | {name: []})
+    mixed = case.quantized(case.drawn(1)[0])
+    with pytest.raises(HwsimError, match="between two formats of one tensor; give it under one width"):
+        Configurations(mixed, case.choices)

@@ -30,6 +30,7 @@ from hwsim.models import load_model
 from hwsim.models.builder import Builder, parameter_shapes
 from hwsim.network import Preprocessing
 from hwsim.quantize import calibrate, quantize
+from hwsim.quantize.settings import Settings
 
 
 def filled(build, name):
@@ -190,3 +191,15 @@ def test_what_is_not_a_configuration_is_refused(case):
     mixed = case.quantized(case.drawn(1)[0])
     with pytest.raises(HwsimError, match="between two formats of one tensor; give it under one width"):
         Configurations(mixed, case.choices)
+
+
+def test_a_network_with_additions_in_half_precision_is_refused_and_its_traffic_is_counted():
+    case = Case(residual())
+    halves = quantize(case.network, "w8a8/int32", case.calibration, settings=Settings.parse("placement=half"))
+    with pytest.raises(
+        HwsimError, match="and configurations are those of integers; quantize with placement="
+    ):
+        Configurations(halves, case.choices)
+    large = Accelerator(Array(), Hierarchy((1 << 24,), burst_bytes=1))
+    moved = network_memory(halves, large)
+    assert total(moved, "dram_bytes") > total(network_memory(case.reference, large), "dram_bytes")

@@ -21,7 +21,7 @@ from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import layer_memory
 from hwsim.cost.traffic import Memory, layer_traffic, stored_constant_bits, weight_bits
 from hwsim.errors import HwsimError, unknown
-from hwsim.formats import Int, IntArray
+from hwsim.formats import Half, Int, IntArray
 from hwsim.layers import INPUT, Concatenate, Flatten, Layer, MaxPool, PadChannels, Rescale, Slice
 from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
 
@@ -103,6 +103,11 @@ class Configurations:
                     f"activations like {source}"
                 )
         for item in self.network.layers:
+            if not isinstance(item.output, Int):
+                raise HwsimError(
+                    f'layer "{item.layer.name}" gives {item.output}, and configurations are those of integers; quantize '
+                    "with placement=integer"
+                )
             if item.layer.kind == "rescale" and item.layer.name.endswith((".input", ".output")):
                 raise HwsimError(
                     f'the network has "{item.layer.name}" between two formats of one tensor; give it under one width of '
@@ -225,7 +230,8 @@ class Configurations:
         """Return the network with all tensors of the groups of some tensors in other widths."""
         wanted = {self.groups[tensor]: bits for tensor, bits in widths.items()}
 
-        def form(tensor: str, given: Int) -> Int:
+        def form(tensor: str, given: Int | Half) -> Int:
+            assert isinstance(given, Int)
             return Int(wanted.get(self.groups[tensor], given.bits), given.signed)
 
         return replace(

@@ -16,7 +16,8 @@ DNN accelerators", 2021; version 3.9.1), here for the least energy where DRAM co
 buffer of 64 KiB without double buffering, sums of 32 bits in it and outputs of 8 bits behind it.
 - It counts 64-bit words of each fetch, ours those of whole passes: some bytes.
 - Its tiles hold whole rows and columns of the array's channels and split loops by prime factors, N at most; ours
-  may have any size and so more input rows. Where it moves more, it repeats the inputs for each row of the kernel.
+  may have any size and so more input rows. Where it moves more, it repeats the inputs for each row of the kernel, or
+  with N = 7 (a minute a layer) fetches smaller tiles: ours moves 0.80 and 0.62 of its bytes in the first two layers.
 Ours must never move more than that first difference.
 """
 

@@ -478,6 +478,8 @@ def cost_(
         list[str] | None, typer.Option("--set", help="Any other parameter of the datapath, name=value.")
     ] = None,
     technology: Annotated[str, typer.Option(help="The cell library to map to.")] = "open45",
+    liberty: Annotated[str, typer.Option(help="A Liberty file (.lib) to map to instead.")] = "",
+    mapping: Annotated[str, typer.Option(help="smallest, balanced or fastest.")] = "balanced",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds the synthesis may take.")] = 120,
     as_json: Json = False,
 ) -> None:
@@ -491,7 +493,9 @@ def cost_(
         if not separator:
             raise HwsimError(f'--set "{text}" is no name=value; write --set multiplier=fused, say')
         parameters[name] = value
-    cost = steps.cost_datapath(datapath, technology=technology, timeout_s=timeout, **parameters)
+    cost = steps.cost_datapath(
+        datapath, technology=technology, liberty=liberty, mapping=mapping, timeout_s=timeout, **parameters
+    )
     if as_json:
         return _print_json(cost.to_json())
     print(cost)

@@ -20,6 +20,7 @@ from hwsim.certificate import Certificate, certify, narrowed, witness
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import LayerMemory, network_memory
 from hwsim.cost.synthesis import Cost, synthesize
+from hwsim.cost.technology import read_liberty
 from hwsim.data import Split, load_split
 from hwsim.datapath import Datapath, load, multiply_accumulate
 from hwsim.errors import HwsimError, unknown
@@ -674,12 +675,24 @@ def _parse(parameter: str, text: str, hint: Any) -> Any:
 
 
 def cost_datapath(
-    name: str, *, technology: str = "open45", timeout_s: float = 120, **parameters: str
+    name: str,
+    *,
+    technology: str = "open45",
+    liberty: str = "",
+    mapping: str = "balanced",
+    timeout_s: float = 120,
+    **parameters: str,
 ) -> Cost:
-    """Return the gates, area and critical path of a datapath, synthesised, beside its equivalence check."""
+    """Return the gates, area and critical path of a datapath, synthesised, beside its equivalence check.
+
+    ``liberty`` is the path of a Liberty file to map to in place of a technology.
+    """
     if not 0 < timeout_s < math.inf:
         raise HwsimError(f"the synthesis may take a finite number of seconds above 0, not {timeout_s}")
-    return synthesize(make_datapath(name, **parameters), technology, timeout_s=timeout_s)
+    if liberty and technology != "open45":
+        raise HwsimError(f"give technology {technology} or a Liberty file, not both")
+    target = read_liberty(Path(liberty)) if liberty else technology
+    return synthesize(make_datapath(name, **parameters), target, mapping=mapping, timeout_s=timeout_s)
 
 
 def explore_study(study: str | Path | Study, directory: str | Path, **options: Any) -> Explored:

@@ -17,10 +17,20 @@ from hwsim.cost.netlist import Mapped, mapped
 from hwsim.cost.technology import Technology
 from hwsim.datapath.datapath import Datapath, describe
 from hwsim.datapath.netlist import clock_cycle, verilog
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, unknown
 
-ABC_SCRIPT = "strash; ifraig; scorr; dc2; strash; &get -n; &dch -f; &nf; &put"
-"""Our own, since Yosys' default for a Liberty file can run without end; ``&nf`` balances area and delay."""
+MAPPINGS = {
+    "smallest": "strash; ifraig; scorr; dc2; dc2; dc2; strash; dch -f; amap",
+    "balanced": "strash; ifraig; scorr; dc2; strash; &get -n; &dch -f; &nf; &put",
+    "fastest": "strash; ifraig; scorr; dc2; strash; if -g -K 6 -C 8; strash; if -g -K 6 -C 8; strash; "
+    "dch -f; map -B 0.9 -D 1; topo; buffer -c; upsize; dnsize",
+}
+"""ABC's script for each mapping point; our own, since Yosys' default for a Liberty file can run without end.
+
+``amap`` recovers area and ``&nf`` balances it with delay. The fastest point rebuilds the logic for delay first
+(Mishchenko, Brayton, Jang and Kravets, "Delay optimization using SOP balancing", ICCAD 2011), then maps for
+delay, buffers and sizes. All are heuristics: another point may win by a little on a single circuit.
+"""
 
 _COMMANDS = (
     "read_verilog design.v",
@@ -30,7 +40,7 @@ _COMMANDS = (
     "write_json mapped.json",
 )
 
-_MEASURE = "1"
+_MEASURE = "2"
 """Raise it when this package measures a mapped netlist differently, so that kept results are not used."""
 
 
@@ -42,7 +52,8 @@ class Cost:
     two-input NAND. ``critical_path_ps`` is the shortest clock period by static timing, without wires; a
     technology-free cost has no ``area_um2`` and no ``critical_path_ps``. ``logic_depth`` counts the cells of two
     or more inputs on the longest path. ``equivalent`` is true after a proof or an exhaustive comparison only;
-    ``equivalence`` names which. ``netlist`` is a hash of the synthesized circuit's text.
+    ``equivalence`` names which. ``mapping`` is the mapping point (:data:`MAPPINGS`) and ``script`` what it ran in ABC.
+    ``netlist`` is a hash of the synthesized circuit's text.
     """
 
     datapath: str
@@ -56,6 +67,8 @@ class Cost:
     equivalent: bool
     equivalence: str
     netlist: str
+    mapping: str
+    script: str
     tool: str
 
     def to_json(self) -> dict[str, Any]:
@@ -72,35 +85,42 @@ class Cost:
             f"  logic depth    {self.logic_depth} cells\n"
             f"  cells          {cells}\n"
             f"  equivalent     {'yes' if self.equivalent else 'NOT PROVED'}: {self.equivalence}\n"
+            f"  mapping        {self.mapping}: {self.script}\n"
             f"  synthesized by {self.tool}"
         )
 
 
 def synthesize(
-    datapath: Datapath, technology: str | Technology = "open45", *, timeout_s: float = 120, reuse: bool = True
+    datapath: Datapath,
+    technology: str | Technology = "open45",
+    *,
+    mapping: str = "balanced",
+    timeout_s: float = 120,
+    reuse: bool = True,
 ) -> Cost:
     """Return a datapath's cost by Yosys and ABC, each run in a process of its own.
 
     The logic between registers is mapped and proved; every register bit is one flip-flop with a synchronous
-    reset in front. The result depends on the circuit, the technology and the tool's version only, and is kept
-    under these in the user's cache folder (``HWSIM_CACHE``). ``timeout_s`` limits the mapping and, again, the
+    reset in front. The result depends on the circuit, the technology, the mapping point and the tool's version only,
+    and is kept under these in the user's cache folder (``HWSIM_CACHE``). ``timeout_s`` limits the mapping and, again, the
     proof. Raises :class:`HwsimError` where the tool is missing, fails, exceeds its time, or maps wrongly.
     """
     target = technologies.technology(technology) if isinstance(technology, str) else technology
+    script = _script(mapping)
     block = clock_cycle(datapath)
     design = verilog(block)
     tool = yosys.version()
-    key = _digest(_MEASURE, design, target.name, target.digest, tool, ABC_SCRIPT, *_COMMANDS)
+    key = _digest(_MEASURE, design, str(target), target.digest, tool, mapping, script, *_COMMANDS)
     kept = cache.recall("synthesis", f"{key}.json") if reuse else None
     if kept is not None:
         return replace(Cost(**json.loads(kept)), datapath=describe(datapath))
-    netlist = map_onto(design, target, timeout_s=timeout_s)
+    netlist = map_onto(design, target, mapping=mapping, timeout_s=timeout_s)
     equivalent, method = equivalence.compare(block, netlist, target, timeout_s)
     counts, flip_flops, area = _contents(datapath, netlist, target)
     path = timing.critical_path_ps(netlist, target, datapath.registers)
     cost = Cost(
         datapath=describe(datapath),
-        technology=target.name,
+        technology=str(target),
         nand2_equivalents=round(area / target.nand2_area, 2),
         cells=counts,
         flip_flops=flip_flops,
@@ -110,6 +130,8 @@ def synthesize(
         equivalent=equivalent,
         equivalence=method,
         netlist=_digest(design)[:16],
+        mapping=mapping,
+        script=script,
         tool=tool,
     )
     if reuse and equivalent:
@@ -117,12 +139,20 @@ def synthesize(
     return cost
 
 
-def map_onto(design: str, technology: Technology, *, timeout_s: float = 120) -> Mapped:
+def _script(mapping: str) -> str:
+    if mapping not in MAPPINGS:
+        raise unknown("mapping", mapping, MAPPINGS)
+    return MAPPINGS[mapping]
+
+
+def map_onto(
+    design: str, technology: Technology, *, mapping: str = "balanced", timeout_s: float = 120
+) -> Mapped:
     """Return a Verilog module ``datapath`` mapped onto a technology's cells; :class:`HwsimError` where it fails."""
     with yosys.workplace() as folder:
         (folder / "design.v").write_text(design)
         (folder / "cells.lib").write_text(technology.liberty())
-        (folder / "map.abc").write_text(ABC_SCRIPT.replace("; ", "\n") + "\n")
+        (folder / "map.abc").write_text(_script(mapping).replace("; ", "\n") + "\n")
         try:
             yosys.yosys(list(_COMMANDS), folder, timeout_s)
         except yosys.OutOfTimeError:

@@ -11,18 +11,19 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hwsim.catalogue import look_up
+from hwsim.cost import standard_cells
 from hwsim.errors import HwsimError, unknown
 from hwsim.files import read_text
 
 _LIBRARIES = Path(__file__).parent / "libraries"
 _TOKEN = re.compile(r"\s*([A-Z][A-Z0-9]*|[!&|^()])")
-_NAME = re.compile(r"[A-Z][A-Za-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 Bit = TypeVar("Bit")
 
 
@@ -144,9 +145,10 @@ class Technology:
     nand2: str
     voltage: float = 0.0
     physical: bool = True
+    source: str = field(default="", repr=False)  # the file's hash, of a Liberty file
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name} ({self.source})" if self.source else self.name
 
     @cached_property
     def cell(self) -> Mapping[str, Cell]:
@@ -206,6 +208,10 @@ def _parse(name: str, text: str) -> Technology:
         raise HwsimError(
             f'technology "{name}" is no TOML: {error}; copy one of hwsim/cost/libraries'
         ) from None
+    return _build(name, table)
+
+
+def _build(name: str, table: dict[str, Any]) -> Technology:
     missing = {"description", "cells", "flip_flop", "nand2"} - table.keys()
     if missing:
         raise HwsimError(f'technology "{name}" lacks {", ".join(sorted(missing))}; add it')
@@ -267,15 +273,23 @@ def _check(technology: Technology) -> None:
         )
 
 
+def read_liberty(path: Path) -> Technology:
+    """Return the technology of a Liberty file; :mod:`hwsim.cost.standard_cells` says how it is reduced."""
+    table = standard_cells.read(path)
+    return _build(str(table["name"]), table)
+
+
 def technology(text: str) -> Technology:
-    """Return a technology by its name or from a TOML file of the form of those in ``hwsim/cost/libraries``.
+    """Return a technology by its name, from a Liberty file (.lib) or from a TOML file like those beside this one.
 
     >>> technology("open45").nand2_area
     0.798
     """
     if text.endswith(".toml"):
         return _parse(Path(text).stem, read_text(Path(text), "technology file"))
-    return look_up("technology", text, TECHNOLOGIES, "give the path of a technology file (.toml)")
+    if text.endswith(".lib"):
+        return read_liberty(Path(text))
+    return look_up("technology", text, TECHNOLOGIES, "give the path of a technology file (.toml or .lib)")
 
 
 TECHNOLOGIES: dict[str, Technology] = {

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from hwsim.simulate.check import check
     from hwsim.steps import (
         certify_network,
+        compress_network,
         cost_datapath,
+        decompress_network,
         explore_study,
         fine_tune_model,
         make_datapath,
@@ -41,6 +43,8 @@ _HOMES = {
     "check": "hwsim.simulate.check",
     "cost_datapath": "hwsim.steps",
     "memory_traffic": "hwsim.steps",
+    "compress_network": "hwsim.steps",
+    "decompress_network": "hwsim.steps",
     "read_study": "hwsim.study",
     "explore_study": "hwsim.steps",
     "redraw_report": "hwsim.results",
@@ -51,7 +55,9 @@ __all__ = [
     "Preprocessing",
     "certify_network",
     "check",
+    "compress_network",
     "cost_datapath",
+    "decompress_network",
     "explore_study",
     "fine_tune_model",
     "from_module",

@@ -562,6 +562,50 @@ def traffic_(
     return None
 
 
+@app.command("compress")
+def compress_(
+    network: Annotated[Path, typer.Argument(help="An integer network written by hwsim quantize.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The compressed network to write (.hwz).")],
+    codec: Annotated[
+        str, typer.Option(help="huffman, ans, packed, bitmap, run_length; or best, layer by layer.")
+    ] = "huffman",
+    as_json: Json = False,
+) -> None:
+    """Write a network compressed, and its bytes' ledger.
+
+    The whole network, graph and all: decoded back and compared before it is written. A layer whose weights are
+    smaller packed stays packed."""
+    from hwsim import files, steps
+
+    content, ledger = steps.compress_network(network, codec)
+    files.write(output, content)
+    if as_json:
+        return _print_json({"file": str(output)} | ledger.to_json())
+    print(ledger.text())
+    print(f"wrote {output}, which decodes back to the bytes of {network}")
+    return None
+
+
+@app.command("decompress")
+def decompress_(
+    compressed: Annotated[Path, typer.Argument(help="A compressed network written by hwsim compress.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The integer network to write (.safetensors).")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Write a compressed network's network file again."""
+    from hwsim import files, steps
+    from hwsim.network import to_bytes
+
+    content = to_bytes(steps.decompress_network(compressed))
+    files.write(output, content)
+    if as_json:
+        return _print_json({"network": str(output), "bytes": len(content)})
+    print(f"wrote {output}, {len(content)} bytes")
+    return None
+
+
 @app.command("explore")
 def explore_(
     study: Annotated[Path, typer.Argument(help="A study file (.toml).")],

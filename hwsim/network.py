@@ -285,7 +285,7 @@ class QuantizedNetwork:
         return hashlib.sha256(to_bytes(self)).hexdigest()
 
 
-_ARRAYS = (
+ARRAYS = (
     "weight",
     "multiplier",
     "bias",
@@ -300,25 +300,23 @@ _ARRAYS = (
 
 def to_bytes(network: QuantizedNetwork) -> bytes:
     """Return the file form; deterministic."""
-    tensors: dict[str, npt.NDArray[Any]] = {"input_table": network.input_table}
-    rows = []
+    return safetensors.numpy.save(arrays(network), metadata={"hwsim": json.dumps(header(network))})
+
+
+def arrays(network: QuantizedNetwork) -> dict[str, IntArray]:
+    """Return the file's tensors by name: ``input_table`` and, of layer i, ``i.weight``, ``i.bias`` and so on."""
+    tensors = {"input_table": network.input_table}
     for index, item in enumerate(network.layers):
-        bits = item.bits
-        rows.append(
-            {
-                "layer": item.layer.to_json(),
-                "output": str(item.output),
-                "scale": item.scale,
-                "bits": None
-                if bits is None
-                else [str(bits.weight), str(bits.activation), str(bits.accumulator), str(bits.overflow)],
-            }
-        )
-        for field in _ARRAYS:
+        for field in ARRAYS:
             array = getattr(item, field)
             if array is not None:
                 tensors[f"{index}.{field}"] = np.ascontiguousarray(array, np.int64)
-    header = {
+    return tensors
+
+
+def header(network: QuantizedNetwork) -> dict[str, Any]:
+    """Return the file's JSON: everything that is no tensor."""
+    return {
         "version": FILE_VERSION,
         "name": network.name,
         "input_shape": list(network.input_shape),
@@ -327,9 +325,20 @@ def to_bytes(network: QuantizedNetwork) -> bytes:
         "rounding": str(network.rounding),
         "data": network.data,
         "source": network.source,
-        "layers": rows,
+        "layers": [_layer_json(item) for item in network.layers],
     }
-    return safetensors.numpy.save(tensors, metadata={"hwsim": json.dumps(header)})
+
+
+def _layer_json(item: IntegerLayer) -> dict[str, Any]:
+    bits = item.bits
+    return {
+        "layer": item.layer.to_json(),
+        "output": str(item.output),
+        "scale": item.scale,
+        "bits": None
+        if bits is None
+        else [str(bits.weight), str(bits.activation), str(bits.accumulator), str(bits.overflow)],
+    }
 
 
 def save(network: QuantizedNetwork, path: Path) -> None:
@@ -347,35 +356,41 @@ def load(path: Path) -> QuantizedNetwork:
     try:
         tensors = safetensors.numpy.load(content)
         length = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["hwsim"])
-        if header["version"] != FILE_VERSION:
-            raise HwsimError(f"its version is {header['version']}, this hwsim reads {FILE_VERSION}")
-        network = QuantizedNetwork(
-            name=str(header["name"]),
-            input_shape=tuple(header["input_shape"]),
-            input=parse_int(header["input"]),
-            input_scale=float(header["input_scale"]),
-            input_table=tensors["input_table"],
-            layers=tuple(_layer_from_json(index, row, tensors) for index, row in enumerate(header["layers"])),
-            rounding=Rounding(header["rounding"]),
-            data=str(header["data"]),
-            source=str(header["source"]),
-        )
-        _check(network)
+        parsed = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["hwsim"])
+        network = network_of(parsed, tensors)
     except HwsimError as error:
         raise HwsimError(f'cannot use the network file "{path}": {error}') from None
-    except (
-        safetensors.SafetensorError,
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except (safetensors.SafetensorError, *MALFORMED) as error:
         raise HwsimError(
             f'"{path}" is no network file of hwsim or is damaged ({type(error).__name__}); write it again with hwsim quantize'
         ) from None
+    return network
+
+
+MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
+"""What reading JSON of another form ends in."""
+
+
+def network_of(header: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> QuantizedNetwork:
+    """Return the integer network of a file's JSON and tensors.
+
+    Raises :class:`HwsimError` where it is of another version or contradicts itself, and one of :data:`MALFORMED` where
+    the JSON is of another form.
+    """
+    if header["version"] != FILE_VERSION:
+        raise HwsimError(f"its version is {header['version']}, this hwsim reads {FILE_VERSION}")
+    network = QuantizedNetwork(
+        name=str(header["name"]),
+        input_shape=tuple(header["input_shape"]),
+        input=parse_int(header["input"]),
+        input_scale=float(header["input_scale"]),
+        input_table=tensors["input_table"],
+        layers=tuple(_layer_from_json(index, row, tensors) for index, row in enumerate(header["layers"])),
+        rounding=Rounding(header["rounding"]),
+        data=str(header["data"]),
+        source=str(header["source"]),
+    )
+    _check(network)
     return network
 
 
@@ -393,7 +408,7 @@ def _layer_from_json(
         parse_tensor_format(row["output"]),
         float(row["scale"]),
         bits,
-        *(tensors.get(f"{index}.{field}") for field in _ARRAYS),
+        *(tensors.get(f"{index}.{field}") for field in ARRAYS),
     )
 
 

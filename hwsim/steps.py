@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
+from hwsim import files
 from hwsim.bits import parse_overflow
 from hwsim.certificate import Certificate, certify, narrowed, witness
+from hwsim.cost.archive import Ledger, pack_network, unpack_network
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import LayerMemory, network_memory
 from hwsim.cost.synthesis import Cost, synthesize
@@ -36,7 +38,7 @@ from hwsim.formats import (
     parse_tensor_format,
     parse_weight,
 )
-from hwsim.network import FloatNetwork, QuantizedNetwork
+from hwsim.network import FloatNetwork, QuantizedNetwork, to_bytes
 from hwsim.network import load as load_network
 from hwsim.simulate.inference import Accuracy, Difference, Overflows, compute_layer, measure_accuracy
 from hwsim.simulate.replay import Replay, replay
@@ -623,6 +625,30 @@ def _on_noise(model: str, bits: str, preprocessing: Mapping[str, Any]) -> Quanti
     channels, height, width = network.input_shape
     shape = (2, height, width, channels)
     return quantize(network, bits, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+
+
+def compress_network(network: QuantizedNetwork | Path | str, codec: str = "huffman") -> tuple[bytes, Ledger]:
+    """Return an integer network's compressed file and the ledger of its bytes, after decoding it back.
+
+    ``codec`` is one of huffman, ans, packed, bitmap, run_length and best (the smallest of all, layer by layer). Of a
+    file, :func:`decompress_network` gives back the same bytes; one that hwsim did not write so is refused.
+    """
+    chosen = network if isinstance(network, QuantizedNetwork) else load_network(Path(network))
+    expected = to_bytes(chosen)
+    if not isinstance(network, QuantizedNetwork) and files.read(Path(network), "network file") != expected:
+        raise HwsimError(f'"{network}" has not the bytes that hwsim writes; write it again with hwsim.save')
+    content, ledger = pack_network(chosen, codec)
+    if to_bytes(unpack_network(content)) != expected:
+        raise AssertionError("the compressed network decodes to another network")
+    return content, ledger
+
+
+def decompress_network(path: Path | str) -> QuantizedNetwork:
+    """Return the integer network of a file that :func:`compress_network` made."""
+    try:
+        return unpack_network(files.read(Path(path), "compressed network"))
+    except HwsimError as error:
+        raise HwsimError(f'cannot use "{path}": {error}') from None
 
 
 def make_datapath(name: str, **parameters: str) -> Datapath:

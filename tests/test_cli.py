@@ -24,6 +24,8 @@ COMMANDS = [
     "check",
     "cost",
     "traffic",
+    "compress",
+    "decompress",
     "explore",
     "report",
     "reproduce",
@@ -98,6 +100,8 @@ def test_every_json_command_prints_one_value_and_nothing_else(done):
         quantize,
         ["simulate", "net.safetensors", "--data", "images.npz"],
         ["certify", "net.safetensors"],
+        ["compress", "net.safetensors", "-o", "net.hwz", "--codec", "best"],
+        ["decompress", "net.hwz", "-o", "back.safetensors"],
         ["check", "max_pool"],
         ["cost", "mac", "--weight", "int2", "--activation", "uint2", "--accumulator", "int8"],
         ["explore", "study.toml", "-o", "out"],
@@ -119,6 +123,9 @@ def test_every_json_command_prints_one_value_and_nothing_else(done):
     )
     assert (cost["flip_flops"], cost["equivalent"]) == (8, True)
     assert (values["explore"]["evaluated"], values["explore"]["reused"]) == (10, 0)
+
+    assert values["compress"]["bytes"] == (folder / "net.hwz").stat().st_size
+    assert (folder / "back.safetensors").read_bytes() == (folder / "net.safetensors").read_bytes()
 
     bits = (folder / "net.bits.toml").read_text()
     again = run(*quantize[:2], "--bits", "net.bits.toml", *quantize[4:-1], "again.safetensors")

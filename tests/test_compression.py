@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import networks
 from hwsim.bits import LayerBits
+from hwsim.cost.coding.huffman import code_lengths
 from hwsim.cost.compression import (
     FRAME_BYTES,
     MAGIC,
     Parameters,
-    code_lengths,
     compress,
     decompress,
     float32_bytes,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import networks
-from hwsim.cost.compression import code_lengths
+from hwsim.cost.coding.huffman import code_lengths
 from hwsim.cost.entropy import entropy_bits, measure_entropies
 from hwsim.errors import HwsimError
 from hwsim.simulate.inference import run

@@ -1,39 +1,35 @@
-"""Compression: a network's parameters in a file of their own, each layer's weights packed or Huffman-coded.
+"""Compression: a network's parameters in a file of their own, each layer's weights packed or coded.
 
-The file holds everything :func:`decompress` needs, and nothing of the graph:
+The file holds the parameters that :func:`decompress` returns, and nothing of the graph:
 
 - frame: 5 bytes that name the file and its version in front, a CRC-32 of all before it (little-endian) behind;
 - a record for each layer with parameters, its length in front of it: the layer's name, its weight format as
   text and its weight's four dimensions, the weights, then multipliers, biases and shifts, and behind them
   the widths and exponents of channels that have their own;
-- weights, as code words of their format (``Format.encode``), in the smaller of two forms: packed, or in
-  canonical Huffman code behind a table with the code length of every code word; where output channels have
-  widths of their own, those in 4 bits each in front, and packed means at these;
+- weights, as code words of their format (``Format.encode``), in the smallest of the forms that a codec has, a byte in
+  front saying which: packed, canonical Huffman code, rANS, a bitmap or run lengths (:mod:`hwsim.cost.coding`). Where
+  output channels have widths of their own, those in 4 bits each are next, and packed means at these;
 - constants: a count, a width and the values packed at that width, the smallest that holds them;
 - where the layer adds sums of its inputs: how many masks, each one's rows and its bits coded as weights are,
   and their multipliers. The symbols of recentralized focused weights say which mean each is centred on: such a
   layer has the alphabet's number behind its format (1, of a plain one 0) and of its masks the multipliers alone.
 
-Numbers (counts, lengths, dimensions) take 7 bits a byte, the lowest first, the top bit set while more follow.
-Packed values have their highest bit first; each array ends on a byte.
-
-Huffman, "A Method for the Construction of Minimum-Redundancy Codes", Proceedings of the IRE (1952); the
-canonical form: Schwartz and Kallick, "Generating a Canonical Prefix Encoding", Communications of the ACM
-(1964): codes of one length are consecutive, in the order of their symbols, so the lengths are the table.
+A weight takes a bit at least where it is packed or in Huffman code, and else a 16th of a bit, for which zero bytes
+stand behind streams that would be shorter: what a file claims to hold is in proportion to it.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
-from bitarray import bitarray
-from bitarray.util import canonical_decode, canonical_huffman, int2ba
 
-from hwsim.errors import HwsimError
+from hwsim.cost.coding import ans, huffman, indices
+from hwsim.cost.coding.bitstream import Coded, Reader, damaged, number, pack, pack_each
+from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Focused, Format, Int, IntArray, parse_weight
 from hwsim.network import (
     BIAS,
@@ -51,14 +47,28 @@ MAGIC = b"HWSZ\x01"
 FRAME_BYTES = len(MAGIC) + 4
 """Bytes of the file that belong to no layer."""
 
-_PACKED, _HUFFMAN, _WIDTHS = 0, 1, 4
-"""How weights are coded, and what is added where their channels have widths of their own."""
+_WIDTHS = 4
+_METHODS = {"packed": 0, "huffman": 1, "ans": 16, "bitmap": 32, "run_length": 48}
+"""The byte that says how weights are coded; :data:`_WIDTHS` is added where their channels have widths."""
 
-_LENGTH_BITS_MAXIMUM = 5
-"""Code lengths take at most 5 bits: bitarray decodes codes of up to 31 bits."""
+CODERS = tuple(_METHODS)
+CODECS = {
+    "huffman": ("packed", "huffman"),
+    "ans": ("packed", "ans"),
+    "packed": ("packed",),
+    "bitmap": ("packed", "bitmap"),
+    "run_length": ("packed", "run_length"),
+    "best": CODERS,
+}
+"""The coders that each choice takes the smallest of, layer by layer."""
+
+_WEIGHTS_PER_BYTE = {"packed": 8, "huffman": 8, "ans": 128, "bitmap": 8, "run_length": 128}
 
 _CONSTANTS = (("multiplier", MULTIPLIER), ("bias", BIAS), ("shift", SHIFT))
 _CHANNELS = (("width", WIDTH), ("exponent", EXPONENT))
+
+KINDS = ("header", "tables", "indices", "weights", "masks", "scales", "biases")
+"""What a record's bytes are for: scales are multipliers and shifts, and channels' widths and exponents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +86,52 @@ class Parameters:
     weight_width: IntArray | None = None
 
 
-def compress(network: QuantizedNetwork) -> bytes:
-    """Return the file with the weights and requantiser constants of all layers; deterministic."""
-    body = MAGIC + b"".join(_records(network).values())
+@dataclass(frozen=True)
+class Record:
+    """A layer's part of the file: its bytes by kind, in the order in which they stand.
+
+    ``coder`` says how its weights are coded, "" where it has none; ``tried`` holds the bytes that tables, indices
+    and weights take together under each coder that was tried.
+    """
+
+    name: str
+    parts: tuple[tuple[str, bytes], ...]
+    coder: str = ""
+    tried: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def content(self) -> bytes:
+        """The bytes, the length of the others in front."""
+        return b"".join(part for _, part in self.parts)
+
+    def bytes_of(self, kind: str) -> int:
+        """Return how many bytes are of one of the :data:`KINDS`."""
+        return sum(len(part) for of, part in self.parts if of == kind)
+
+
+def compress(network: QuantizedNetwork, codec: str = "huffman") -> bytes:
+    """Return the file with the weights and requantiser constants of all layers; deterministic.
+
+    ``codec`` is one of :data:`CODECS`.
+    """
+    return sealed(MAGIC + b"".join(record.content for record in _records(network, codec)))
+
+
+def sealed(body: bytes) -> bytes:
+    """Return a file's bytes with their CRC-32 behind them."""
     return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def opened(data: bytes, magic: bytes) -> Reader:
+    """Return what stands between a file's first bytes and its checksum; refuse a file that has others."""
+    if not data.startswith(magic):
+        raise HwsimError(
+            f"a compressed network begins with {magic!r}, not {data[: len(magic)]!r}; "
+            "compress the network with this hwsim"
+        )
+    if len(data) < len(magic) + 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise damaged("its checksum is wrong")
+    return Reader(data[len(magic) : -4])
 
 
 def layer_bytes(network: QuantizedNetwork) -> dict[str, int]:
@@ -87,7 +139,7 @@ def layer_bytes(network: QuantizedNetwork) -> dict[str, int]:
 
     With :data:`FRAME_BYTES` they sum to the file.
     """
-    return {name: len(record) for name, record in _records(network).items()}
+    return {record.name: len(record.content) for record in _records(network, "huffman")}
 
 
 def decompress(data: bytes) -> dict[str, Parameters]:
@@ -95,14 +147,11 @@ def decompress(data: bytes) -> dict[str, Parameters]:
 
     Raises :class:`HwsimError` for any other content. What is allocated stays in proportion to the file.
     """
-    if not data.startswith(MAGIC):
-        raise HwsimError(
-            f"a compressed network begins with {MAGIC!r}, not {data[: len(MAGIC)]!r}; "
-            "compress the network with this hwsim"
-        )
-    if len(data) < FRAME_BYTES or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        raise damaged("its checksum is wrong")
-    reader = Reader(data[len(MAGIC) : -4])
+    return read_records(opened(data, MAGIC))
+
+
+def read_records(reader: Reader) -> dict[str, Parameters]:
+    """Return the parameters of records up to the end, by layer."""
     layers: dict[str, Parameters] = {}
     while reader.left:
         record = Reader(reader.take(reader.number()))
@@ -123,55 +172,61 @@ def float32_bytes(network: QuantizedNetwork) -> int:
     return sum(4 * (math.prod(layer.weight_shape) + layer.output_shape[0]) for layer in weighted)
 
 
-def code_lengths(codes: IntArray, bits: int) -> IntArray:
-    """Return the Huffman code length of each of the 2^bits code words, 0 for one that does not occur.
-
-    A single code word that occurs alone takes 1 bit.
-
-    >>> code_lengths(np.array([0, 0, 0, 2, 2, 3]), 2).tolist()
-    [1, 0, 2, 2]
-    """
-    counts = np.bincount(codes.ravel(), minlength=1 << bits)
-    lengths = np.zeros(1 << bits, np.int64)
-    code, _, _ = canonical_huffman({int(word): int(counts[word]) for word in np.flatnonzero(counts)})
-    for word, bit_string in code.items():
-        lengths[word] = len(bit_string)
-    return lengths
-
-
-def _records(network: QuantizedNetwork) -> dict[str, bytes]:
-    """Return each layer's part of the file, the length in front."""
-    records = {
-        item.layer.name: _record(item)
+def _records(network: QuantizedNetwork, codec: str) -> list[Record]:
+    return [
+        record_of(item, codec)
         for item in network.layers
         if item.weight is not None or item.multiplier is not None
-    }
-    return {name: number(len(record)) + record for name, record in records.items()}
+    ]
 
 
-def _record(item: IntegerLayer) -> bytes:
+def record_of(item: IntegerLayer, codec: str, tried: Iterable[str] = ()) -> Record:
+    """Return a layer's part of the file; of the coders ``tried`` it also says how long they would be.
+
+    Raises :class:`HwsimError` for a codec that is none of :data:`CODECS`.
+    """
+    if codec not in CODECS:
+        raise unknown("codec", codec, CODECS)
     name = item.layer.name.encode()
-    parts = [number(len(name)), name]
+    parts, coder, sizes = [("header", number(len(name)) + name)], "", {}
     if item.weight is None:
-        parts.append(number(0))
+        parts.append(("header", number(0)))
     else:
         assert item.bits is not None
-        text = str(item.bits.weight).encode()
-        parts += [number(len(text)), text]
-        if isinstance(item.bits.weight, Focused):
-            parts.append(number(item.masks is not None))
-        parts += map(number, item.weight.shape)
-        parts.append(coded(codes_of(item), item.bits.weight.bits, item.weight_width))
-    for field, form in _CONSTANTS:
-        parts.append(_constants(getattr(item, field), form))
+        codes, bits = codes_of(item), item.bits.weight.bits
+        codings = _codings(codes, bits, item.weight_width, {*CODECS[codec], *tried})
+        coder, weights = _weights(codings, codec, item.weight_width)
+        parts += [("header", _header(item)), *weights]
+        sizes = {coder: len(form) for coder, form in codings.items()}
+    parts += _constant_parts(item, codec)
+    length = sum(len(part) for _, part in parts)
+    return Record(item.layer.name, (("header", number(length)), *parts), coder, sizes)
+
+
+def _header(item: IntegerLayer) -> bytes:
+    """Return format, alphabet and dimensions of a layer's weights."""
+    assert item.bits is not None and item.weight is not None
+    text = str(item.bits.weight).encode()
+    parts = [number(len(text)), text]
+    if isinstance(item.bits.weight, Focused):
+        parts.append(number(item.masks is not None))
+    return b"".join([*parts, *map(number, item.weight.shape)])
+
+
+def _constant_parts(item: IntegerLayer, codec: str) -> list[tuple[str, bytes]]:
+    """Return what follows the weights: constants, then channels' own, then masks and their multipliers."""
+    parts = [
+        ("biases" if field == "bias" else "scales", constants(getattr(item, field), form))
+        for field, form in _CONSTANTS
+    ]
     if item.width is not None or item.masks is not None:
-        parts += [_constants(getattr(item, field), form) for field, form in _CHANNELS]
+        parts += [("scales", constants(getattr(item, field), form)) for field, form in _CHANNELS]
     if item.masks is not None:
         if item.bits is None or not isinstance(item.bits.weight, Focused):
-            parts += [number(len(item.masks)), number(item.masks.shape[1])]
-            parts.append(coded(MASK.encode(item.masks), MASK.bits))
-        parts.append(_constants(item.mask_multiplier, MASK_MULTIPLIER))
-    return b"".join(parts)
+            rows = number(len(item.masks)) + number(item.masks.shape[1])
+            parts.append(("masks", rows + coded(MASK.encode(item.masks), MASK.bits, codec)))
+        parts.append(("masks", constants(item.mask_multiplier, MASK_MULTIPLIER)))
+    return parts
 
 
 def codes_of(item: IntegerLayer) -> IntArray:
@@ -181,126 +236,76 @@ def codes_of(item: IntegerLayer) -> IntArray:
     return form.encode(item.weight, item.masks) if isinstance(form, Focused) else form.encode(item.weight)
 
 
-def coded(codes: IntArray, bits: int, width: IntArray | None = None) -> bytes:
-    huffman = _huffman(codes.ravel(), bits)
-    if width is None:
-        packed, added, table = _pack(codes.ravel(), bits), 0, b""
-    else:
-        packed, added, table = _pack_channels(codes, width), _WIDTHS, _pack(WIDTH.encode(width), WIDTH.bits)
-    # A weight takes a bit at least, so that what a file claims to hold is in proportion to it.
-    scarce = width is not None and int(width.sum()) < len(width)
-    if huffman is None or (not scarce and len(packed) <= len(huffman)):
-        return bytes([_PACKED + added]) + table + packed
-    return bytes([_HUFFMAN + added]) + table + huffman
+def coded(codes: IntArray, bits: int, codec: str = "huffman") -> bytes:
+    """Return code words of ``bits`` bits as a record holds them, a byte in front that says how."""
+    _, parts = _weights(_codings(codes, bits, None, CODECS[codec]), codec, None)
+    return b"".join(part for _, part in parts)
 
 
-def _huffman(codes: IntArray, bits: int) -> bytes | None:
-    lengths = code_lengths(codes, bits)
-    length_bits = int(lengths.max()).bit_length()
-    if length_bits > _LENGTH_BITS_MAXIMUM:
-        return None
-    payload = bitarray()
-    payload.encode(_canonical_code(lengths), codes.tolist())
-    return bytes([length_bits]) + _pack(lengths, length_bits) + number(len(payload)) + payload.tobytes()
+def _codings(codes: IntArray, bits: int, width: IntArray | None, coders: Iterable[str]) -> dict[str, Coded]:
+    """Return code words under each coder that can hold them, in the order of :data:`CODERS`.
+
+    Packed alone may be missing: where it would take less than a bit a weight, Huffman code stands in for it.
+    """
+    flat = codes.ravel()
+    widths = np.full(flat.size, bits) if width is None else width.repeat(flat.size // len(width))
+    wanted = set(coders)
+    if int(widths.sum()) < flat.size:
+        wanted = wanted - {"packed"} | {"huffman"}
+    found = {coder: _encode(coder, flat, bits, widths) for coder in CODERS if coder in wanted}
+    return {
+        coder: _filled(form, flat.size // _WEIGHTS_PER_BYTE[coder])
+        for coder, form in found.items()
+        if form is not None
+    }
 
 
-def _pack_channels(codes: IntArray, width: IntArray) -> bytes:
-    """Return the low bits of each output channel's code words, as many as its width, one behind the other."""
-    rows = codes.reshape(len(width), -1)
-    return np.packbits(
-        np.concatenate([_bits(r, w).ravel() for r, w in zip(rows, width, strict=True)])
-    ).tobytes()
+def _encode(coder: str, codes: IntArray, bits: int, widths: IntArray) -> Coded | None:
+    match coder:
+        case "packed":
+            return Coded(values=pack_each(codes, widths))
+        case "huffman":
+            return huffman.encode(codes, bits)
+        case "ans":
+            return ans.encode(codes, bits)
+        case "bitmap":
+            return indices.encode_bitmap(codes, widths)
+        case _:
+            return indices.encode_runs(codes, widths)
 
 
-def _canonical_order(lengths: IntArray) -> list[int]:
-    """Return the code words that occur, by code length and value."""
-    return sorted(np.flatnonzero(lengths).tolist(), key=lambda word: lengths[word])
+def _filled(form: Coded, least: int) -> Coded:
+    return replace(form, values=form.values + bytes(max(0, least - len(form))))
 
 
-def _canonical_code(lengths: IntArray) -> dict[int, bitarray]:
-    code, value, length = {}, -1, 0
-    for word in _canonical_order(lengths):
-        value = (value + 1) << (int(lengths[word]) - length)
-        length = int(lengths[word])
-        code[word] = int2ba(value, length)
-    return code
+def _weights(
+    codings: Mapping[str, Coded], codec: str, width: IntArray | None
+) -> tuple[str, list[tuple[str, bytes]]]:
+    """Return the smallest coder of a codec, the first of equal ones, and the bytes of its kinds."""
+    allowed = [coder for coder in codings if coder in CODECS[codec]] or ["huffman"]
+    coder = min(allowed, key=lambda name: len(codings[name]))
+    method = _METHODS[coder] + (_WIDTHS if width is not None else 0)
+    widths = b"" if width is None else pack(WIDTH.encode(width), WIDTH.bits)
+    form = codings[coder]
+    return coder, [
+        ("header", bytes([method])),
+        ("tables", widths + form.tables),
+        ("indices", form.indices),
+        ("weights", form.values),
+    ]
 
 
-def _constants(values: IntArray | None, form: Int) -> bytes:
+def constants(values: IntArray | None, form: Int) -> bytes:
     if values is None:
         return number(0)
     form.encode(values)
     width = next(bits for bits in range(1, form.bits + 1) if _holds(Int(bits, form.signed), values))
     codes = Int(width, form.signed).encode(values).ravel()
-    return number(values.size) + bytes([width]) + _pack(codes, width)
+    return number(values.size) + bytes([width]) + pack(codes, width)
 
 
 def _holds(form: Int, values: IntArray) -> bool:
     return bool(values.min() >= form.minimum and values.max() <= form.maximum)
-
-
-def _pack(values: IntArray, bits: int) -> bytes:
-    """Return non-negative values in ``bits`` bits each, highest bit first, filled up to a byte."""
-    return np.packbits(_bits(values, bits)).tobytes()
-
-
-def _bits(values: IntArray, bits: int) -> npt.NDArray[np.uint8]:
-    """Return the low ``bits`` of each value, [values, bits], highest first."""
-    octets = values.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - -(-bits // 8) :]
-    return np.unpackbits(octets, axis=1)[:, octets.shape[1] * 8 - bits :]
-
-
-def number(value: int) -> bytes:
-    digits = []
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*digits, value])
-
-
-class Reader:
-    """Reads a record from its front and never beyond its end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise damaged("it ends early")
-        self._position += count
-        return self._data[self._position - count : self._position]
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._position
-
-    def number(self) -> int:
-        value = 0
-        for shift in range(0, 63, 7):
-            digit = self.take(1)[0]
-            value |= (digit & 127) << shift
-            if digit < 128:
-                return value
-        raise damaged("a number has more than 63 bits")
-
-    def text(self) -> str:
-        try:
-            return self.take(self.number()).decode()
-        except UnicodeDecodeError:
-            raise damaged("a name is no UTF-8 text") from None
-
-    def unpack(self, count: int, bits: int) -> IntArray:
-        """Return ``count`` values of ``bits`` bits, the inverse of :func:`_pack`."""
-        raw = np.frombuffer(self.take(-(-count * bits // 8)), np.uint8)
-        octets = np.zeros((count, 64), np.uint8) if bits > 8 else np.zeros((count, 8), np.uint8)
-        octets[:, octets.shape[1] - bits :] = np.unpackbits(raw, count=count * bits).reshape(count, bits)
-        whole = np.packbits(octets, axis=1)
-        return whole.view(">u8" if bits > 8 else np.uint8).ravel().astype(np.int64)
-
-
-def damaged(why: str) -> HwsimError:
-    return HwsimError(f"the compressed network is damaged: {why}; compress the network again")
 
 
 def _parameters(record: Reader) -> Parameters:
@@ -311,8 +316,8 @@ def _parameters(record: Reader) -> Parameters:
         weight, masks = _read_symbols(record, form)
     elif form is not None:
         weight, weight_width = read_codes(record, _shape(record), form)
-    constants = [_read_constants(record, form) for _, form in _CONSTANTS]
-    constants += [_read_constants(record, form) for _, form in _CHANNELS] if record.left else [None, None]
+    constants = [read_constants(record, form) for _, form in _CONSTANTS]
+    constants += [read_constants(record, form) for _, form in _CHANNELS] if record.left else [None, None]
     if weight is not None and (masks is not None or record.left):
         masks = _read_masks(record, weight) if masks is None else masks
         multiplier = _read_multiplier(record, len(masks), len(weight))
@@ -331,7 +336,7 @@ def _read_masks(record: Reader, weight: IntArray) -> IntArray:
 
 
 def _read_multiplier(record: Reader, masks: int, outputs: int) -> IntArray:
-    multiplier = _read_constants(record, MASK_MULTIPLIER)
+    multiplier = read_constants(record, MASK_MULTIPLIER)
     if multiplier is None or multiplier.size != masks * outputs:
         raise damaged(f"its {masks} masks have no multiplier for each output")
     return multiplier.reshape(masks, outputs)
@@ -355,64 +360,49 @@ def _shape(record: Reader) -> tuple[int, ...]:
 
 def read_codes(record: Reader, shape: tuple[int, ...], form: Format) -> tuple[IntArray, IntArray | None]:
     """Return the values of code words and, where they have any, the widths of their output channels."""
+    method = record.take(1)[0]
+    coder = next((name for name, byte in _METHODS.items() if byte == method & ~_WIDTHS), None)
+    if coder is None:
+        raise damaged(f"weights are coded by method {method}")
     count = math.prod(shape)
-    if not 0 < count <= 8 * record.left:
+    if not 0 < count <= _WEIGHTS_PER_BYTE[coder] * record.left:
         raise damaged(f"a weight of shape {shape} is empty or larger than the file")
     if form.bits > 16:
         raise damaged(f"weights have at most 16 bits, not those of {form}")
-    added, coded = divmod(record.take(1)[0], _WIDTHS)
-    if added > 1 or coded not in (_PACKED, _HUFFMAN):
-        raise damaged(f"weights are coded by method {added * _WIDTHS + coded}")
-    width = record.unpack(shape[0], WIDTH.bits) if added else None
+    width = record.unpack(shape[0], WIDTH.bits) if method & _WIDTHS else None
     if width is not None and (not isinstance(form, Int) or width.max() > form.bits):
         raise damaged(f"channels of {form} have up to {width.max()} bits")
-    if coded == _HUFFMAN:
-        codes = _read_huffman(record, count, form.bits)
-    elif width is None:
-        codes = record.unpack(count, form.bits)
-    else:
-        return _read_channels(record, shape, width), width
+    codes = _decode(coder, record, count, form.bits, width)
+    if width is not None and coder in ("packed", "bitmap", "run_length"):
+        own = width.repeat(count // len(width))
+        codes = np.where(codes >> np.maximum(own - 1, 0) & 1, codes - (np.int64(1) << own), codes)
+        codes &= (1 << form.bits) - 1
     return form.decode(codes).reshape(shape), width
 
 
-def _read_channels(record: Reader, shape: tuple[int, ...], width: IntArray) -> IntArray:
-    """Return weights packed at the widths of their output channels."""
-    count = math.prod(shape[1:])
-    ends = (width * count).cumsum()
-    if len(width) * count > ends[-1]:
-        raise damaged(f"{len(width) * count} weights are packed in {ends[-1]} bits")
-    bits = np.unpackbits(np.frombuffer(record.take(-(-int(ends[-1]) // 8)), np.uint8), count=int(ends[-1]))
-    rows = np.zeros((len(width), count), np.int64)
-    for row, end, own in zip(rows, ends.tolist(), width.tolist(), strict=True):
-        if own:
-            codes = bits[end - own * count : end].reshape(count, own).astype(np.int64)
-            row[:] = Int(own).decode(codes @ (np.int64(1) << np.arange(own)[::-1]))
-    return rows.reshape(shape)
-
-
-def _read_huffman(record: Reader, count: int, bits: int) -> IntArray:
-    length_bits = record.take(1)[0]
-    if not 1 <= length_bits <= _LENGTH_BITS_MAXIMUM:
-        raise damaged(f"its code lengths have {length_bits} bits")
-    lengths = record.unpack(1 << bits, length_bits)
-    used = lengths[lengths > 0]
-    # Kraft's sum is 1 for a complete prefix code; a code word that occurs alone leaves half of it open.
-    if int((np.int64(1) << (32 - used)).sum()) != 1 << 32 and used.tolist() != [1]:
-        raise damaged("its code lengths are no prefix code")
-    size = record.number()
-    payload = bitarray()
-    payload.frombytes(record.take(-(-size // 8)))
-    symbols = canonical_decode(payload[:size], np.bincount(used).tolist(), _canonical_order(lengths))
-    try:
-        codes = np.fromiter(symbols, np.int64)
-    except ValueError:
-        raise damaged("its code ends within a code word") from None
-    if codes.size != count:
-        raise damaged(f"it holds {codes.size} weights of a layer that has {count}")
+def _decode(coder: str, record: Reader, count: int, bits: int, width: IntArray | None) -> IntArray:
+    """Return code words; those of channels with widths of their own may be in these."""
+    start = record.left
+    match coder:
+        case "huffman":
+            return huffman.decode(record, count, bits)
+        case "ans":
+            codes = ans.decode(record, count, bits)
+        case _:
+            widths = np.full(count, bits) if width is None else width.repeat(count // len(width))
+            if coder == "packed" and int(widths.sum()) < count:
+                raise damaged(f"{count} weights are packed in {int(widths.sum())} bits")
+            read = {"packed": Reader.unpack_each, "bitmap": indices.decode_bitmap}.get(
+                coder, indices.decode_runs
+            )
+            codes = read(record, widths)
+    fill = count // _WEIGHTS_PER_BYTE[coder] - (start - record.left)
+    if any(record.take(max(0, fill))):
+        raise damaged("there is something behind the last weight")
     return codes
 
 
-def _read_constants(record: Reader, form: Int) -> IntArray | None:
+def read_constants(record: Reader, form: Int) -> IntArray | None:
     count = record.number()
     if not count:
         return None

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwsim.cost.compression import Reader, coded, damaged, number, read_codes
+from hwsim.cost.coding.bitstream import Reader, damaged, number
+from hwsim.cost.compression import coded, read_codes
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Focused, Int, IntArray
 from hwsim.network import FloatArray, FloatNetwork

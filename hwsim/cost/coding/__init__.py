@@ -1,0 +1,1 @@
+"""Codes for a layer's code words: one a file, each from integers to bytes and back."""

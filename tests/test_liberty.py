@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from hwsim import steps
-from hwsim.cost import liberty, logic, synthesize
-from hwsim.cost.synthesis import MAPPINGS
+from hwsim.cost import liberty, logic, synthesize, yosys
+from hwsim.cost.hardware import Hardware
+from hwsim.cost.synthesis import MAPPINGS, map_onto
 from hwsim.cost.technology import Technology, read_liberty, technology
+from hwsim.cost.timing import critical_path_ps
 from hwsim.datapath.mac import Mac
+from hwsim.datapath.netlist import clock_cycle, verilog
 from hwsim.errors import HwsimError
 from hwsim.formats import Int
 
@@ -381,6 +385,19 @@ def test_each_mapping_point_is_proved_and_does_what_it_is_called() -> None:
     assert "amap" in smallest.script and "smallest: strash" in str(smallest) and fastest.mapping == "fastest"
 
 
+@pytest.mark.parametrize("mapping", list(MAPPINGS))
+def test_a_cell_without_delay_maps_too(tmp_path: Path, mapping: str) -> None:
+    text = LIBERTY.replace('"0.030, 3.530"', '"0, 0"').replace('"0.014, 3.014"', '"0, 0"')
+    cost = synthesize(SMALL_MAC, technology(str(written(tmp_path, text))), mapping=mapping)
+    assert cost.equivalent and cost.area_um2
+
+
+def test_a_study_names_a_liberty_file_as_its_technology(tmp_path: Path) -> None:
+    assert Hardware(technology=str(written(tmp_path, LIBERTY))).technology.endswith("five.lib")
+    with pytest.raises(HwsimError, match="lacks an inverter"):
+        Hardware(technology=str(written(tmp_path, LIBERTY.replace(INVERTER, ""))))
+
+
 def test_the_command_takes_a_liberty_file_and_a_mapping(tmp_path: Path) -> None:
     path = str(written(tmp_path, LIBERTY, "any.name"))
     parameters = {"weight": "int2", "activation": "int2", "accumulator": "int8"}
@@ -393,3 +410,26 @@ def test_the_command_takes_a_liberty_file_and_a_mapping(tmp_path: Path) -> None:
     for call, sentence in refused:
         with pytest.raises(HwsimError, match=sentence):
             call()
+
+
+DEBIAN = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
+
+
+@pytest.mark.skipif(not DEBIAN.exists(), reason="needs the Debian package qflow-tech-osu018")
+@pytest.mark.parametrize("mapping", ["smallest", "balanced"])
+def test_a_real_library_maps_as_it_does_in_the_tools_own_reading_of_it(mapping: str) -> None:
+    """Yosys and ABC on the file itself: equal area; the delay by its full tables is within a tenth of ours."""
+    mac = Mac(Int(4), Int(8, signed=False), Int(16))
+    library, design = read_liberty(DEBIAN), verilog(clock_cycle(mac))
+    netlist = map_onto(design, library, mapping=mapping)
+    with yosys.workplace() as folder:
+        (folder / "design.v").write_text(design)
+        (folder / "map.abc").write_text(MAPPINGS[mapping].replace("; ", "\n") + "\ntopo\nstime\n")
+        (folder / "cells.lib").write_bytes(DEBIAN.read_bytes())
+        commands = ["read_verilog design.v", "synth -flatten -noabc -noshare -top datapath"]
+        said = yosys.yosys([*commands, "abc -liberty cells.lib -script map.abc"], folder, 60)
+    measured = re.search(r"Area =\s*([0-9.]+).*?Delay =\s*([0-9.]+)", said)
+    assert measured is not None
+    area = sum(library.cell[instance.cell].area for instance in netlist.instances)
+    assert area == pytest.approx(float(measured[1]))
+    assert critical_path_ps(netlist, library, []) == pytest.approx(float(measured[2]), rel=0.1)

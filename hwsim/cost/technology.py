@@ -168,7 +168,8 @@ class Technology:
         """Return the combinational cells as Liberty text, for the mapper only.
 
         Rise equals fall, and every output slew grows with the input slew: ABC's delay-driven mappers refuse a
-        library whose slews do not. An area is at least 0.001, since the mapper counts cells of no area freely.
+        library whose slews do not, or that has cells of no delay. So a delay is at least 0.01, and an area 0.001, since
+        the mapper counts cells of no area freely.
         """
         table = '(d) {{ index_1 ("1, 20, 200"); index_2 ("0.5, 5, 50"); values ({}); }}'
         return "\n".join(
@@ -189,8 +190,9 @@ def _liberty_cell(cell: Cell, table: str) -> str:
         rows = (", ".join(f"{at(slew, load):.4f}" for load in (0.5, 5, 50)) for slew in (1, 20, 200))
         return table.format(", ".join(f'"{row}"' for row in rows))
 
-    delay = values(lambda slew, load: cell.delay * (0.95 + slew / 400) + cell.resistance * load)
-    slew = values(lambda slew, load: cell.delay + 2 * cell.resistance * load + 0.1 * slew)
+    least = max(cell.delay, 0.01)
+    delay = values(lambda slew, load: least * (0.95 + slew / 400) + cell.resistance * load)
+    slew = values(lambda slew, load: least + 2 * cell.resistance * load + 0.1 * slew)
     arcs = f"cell_rise {delay} cell_fall {delay} rise_transition {slew} fall_transition {slew}"
     pins = [f"pin ({pin}) {{ direction : input; capacitance : {cell.capacitance}; }}" for pin in cell.inputs]
     timing = [

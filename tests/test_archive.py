@@ -16,6 +16,7 @@ from hwsim.bits import LayerBits
 from hwsim.cost.archive import FRAME_BYTES, MAGIC, Ledger, pack_network, unpack_network
 from hwsim.cost.coding.bitstream import number
 from hwsim.cost.compression import CODECS, CODERS, compress, decompress, layer_bytes, sealed
+from hwsim.datapath.huffman_decode import HuffmanDecode
 from hwsim.errors import HwsimError
 from hwsim.formats import Int
 from hwsim.layers import INPUT, Convolution, Layer
@@ -119,6 +120,14 @@ def test_channels_of_no_bits_are_not_packed_in_none():
         content, ledger = pack_network(network, codec)
         assert "packed" not in ledger.layers[0].coders
         assert to_bytes(unpack_network(content)) == to_bytes(network)
+
+
+def test_the_ledger_names_the_decoder_of_each_layer_in_huffman_code(network):
+    _, ledger = pack_network(network)
+    for layer in ledger.layers:
+        assert bool(layer.code_lengths) == (layer.coder == "huffman")
+        if layer.code_lengths and layer.code_lengths.replace("0", "").replace(",", "") != "1":
+            HuffmanDecode(layer.code_lengths)
 
 
 def test_a_codec_of_no_name_is_refused(network):

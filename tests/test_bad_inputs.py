@@ -143,6 +143,11 @@ COMMANDS = {
         ["simulate", "net.safetensors", "--data", "digits"],
         "8x8 with 1 channels",
     ),
+    "codec unknown": (
+        ["compress", "net.safetensors", "-o", "n.hwz", "--codec", "zip"],
+        'unknown codec "zip"; known: huffman, ans, packed',
+    ),
+    "compressed is none": (["decompress", "net.safetensors", "-o", "n"], "a compressed network begins with"),
     "mac unknown": ([*SIMULATE, "--mac", "mca"], 'unknown datapath "mca"; known: mac'),
     "mac that is none": ([*SIMULATE, "--mac", "max_pool"], '"max_pool" cannot be made'),
     "datapath unknown": (["check", "mca"], 'unknown datapath "mca"'),

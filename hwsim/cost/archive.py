@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.cost.coding.bitstream import Reader, damaged, number
+from hwsim.cost.coding.huffman import code_lengths
 from hwsim.cost.compression import (
     CODERS,
     KINDS,
@@ -48,7 +49,8 @@ class LayerLedger:
     """What one layer's record holds, in bytes by kind, and what its weights take under every coder.
 
     ``coders`` count tables and indices; ``entropy_bytes`` is the Shannon bound of an order-0 code of all code words,
-    without table. ``float32_bytes`` is 0 where a layer has no weights.
+    without table. ``float32_bytes`` is 0 where a layer has no weights. ``code_lengths`` is the Huffman table of a layer in
+    that code as :class:`hwsim.datapath.huffman_decode.HuffmanDecode` takes it, "" of others.
     """
 
     layer: str
@@ -58,6 +60,7 @@ class LayerLedger:
     float32_bytes: int
     coders: Mapping[str, int]
     entropy_bytes: float
+    code_lengths: str
 
     @property
     def bytes(self) -> int:
@@ -208,13 +211,15 @@ def _tensors(parsed: Any, reader: Reader) -> dict[str, npt.NDArray[Any]]:
 
 
 def _ledger_line(item: IntegerLayer, record: Record) -> LayerLedger:
-    count, bound, floats = 0, 0.0, 0
+    count, bound, floats, lengths = 0, 0.0, 0, ""
     if item.weight is not None:
         codes = codes_of(item)
         count, floats = codes.size, 4 * (codes.size + item.layer.output_shape[0])
         bound = entropy_bits(np.bincount(codes.ravel())) * count / 8
+        if record.coder == "huffman" and item.bits is not None:
+            lengths = ",".join(map(str, code_lengths(codes, item.bits.weight.bits)))
     kinds = {kind: record.bytes_of(kind) for kind in KINDS}
-    return LayerLedger(record.name, record.coder, count, kinds, floats, record.tried, bound)
+    return LayerLedger(record.name, record.coder, count, kinds, floats, record.tried, bound, lengths)
 
 
 def _layer_json(layer: LayerLedger) -> dict[str, Any]:
@@ -227,6 +232,7 @@ def _layer_json(layer: LayerLedger) -> dict[str, Any]:
         "float32_bytes": layer.float32_bytes,
         "coders": dict(layer.coders),
         "entropy_bytes": layer.entropy_bytes,
+        "code_lengths": layer.code_lengths,
     }
 
 

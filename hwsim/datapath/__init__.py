@@ -17,6 +17,7 @@ from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
 from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.from_half import FromHalf
 from hwsim.datapath.half_add import HalfAdd
+from hwsim.datapath.huffman_decode import HuffmanDecode
 from hwsim.datapath.input_sum import InputSum, sum_format
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
@@ -54,6 +55,7 @@ DATAPATHS: dict[str, type[Any]] = {
     "to_half": ToHalf,
     "half_add": HalfAdd,
     "from_half": FromHalf,
+    "huffman_decode": HuffmanDecode,
 }
 
 _MEMBERS = ("inputs", "registers", "outputs", "compute", "connect")

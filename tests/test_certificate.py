@@ -7,11 +7,13 @@ from itertools import product
 import numpy as np
 import pytest
 
+import hwsim
 import networks
 import tiny
 from hwsim.arithmetic import dot
 from hwsim.bits import LayerBits
 from hwsim.certificate import certify, narrowed, tensor_ranges, witness
+from hwsim.data import load_split
 from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, Overflow
@@ -101,8 +103,7 @@ def test_a_witness_overflows_the_circuit():
     assert count > 5
 
 
-def test_every_tensor_stays_within_its_range():
-    network = networks.every_kind()
+def assert_within_ranges(network, images):
     ranges = tensor_ranges(network)
 
     def visit(item, inputs, output, overflowed):
@@ -110,7 +111,21 @@ def test_every_tensor_stays_within_its_range():
         assert (output >= low[:, None, None]).all()
         assert (output <= high[:, None, None]).all()
 
-    run(network, networks.images(50), visit)
+    run(network, images, visit)
+
+
+def test_every_tensor_stays_within_its_range():
+    assert_within_ranges(networks.every_kind(), networks.images(50))
+
+
+def test_channels_with_widths_of_their_own_reach_less_and_need_narrower_accumulators():
+    channels = "activations=min_max activation_granularity=channel activation_allocation=paper"
+    narrow = hwsim.quantize_model("digits", "w4a4/int32", quantizer=channels)
+    assert_within_ranges(narrow, load_split("digits", "test").images[:50])
+    whole = replace(narrow, layers=tuple(replace(i, width=None, exponent=None) for i in narrow.layers))
+    pairs = list(zip(certify(narrow), certify(whole), strict=True))
+    assert all((few.high <= all_.high).all() and (few.low >= all_.low).all() for few, all_ in pairs)
+    assert any((few.high < all_.high).any() for few, all_ in pairs)
 
 
 def test_the_narrowest_proved_accumulators_compute_the_same():

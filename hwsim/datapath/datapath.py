@@ -7,6 +7,7 @@ exact integer meaning for one clock cycle; ``connect`` is the same cycle as a fu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
@@ -110,6 +111,27 @@ def _build(block: pyrtl.Block, datapath: Datapath, cut_registers: bool) -> None:
     for name, form in datapath.outputs.items():
         pyrtl.Output(form.bits, name).__ilshift__(results[name])
     _check_state(block, datapath, {wire.name for wire in wires.values()})
+    _remove_unread(block)
+
+
+def _remove_unread(block: pyrtl.Block) -> None:
+    """Take out the nets that nothing reads, which a circuit of parts may leave: they would be priced and simulated."""
+    readers = Counter(wire for net in block.logic for wire in net.args)
+    unread = [net for net in block.logic if _is_unread(net, readers)]
+    makers = {wire: net for net in block.logic for wire in net.dests}
+    while unread:
+        net = unread.pop()
+        block.logic.remove(net)
+        block.remove_wirevector(net.dests[0])
+        for wire in net.args:
+            readers[wire] -= 1
+            if wire in makers and not readers[wire] and _is_unread(makers[wire], readers):
+                unread.append(makers[wire])
+
+
+def _is_unread(net: pyrtl.LogicNet, readers: Mapping[pyrtl.WireVector, int]) -> bool:
+    kept = (pyrtl.Output, pyrtl.Register)
+    return bool(net.dests) and not isinstance(net.dests[0], kept) and not readers.get(net.dests[0], 0)
 
 
 def _check_widths(datapath: Datapath, results: Mapping[str, pyrtl.WireVector]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hwsim import files
+from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import Evaluation
 from hwsim.explore.exploration import COMPARED_IMAGES, Explored, point_bits
@@ -80,7 +81,8 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             "ranked the points: the interval beside a point covers sampling, not that selection.",
             f"Gates: a layer-pipelined design at {study.hardware.clock_mhz:g} MHz and "
             f"{study.hardware.images_per_second:g} images a second; every layer owns as many copies of its circuits as "
-            f"that pace needs, each synthesised for {study.hardware.technology} with its synchronous reset, wires not counted.",
+            f"that pace needs, each synthesised for {technology(study.hardware.technology)} with its "
+            "synchronous reset, wires not counted.",
             _traffic_note(study),
             "Every point's accuracy is that of its circuits, compiled from the netlists: they computed every output of "
             f"every test image, and equal exact arithmetic at every output of the first {COMPARED_IMAGES} images.",

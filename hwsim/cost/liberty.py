@@ -66,19 +66,26 @@ class Group:
 def read(path: Path) -> bytes:
     """Return a Liberty file's bytes; refuse what is no regular file or larger than 64 MiB."""
     try:
-        if not path.is_file():
-            raise HwsimError(f"{name_of(path)} is no regular file; give the path of a Liberty file (.lib)")
-        with path.open("rb") as file:
-            content = file.read(LIMIT_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        why = error.strerror if isinstance(error, OSError) else error
-        raise HwsimError(f"cannot read the {name_of(path)}: {why}; give the path of a Liberty file") from None
+        content = _beginning(path) if path.is_file() else None
+    except OSError as error:
+        raise HwsimError(
+            f"cannot read the {name_of(path)}: {error.strerror}; give the path of a Liberty file"
+        ) from None
+    if content is None:
+        raise HwsimError(
+            f"{name_of(path)} is missing or no regular file; give the path of a Liberty file (.lib)"
+        )
     if len(content) > LIMIT_BYTES:
         raise HwsimError(
             f"{name_of(path)} is larger than {LIMIT_BYTES >> 20} MiB; leave out the cells or current-source "
             "models that synthesis does not need"
         )
     return content
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(LIMIT_BYTES + 1)
 
 
 def name_of(path: Path) -> str:

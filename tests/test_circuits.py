@@ -8,7 +8,7 @@ import pytest
 import networks
 from hwsim.formats import Int, Overflow, Rounding
 from hwsim.simulate.circuits import Circuits
-from hwsim.simulate.inference import compute_layer, measure_accuracy
+from hwsim.simulate.inference import compute_layer, measure_accuracy, run
 
 ALL_LABELS = np.zeros(5, np.int64)
 
@@ -80,3 +80,14 @@ def test_a_circuit_that_is_wrong_at_one_pair_of_operands_is_found_in_the_network
         circuits = Circuits(network, mac=mac, gates=gates)
         result = measure_accuracy(network, images, labels, compute=circuits.compute, against=compute_layer)
         assert (result.difference is not None) is found
+
+
+def test_circuits_compute_the_same_without_watching_overflows():
+    network, images = networks.every_kind(), networks.images(6)
+    watched, unwatched = Circuits(network), Circuits(network, overflows=False)
+    np.testing.assert_array_equal(
+        run(network, images, compute=unwatched.compute), run(network, images, compute=watched.compute)
+    )
+    seen = []
+    run(network, images, lambda item, inputs, output, over: seen.append(over), compute=unwatched.compute)
+    assert not any(over is not None for over in seen)

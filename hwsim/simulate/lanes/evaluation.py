@@ -150,17 +150,34 @@ def run_channels(
     gates = _gates(datapath, frozenset(constants))
     words = {name: _words(given[name], ports[name], cycles) for name in constants}
     results = {name: np.empty((channels, lanes), _dtype(form)) for name, form in _formats(datapath).items()}
+    bits = sum(ports[name].bits for name in inputs) * cycles + sum(map(_bits, results.values()))
+    tiles = max(1, min(_TILE_BYTES * 8 // (channels * bits * LANES), -(-lanes // LANES // threads)))
 
     def run(start: int) -> None:
+        """Run some tiles of lanes: to the kernel a channel of each is a column of its own."""
+        count = min(tiles, -(-(lanes - start) // LANES))
+        stop, columns = start + count * LANES, count * channels
         planes = {}
         for name in inputs:
-            part = given[name][..., start : start + LANES].swapaxes(0, 1).reshape(channels * cycles, -1)
-            planes[name] = pack(_codes(part, ports[name], LANES), ports[name].bits)
-        for name, found in gates.run(planes, words, channels, cycles, False).items():
-            results[name][:, start : start + LANES] = found[:, : lanes - start]
+            part = given[name][..., start:stop].reshape(cycles * channels, -1)
+            codes = _codes(part, ports[name], count * LANES).reshape(cycles, channels, count, LANES)
+            in_columns = np.ascontiguousarray(codes.transpose(2, 1, 0, 3)).reshape(columns * cycles, LANES)
+            planes[name] = pack(in_columns, ports[name].bits)
+        repeated = {name: np.tile(part, (count, 1, 1)) for name, part in words.items()}
+        for name, found in gates.run(planes, repeated, columns, cycles, False).items():
+            by_channel = found.reshape(count, channels, LANES).swapaxes(0, 1).reshape(channels, -1)
+            results[name][:, start:stop] = by_channel[:, : lanes - start]
 
-    share(run, ((start,) for start in range(0, lanes, LANES)), threads)
+    share(run, ((start,) for start in range(0, lanes, tiles * LANES)), threads)
     return results
+
+
+_TILE_BYTES = 1 << 18
+"""What the planes of the lanes that run at once may take: they stay in a core's own cache."""
+
+
+def _bits(values: Array) -> int:
+    return 8 * values.itemsize
 
 
 @lru_cache(maxsize=512)

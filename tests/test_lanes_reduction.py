@@ -10,7 +10,7 @@ from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, Overflow, PowerOfTwo
 from hwsim.simulate import LaneSimulation, circuit
-from hwsim.simulate.lanes import Netlist, reduce
+from hwsim.simulate.lanes import Netlist, proof, reduce
 from hwsim.simulate.lanes.proof import prove
 from test_check import Changed, flip
 
@@ -172,3 +172,17 @@ def test_a_block_of_other_ports_is_no_reduction(make, sentence):
     with pytest.raises(HwsimError, match=sentence) as refused:
         make()
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overflow", Overflow, ids=str)
+@pytest.mark.parametrize("activation", [Int(8, signed=False), Int(8)], ids=str)
+def test_the_widest_shift_is_proved_too_where_the_proof_may_take_minutes(
+    tmp_path, monkeypatch, activation, overflow
+):
+    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path))
+    monkeypatch.setattr(proof, "_EXHAUSTIVE_BITS", 39)
+    found = prove(ShiftMac(PowerOfTwo(5), activation, Int(32), overflow))
+    assert found is not None
+    assert found.method.startswith("step run for all 2^3")
+    assert found.meaning.overflow is overflow

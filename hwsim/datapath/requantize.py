@@ -33,8 +33,41 @@ from hwsim.formats import Format, Int, IntArray, Rounding
 from hwsim.network import BIAS, MULTIPLIER, SHIFT
 
 
+class ScaledAccumulator:
+    """Ports and exact sum of every circuit behind an accumulator; a design rounds ``(sum * multiplier + bias) / 2^shift``."""
+
+    accumulator: Int
+    multiplier: Int
+    bias: Int
+    shift: Int
+
+    @property
+    def inputs(self) -> dict[str, Format]:
+        return {
+            "accumulator": self.accumulator,
+            "multiplier": self.multiplier,
+            "bias": self.bias,
+            "shift": self.shift,
+        }
+
+    @property
+    def registers(self) -> dict[str, Register]:
+        return {}
+
+    @property
+    def width(self) -> int:
+        """Bits of the exact sum; more than 63 are refused."""
+        return exact_width([(self.accumulator, self.multiplier)], self.bias)
+
+    def total(self, ports: Mapping[str, Bits]) -> Bits:
+        """Return the exact sum before the shift, :attr:`width` bits."""
+        a, b = self.accumulator.signed, self.multiplier.signed
+        terms = product(ports["accumulator"], a, ports["multiplier"], b, self.width)
+        return add(terms + number(ports["bias"], self.bias.signed), self.width)
+
+
 @dataclass(frozen=True)
-class Requantize:
+class Requantize(ScaledAccumulator):
     """An accumulator scaled by a fixed-point constant, rounded once and clamped.
 
     ``output = clamp(round((accumulator * multiplier + bias) / 2^shift))``, combinational. The exact sum
@@ -51,20 +84,7 @@ class Requantize:
 
     def __post_init__(self) -> None:
         check_constants(self.shift, self.output)
-        exact_width([(self.accumulator, self.multiplier)], self.bias)
-
-    @property
-    def inputs(self) -> dict[str, Format]:
-        return {
-            "accumulator": self.accumulator,
-            "multiplier": self.multiplier,
-            "bias": self.bias,
-            "shift": self.shift,
-        }
-
-    @property
-    def registers(self) -> dict[str, Register]:
-        return {}
+        self.width  # noqa: B018  refuses sums that are too wide
 
     @property
     def outputs(self) -> dict[str, Int]:
@@ -77,11 +97,9 @@ class Requantize:
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
         ports = {name: bits_of(wire) for name, wire in wires.items()}
-        a, b = self.accumulator.signed, self.multiplier.signed
-        width = exact_width([(self.accumulator, self.multiplier)], self.bias)
-        terms = product(ports["accumulator"], a, ports["multiplier"], b, width)
-        total = add(terms + number(ports["bias"], self.bias.signed), width)
-        return {"output": wire_of(round_and_clamp(total, ports["shift"], self.rounding, self.output))}
+        return {
+            "output": wire_of(round_and_clamp(self.total(ports), ports["shift"], self.rounding, self.output))
+        }
 
     @staticmethod
     def variants() -> Iterator[Requantize]:

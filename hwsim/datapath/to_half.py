@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 import pyrtl
 
-from hwsim.datapath.adders import add, bits_of, number, ripple, wire_of
-from hwsim.datapath.datapath import Register
+from hwsim.datapath.adders import bits_of, ripple, wire_of
 from hwsim.datapath.half import constant, negated_where, pack, with_sign
-from hwsim.datapath.multipliers import product
-from hwsim.datapath.requantize import exact_width
-from hwsim.formats import HALF, Format, Half, Int, IntArray
+from hwsim.datapath.requantize import ScaledAccumulator
+from hwsim.formats import HALF, Half, Int, IntArray
 from hwsim.half import to_half
 from hwsim.network import BIAS, MULTIPLIER, SHIFT
 
 
 @dataclass(frozen=True)
-class ToHalf:
+class ToHalf(ScaledAccumulator):
     """An accumulator scaled by a fixed-point constant and rounded once to a floating-point number.
 
     ``output = half((accumulator * multiplier + bias) / 2^shift)``, to nearest with ties to even, combinational;
@@ -32,24 +30,7 @@ class ToHalf:
     shift: Int = SHIFT
 
     def __post_init__(self) -> None:
-        self._width  # noqa: B018  refuses sums that are too wide
-
-    @property
-    def _width(self) -> int:
-        return exact_width([(self.accumulator, self.multiplier)], self.bias)
-
-    @property
-    def inputs(self) -> dict[str, Format]:
-        return {
-            "accumulator": self.accumulator,
-            "multiplier": self.multiplier,
-            "bias": self.bias,
-            "shift": self.shift,
-        }
-
-    @property
-    def registers(self) -> dict[str, Register]:
-        return {}
+        self.width  # noqa: B018  refuses sums that are too wide
 
     @property
     def outputs(self) -> dict[str, Int]:
@@ -61,12 +42,10 @@ class ToHalf:
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
         ports = {name: bits_of(wire) for name, wire in wires.items()}
-        operands = ports["accumulator"], self.accumulator.signed, ports["multiplier"], self.multiplier.signed
-        terms = product(*operands, self._width)
-        total = add(terms + number(ports["bias"], self.bias.signed), self._width)
+        total = self.total(ports)
         # As many bits as leave the leading one's exponent field at least 1 at the largest shift.
-        highest = max(self._width, self.shift.maximum + 2 - self.output.bias)
-        magnitude = negated_where(total, total[-1]) + [0] * (highest - self._width)
+        highest = max(self.width, self.shift.maximum + 2 - self.output.bias)
+        magnitude = negated_where(total, total[-1]) + [0] * (highest - self.width)
         top = highest - 1 + self.output.bias
         width = top.bit_length()
         shift = [1 - bit if isinstance(bit, int) else ~bit for bit in ports["shift"]]

@@ -12,18 +12,14 @@ if TYPE_CHECKING:
     from hwsim.network import Preprocessing, load, save
     from hwsim.results import redraw_report
     from hwsim.simulate.check import check
-    from hwsim.steps import (
-        certify_network,
-        compress_network,
-        cost_datapath,
-        decompress_network,
-        explore_study,
-        fine_tune_model,
-        make_datapath,
-        memory_traffic,
-        quantize_model,
-        simulate_network,
-    )
+    from hwsim.steps.certify import certify_network
+    from hwsim.steps.compress import compress_network, decompress_network
+    from hwsim.steps.cost import cost_datapath, make_datapath
+    from hwsim.steps.explore import explore_study
+    from hwsim.steps.fine_tune import fine_tune_model
+    from hwsim.steps.quantize import quantize_model
+    from hwsim.steps.simulate import simulate_network
+    from hwsim.steps.traffic import memory_traffic
     from hwsim.study import read_study
 
 __version__ = "0.1.0"
@@ -33,20 +29,20 @@ _HOMES = {
     "load_model": "hwsim.models",
     "from_module": "hwsim.models.module",
     "Preprocessing": "hwsim.network",
-    "quantize_model": "hwsim.steps",
-    "fine_tune_model": "hwsim.steps",
+    "quantize_model": "hwsim.steps.quantize",
+    "fine_tune_model": "hwsim.steps.fine_tune",
     "save": "hwsim.network",
     "load": "hwsim.network",
-    "simulate_network": "hwsim.steps",
-    "certify_network": "hwsim.steps",
-    "make_datapath": "hwsim.steps",
+    "simulate_network": "hwsim.steps.simulate",
+    "certify_network": "hwsim.steps.certify",
+    "make_datapath": "hwsim.steps.cost",
     "check": "hwsim.simulate.check",
-    "cost_datapath": "hwsim.steps",
-    "memory_traffic": "hwsim.steps",
-    "compress_network": "hwsim.steps",
-    "decompress_network": "hwsim.steps",
+    "cost_datapath": "hwsim.steps.cost",
+    "memory_traffic": "hwsim.steps.traffic",
+    "compress_network": "hwsim.steps.compress",
+    "decompress_network": "hwsim.steps.compress",
     "read_study": "hwsim.study",
-    "explore_study": "hwsim.steps",
+    "explore_study": "hwsim.steps.explore",
     "redraw_report": "hwsim.results",
 }
 

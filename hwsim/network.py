@@ -120,6 +120,11 @@ class FloatNetwork:
     parameters: Mapping[str, FloatArray]
     data: str = ""
 
+    @property
+    def outputs(self) -> int:
+        """Values of the last layer: the classes."""
+        return self.layers[-1].outputs
+
     def consumers(self, tensor: str) -> list[Layer]:
         """Return the layers that read a tensor, in network order."""
         return [layer for layer in self.layers if tensor in layer.inputs]
@@ -271,6 +276,11 @@ class QuantizedNetwork:
     data: str = ""
     source: str = ""
     """Where it came from: the float network's digest and the quantizer's settings, as text."""
+
+    @property
+    def outputs(self) -> int:
+        """Values of the last layer: the classes."""
+        return self.layers[-1].layer.outputs
 
     @property
     def bits(self) -> BitConfig:

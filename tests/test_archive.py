@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import networks
-from hwsim import steps
 from hwsim.bits import LayerBits
 from hwsim.cost.archive import FRAME_BYTES, MAGIC, Ledger, pack_network, unpack_network
 from hwsim.cost.coding.bitstream import number
@@ -21,6 +20,7 @@ from hwsim.errors import HwsimError
 from hwsim.formats import Int
 from hwsim.layers import INPUT, Convolution, Layer
 from hwsim.network import IntegerLayer, QuantizedNetwork, load, save, to_bytes
+from hwsim.steps.compress import compress_network, decompress_network
 
 KINDS_OF_NETWORK = {
     "plain": lambda: networks.every_kind(1),
@@ -137,9 +137,9 @@ def test_a_codec_of_no_name_is_refused(network):
 
 def test_a_file_goes_there_and_back(network, tmp_path):
     save(network, tmp_path / "net.safetensors")
-    content, ledger = steps.compress_network(tmp_path / "net.safetensors", "ans")
+    content, ledger = compress_network(tmp_path / "net.safetensors", "ans")
     (tmp_path / "net.hwz").write_bytes(content)
-    save(steps.decompress_network(tmp_path / "net.hwz"), tmp_path / "back.safetensors")
+    save(decompress_network(tmp_path / "net.hwz"), tmp_path / "back.safetensors")
     assert (tmp_path / "back.safetensors").read_bytes() == (tmp_path / "net.safetensors").read_bytes()
     assert isinstance(ledger, Ledger) and load(tmp_path / "back.safetensors").name == network.name
 
@@ -153,7 +153,7 @@ def test_a_network_file_in_other_bytes_is_refused(network, tmp_path):
     )
     assert to_bytes(load(path)) == content
     with pytest.raises(HwsimError, match="has not the bytes that hwsim writes"):
-        steps.compress_network(path)
+        compress_network(path)
 
 
 @pytest.fixture(scope="module")

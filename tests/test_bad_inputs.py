@@ -15,11 +15,12 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
 import tiny
-from hwsim import cli, steps
+from hwsim import cli
 from hwsim.errors import HwsimError
 from hwsim.models.builder import parameter_shapes
 from hwsim.models.resnet import _structure, resnet20
 from hwsim.network import save
+from hwsim.steps.quantize import quantize_model
 
 ONNX = ("--div", "255", "--calibration", "images.npz")
 QUANTIZE = ("quantize", "net.py:net", "--calibration", "images.npz", "-o", "new.safetensors")
@@ -31,7 +32,7 @@ EXPLORE = ("explore", "study.toml", "-o", "out")
 def base(tmp_path_factory):
     """A folder with everything that a good command needs."""
     folder = tiny.write(tmp_path_factory.mktemp("base"))
-    network = steps.quantize_model(f"{folder}/net.py:net", "w4a4/int12", calibration=f"{folder}/images.npz")
+    network = quantize_model(f"{folder}/net.py:net", "w4a4/int12", calibration=f"{folder}/images.npz")
     save(network, folder / "net.safetensors")
     (folder / "good.onnx").write_bytes(network_onnx())
     return folder

@@ -14,6 +14,7 @@ import pytest
 
 import tiny
 from hwsim import cli
+from hwsim.cli import listing, output
 
 COMMANDS = [
     "list",
@@ -69,7 +70,7 @@ def in_process(monkeypatch, capsys, *arguments):
     return out
 
 
-@pytest.mark.parametrize("kind", cli.KINDS)
+@pytest.mark.parametrize("kind", listing.KINDS)
 def test_a_catalogue_lists_each_entry_with_one_line(monkeypatch, capsys, kind):
     entries = json.loads(in_process(monkeypatch, capsys, "list", kind, "--json"))[kind]
     assert entries
@@ -79,7 +80,7 @@ def test_a_catalogue_lists_each_entry_with_one_line(monkeypatch, capsys, kind):
 
 
 def test_the_list_holds_every_catalogue(monkeypatch, capsys):
-    assert list(json.loads(in_process(monkeypatch, capsys, "list", "--json"))) == list(cli.KINDS)
+    assert list(json.loads(in_process(monkeypatch, capsys, "list", "--json"))) == list(listing.KINDS)
 
 
 def test_every_json_command_prints_one_value_and_nothing_else(done):
@@ -188,14 +189,14 @@ STAGES = [("load", 0, 1), ("load", 1, 1)] + [("evaluate", done, 4) for done in (
 
 
 def test_progress_of_quick_work_is_silent_where_there_is_no_terminal(capsys):
-    with cli._live_progress() as show:
+    with output.live_progress() as show:
         for stage in STAGES:
             show(*stage)
     assert capsys.readouterr().err == ""
 
 
 def test_progress_of_long_work_is_lines_where_there_is_no_terminal(capsys):
-    show = cli._progress_lines(seconds=0)
+    show = output.progress_lines(seconds=0)
     for stage in STAGES:
         show(*stage)
     lines = capsys.readouterr().err.splitlines()
@@ -207,7 +208,7 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch):
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         monkeypatch.setenv("TERM", "xterm")
-        with cli._live_progress() as show:
+        with output.live_progress() as show:
             for stage in STAGES:
                 show(*stage)
     shown = ""

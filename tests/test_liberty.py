@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from hwsim import steps
 from hwsim.cost import liberty, logic, synthesize, yosys
 from hwsim.cost.hardware import Hardware
 from hwsim.cost.synthesis import MAPPINGS, map_onto
@@ -21,6 +20,7 @@ from hwsim.datapath.mac import Mac
 from hwsim.datapath.netlist import clock_cycle, verilog
 from hwsim.errors import HwsimError
 from hwsim.formats import Int
+from hwsim.steps.cost import cost_datapath
 
 SMALL_MAC = Mac(Int(3), Int(3), Int(8))
 
@@ -404,11 +404,11 @@ def test_a_study_names_a_liberty_file_as_its_technology(tmp_path: Path) -> None:
 def test_the_command_takes_a_liberty_file_and_a_mapping(tmp_path: Path) -> None:
     path = str(written(tmp_path, LIBERTY, "any.name"))
     parameters = {"weight": "int2", "activation": "int2", "accumulator": "int8"}
-    cost = steps.cost_datapath("mac", liberty=path, mapping="fastest", **parameters)
+    cost = cost_datapath("mac", liberty=path, mapping="fastest", **parameters)
     assert cost.technology.startswith("five (sha256 ") and json.dumps(cost.to_json())
     refused: list[tuple[Callable[[], object], str]] = [
-        (lambda: steps.cost_datapath("mac", liberty=path, technology="gates", **parameters), "not both"),
-        (lambda: steps.cost_datapath("mac", mapping="cheapest", **parameters), 'unknown mapping "cheapest"'),
+        (lambda: cost_datapath("mac", liberty=path, technology="gates", **parameters), "not both"),
+        (lambda: cost_datapath("mac", mapping="cheapest", **parameters), 'unknown mapping "cheapest"'),
     ]
     for call, sentence in refused:
         with pytest.raises(HwsimError, match=sentence):

@@ -34,7 +34,7 @@ from hwsim.layers import (
 from hwsim.models import load_model
 from hwsim.network import save
 from hwsim.quantize import quantize
-from hwsim.steps import memory_traffic
+from hwsim.steps.traffic import memory_traffic
 from hwsim.study import Study
 from test_traffic import network_of
 

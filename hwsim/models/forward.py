@@ -127,7 +127,7 @@ def predict(network: FloatNetwork, split: Split, batch: int = 100) -> IntArray:
 
 def accuracy(network: FloatNetwork, split: Split, batch: int = 100) -> tuple[int, int]:
     """Return how many images of a split the float network gets right, and how many there are."""
-    classes = network.layers[-1].outputs
+    classes = network.outputs
     if split.labels.max() >= classes:
         raise HwsimError(
             f"label {split.labels.max()} is beyond the network's {classes} classes; give its own data"

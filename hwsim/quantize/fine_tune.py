@@ -59,7 +59,7 @@ def fine_tune(
     """
     _check_settings(settings)
     _check_weights(bits)
-    split.check(network.input_shape, network.layers[-1].outputs)
+    split.check(network.input_shape, network.outputs)
     calibration = _with_headroom(network, calibration)
     form = fake_quantize(network, bits, calibration, settings)
     state = beginning(network, recipe.seed)
@@ -130,7 +130,7 @@ def fine_tune_float(
 
     A weight that is zero stays zero.
     """
-    split.check(network.input_shape, network.layers[-1].outputs)
+    split.check(network.input_shape, network.outputs)
     state = beginning(network, recipe.seed)
     table = torch.from_numpy(network.preprocessing.values()).float()
 

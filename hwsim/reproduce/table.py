@@ -17,7 +17,7 @@ from hwsim.quantize.pipeline import Stage
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.training import Epoch
 from hwsim.reproduce.measure import Gain, Measured, gain, measure, measure_float
-from hwsim.steps import fine_tune_model
+from hwsim.steps.fine_tune import fine_tune_model
 
 Show = Callable[[str, int, int], None]
 """Called with a stage, what is done of it and what is planned."""

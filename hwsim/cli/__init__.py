@@ -1,0 +1,100 @@
+"""The command line: one command per stage, in the order of the work, one command a file.
+
+Commands import what they need when they run, so that ``hwsim --help`` starts at once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from hwsim.cli import (
+    certify,
+    check,
+    compress,
+    cost,
+    decompress,
+    explore,
+    fine_tune,
+    listing,
+    quantize,
+    report,
+    reproduce,
+    simulate,
+    traffic,
+)
+from hwsim.errors import HwsimError
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": listing.command,
+    "quantize": quantize.command,
+    "fine-tune": fine_tune.command,
+    "simulate": simulate.command,
+    "certify": certify.command,
+    "check": check.command,
+    "cost": cost.command,
+    "traffic": traffic.command,
+    "compress": compress.command,
+    "decompress": decompress.command,
+    "explore": explore.command,
+    "report": report.command,
+    "reproduce": reproduce.command,
+}
+
+app = typer.Typer(
+    name="hwsim",
+    help="Cost and accuracy of quantized neural networks, from the circuits themselves.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; a refused input is one sentence on stderr and exit status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know nothing but ASCII
+    try:
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        print(end="", flush=True)
+    except HwsimError as error:
+        _fail(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        status = _INTERRUPTED
+    except TyperException as error:
+        _fail(f"{error.format_message()} (see hwsim --help)")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        place = f' "{error.filename}"' if error.filename else ""
+        _fail(f"cannot read or write{place}: {error.strerror or error}; free or choose another place")
+    except MemoryError:
+        _fail("the memory does not suffice; take fewer images or a smaller network")
+    except Exception as error:
+        if "HWSIM_TRACEBACK" in os.environ:
+            raise
+        _fail(
+            f"a fault of hwsim's own, {type(error).__name__}: {error}; HWSIM_TRACEBACK=1 shows where",
+            status=3,
+        )
+    if status == _INTERRUPTED:
+        _fail("interrupted; no file is half-written, and explore goes on where it was", _INTERRUPTED)
+    sys.exit(status)
+
+
+def _fail(sentence: str, status: int = 2) -> NoReturn:
+    """Print one line, control characters made visible, and leave."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence.replace("\n", " "))
+    print(f"hwsim: {line}", file=sys.stderr)
+    sys.exit(status)

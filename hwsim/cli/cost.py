@@ -1,0 +1,45 @@
+"""``hwsim cost``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.options import Json
+from hwsim.cli.output import print_json
+from hwsim.errors import HwsimError
+
+
+def command(
+    datapath: Annotated[str, typer.Argument(help="A datapath's name, or file.py:name.")],
+    weight: Annotated[str, typer.Option(help="Weight format: int4, pow2x4 ...")] = "",
+    activation: Annotated[str, typer.Option(help="Activation format: uint8, int4 ...")] = "",
+    accumulator: Annotated[str, typer.Option(help="Accumulator format: int16, int32 ...")] = "",
+    overflow: Annotated[str, typer.Option(help="wrap or saturate.")] = "",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other parameter of the datapath, name=value.")
+    ] = None,
+    technology: Annotated[str, typer.Option(help="The cell library to map to.")] = "open45",
+    liberty: Annotated[str, typer.Option(help="A Liberty file (.lib) to map to instead.")] = "",
+    mapping: Annotated[str, typer.Option(help="smallest, balanced or fastest.")] = "balanced",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds the synthesis may take.")] = 120,
+    as_json: Json = False,
+) -> None:
+    """Synthesise a circuit: gates, area, delay."""
+    from hwsim.steps.cost import cost_datapath
+
+    given = {"weight": weight, "activation": activation, "accumulator": accumulator, "overflow": overflow}
+    parameters = {name: text for name, text in given.items() if text}
+    for text in parameter or []:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise HwsimError(f'--set "{text}" is no name=value; write --set multiplier=fused, say')
+        parameters[name] = value
+    cost = cost_datapath(
+        datapath, technology=technology, liberty=liberty, mapping=mapping, timeout_s=timeout, **parameters
+    )
+    if as_json:
+        return print_json(cost.to_json())
+    print(cost)
+    return None

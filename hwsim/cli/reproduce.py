@@ -1,0 +1,30 @@
+"""``hwsim reproduce``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.output import live_progress
+
+
+def command(
+    paper: Annotated[str, typer.Argument(help="aciq, bag-of-tricks or focused.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder to write; reports/reproduce-PAPER if left out."),
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="A built-in model to measure on; may be given again.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=0, help="Test images of each network; 0 takes all.")] = 0,
+) -> None:
+    """Measure a published table on the networks at hand."""
+    from hwsim.reproduce import reproduce
+
+    with live_progress() as show:
+        directory = output or Path("reports") / f"reproduce-{paper}"
+        readme = reproduce(paper, directory, networks=network or (), images=images, show=show)
+    print(f"table: {readme}")

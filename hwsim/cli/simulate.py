@@ -1,0 +1,54 @@
+"""``hwsim simulate``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.options import Json, NetworkFile
+from hwsim.cli.output import live_progress, print_json
+
+
+def command(
+    network: NetworkFile,
+    data: Annotated[
+        str,
+        typer.Option(help="Data set, file or folder of images to test on; the network's own if left out."),
+    ] = "",
+    images: Annotated[int, typer.Option(min=0, help="Test images; 0 takes the whole split.")] = 0,
+    backend: Annotated[str, typer.Option(help="lanes, arithmetic, pyrtl or verilog.")] = "lanes",
+    verify: Annotated[int, typer.Option(min=0, help="Outputs of each layer for PyRTL and Icarus too.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of those outputs.")] = 0,
+    gates: Annotated[
+        bool, typer.Option("--gates", help="Run gates even where their arithmetic is proved.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads for the circuits; 0 takes all cores.")] = 0,
+    mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
+    as_json: Json = False,
+) -> None:
+    """Run an integer network bit-accurately.
+
+    The compiled circuits compute every output of every image and are compared with exact arithmetic at each;
+    any difference ends with exit status 1. Backends pyrtl and verilog run a sample alone, arithmetic none."""
+    from hwsim.steps.simulate import simulate_network
+
+    with live_progress() as show:
+        result = simulate_network(
+            network,
+            data=data,
+            images=images,
+            backend=backend,
+            verify=verify,
+            seed=seed,
+            mac=mac,
+            gates=gates,
+            threads=threads,
+            progress=lambda done, planned: show("simulate images", done, planned),
+        )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print(result.text())
+    if result.difference is not None:
+        raise typer.Exit(1)

@@ -1,0 +1,96 @@
+"""``hwsim cost``: a datapath from its parameters' texts, synthesised."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hwsim.bits import parse_overflow
+from hwsim.cost.synthesis import Cost, synthesize
+from hwsim.cost.technology import read_liberty
+from hwsim.datapath import Datapath, load
+from hwsim.errors import HwsimError, unknown
+from hwsim.formats import (
+    Focused,
+    Half,
+    Int,
+    Overflow,
+    PowerOfTwo,
+    Rounding,
+    parse_format,
+    parse_int,
+    parse_tensor_format,
+    parse_weight,
+)
+
+
+def make_datapath(name: str, **parameters: str) -> Datapath:
+    """Return a datapath by name (or ``file.py:NAME``) with its parameters given as text.
+
+    >>> make_datapath("mac", weight="int4", activation="uint8", accumulator="int16").multiplier
+    'fused'
+    """
+    loaded = load(name)
+    if not isinstance(loaded, type):
+        if parameters:
+            raise HwsimError(f'"{name}" is one finished circuit; leave out {", ".join(parameters)}')
+        return loaded
+    hints = get_type_hints(loaded)
+    known = {f.name: hints[f.name] for f in fields(loaded)}
+    for parameter in parameters:
+        if parameter not in known:
+            raise unknown(f"parameter of {name}", parameter, known)
+    values = {parameter: _parse(parameter, text, known[parameter]) for parameter, text in parameters.items()}
+    try:
+        return loaded(**values)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise HwsimError(f"{name} needs its parameters {', '.join(known)} ({error})") from None
+
+
+def _parse(parameter: str, text: str, hint: Any) -> Any:
+    """Return a parameter's value from its text, by the type the datapath declares for it."""
+    if hint is Half:
+        half = parse_tensor_format(text)
+        if not isinstance(half, Half):
+            raise HwsimError(f'{parameter} "{text}" is no floating-point format; write fp16 or ufp16')
+        return half
+    if hint is Int:
+        return parse_int(text)
+    if hint is PowerOfTwo or hint == Int | PowerOfTwo:
+        return parse_format(text)
+    if hint is Focused:
+        return parse_weight(text)
+    if hint is Overflow:
+        return parse_overflow(text)
+    if hint is Rounding:
+        if text not in list(Rounding):
+            raise unknown("rounding", text, Rounding)
+        return Rounding(text)
+    if hint is int:
+        if not text.isdecimal():
+            raise HwsimError(f'{parameter} "{text}" is no whole number')
+        return int(text)
+    return text
+
+
+def cost_datapath(
+    name: str,
+    *,
+    technology: str = "open45",
+    liberty: str = "",
+    mapping: str = "balanced",
+    timeout_s: float = 120,
+    **parameters: str,
+) -> Cost:
+    """Return the gates, area and critical path of a datapath, synthesised, beside its equivalence check.
+
+    ``liberty`` is the path of a Liberty file to map to in place of a technology.
+    """
+    if not 0 < timeout_s < math.inf:
+        raise HwsimError(f"the synthesis may take a finite number of seconds above 0, not {timeout_s}")
+    if liberty and technology != "open45":
+        raise HwsimError(f"give technology {technology} or a Liberty file, not both")
+    target = read_liberty(Path(liberty)) if liberty else technology
+    return synthesize(make_datapath(name, **parameters), target, mapping=mapping, timeout_s=timeout_s)

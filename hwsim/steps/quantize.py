@@ -1,0 +1,50 @@
+"""``hwsim quantize``: a trained network as an integer network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hwsim.certificate import narrowed
+from hwsim.errors import unknown
+from hwsim.models import load_model
+from hwsim.network import FloatNetwork, QuantizedNetwork
+from hwsim.quantize import quantize
+from hwsim.quantize.once import calibrate_once
+from hwsim.quantize.settings import Settings
+from hwsim.steps.inputs import network_split
+
+ACCUMULATORS = ("given", "proved")
+"""Whether accumulators have the widths that the bits give, or the narrowest that are proved safe."""
+
+
+def quantize_model(
+    model: str | FloatNetwork,
+    bits: str,
+    *,
+    quantizer: str = "",
+    calibration: str = "",
+    images: int = 0,
+    accumulators: str = "given",
+    progress: Callable[[int, int], None] | None = None,
+    **preprocessing: Any,
+) -> QuantizedNetwork:
+    """Return a trained network as an integer network.
+
+    ``model`` is a built-in name, an ONNX file or a network already loaded; ``bits`` a shorthand for all
+    layers (``w4a8/int16``, ``w4a4/int32 edges=8``) or the TOML text of a bit configuration; ``quantizer`` settings such as
+    ``activations=kl tolerance=1.3``. Calibration reads the calibration split of ``calibration`` (a data
+    set, a file or a folder of images; the model's own data if left out), all of it or its first ``images``, each twice,
+    of which ``progress`` is told; it is kept in the user's cache folder for the next time. ``accumulators``
+    is "given", or "proved" for each layer's narrowest accumulator that no input overflows. For ONNX files,
+    ``div``, ``mean`` and ``std`` give the preprocessing.
+    """
+    if accumulators not in ACCUMULATORS:
+        raise unknown("choice of accumulators", accumulators, ACCUMULATORS)
+    network = load_model(model, **preprocessing) if isinstance(model, str) else model
+    purpose = "to calibrate on: --calibration file.npz"
+    seen = network_split(network, calibration, "calibration", purpose, images)
+    quantized = quantize(
+        network, bits, calibrate_once(network, seen, progress), settings=Settings.parse(quantizer)
+    )
+    return narrowed(quantized) if accumulators == "proved" else quantized

@@ -266,7 +266,7 @@ def explore(
     refuse_other(study, directory)
     progress(LOADING, 0, 1)
     bench = open_bench(study)
-    space = search_space(study, bench.network)
+    space = replace(search_space(study, bench.network), bench=bench)
     files.write(directory / STUDY, study.to_toml())
     progress(LOADING, 1, 1)
     planned = min(study.budget, space.size)

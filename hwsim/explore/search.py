@@ -9,11 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front
+
+if TYPE_CHECKING:
+    from hwsim.explore.exploration import Bench
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,15 @@ class SearchSpace:
     """What a design point chooses from.
 
     ``layers`` maps each layer to the LayerBits texts it may take; ``patterns`` are the uniform choices, each
-    with the bits of every layer, the widest first.
+    with the bits of every layer, the widest first. ``bench`` is what evaluates the points: a search may read its
+    network, calibration and study, and evaluates nothing with it.
     """
 
     layers: tuple[tuple[str, tuple[str, ...]], ...]
     patterns: tuple[tuple[str, ...], ...]
     datapaths: tuple[str, ...]
     quantizers: tuple[str, ...]
+    bench: Bench | None = field(default=None, compare=False, repr=False)
 
     @property
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""A datapath of your own: a radix-4 Booth MAC, which hwsim does not have.
+"""A datapath of your own: a radix-4 Booth MAC from the ground up (hwsim has one as ``multiplier=booth``).
 
     python designs/booth_mac.py
     hwsim check designs/booth_mac.py:BoothMac

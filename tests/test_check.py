@@ -57,6 +57,8 @@ def flip(index):
         Mac(Int(8), Int(8), Int(32)),
         Mac(Int(8), Int(8, signed=False), Int(16), Overflow.SATURATE, "baugh_wooley"),
         Mac(Int(8), Int(8), Int(8), Overflow.SATURATE),
+        Mac(Int(8), Int(8), Int(32), Overflow.WRAP, "wallace"),
+        Mac(Int(7), Int(8, signed=False), Int(16), Overflow.SATURATE, "booth"),
         ShiftMac(PowerOfTwo(4), Int(8), Int(16), Overflow.SATURATE),
         ShiftMac(PowerOfTwo(5), Int(8, signed=False), Int(32)),
         Requantize(Int(32), Int(8), Rounding.HALF_EVEN),

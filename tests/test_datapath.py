@@ -17,6 +17,7 @@ from hwsim.datapath import DATAPATHS, describe, elaborate, load, parts
 from hwsim.datapath.add import Add
 from hwsim.datapath.adders import Term, accumulate, add, bits_of, wire_of
 from hwsim.datapath.mac import Mac
+from hwsim.datapath.multipliers import MULTIPLIERS
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.shift_mac import ShiftMac
@@ -51,7 +52,7 @@ def test_every_product_of_every_width_is_accumulated_exactly(weight_bits):
         w, a = codes >> activation_bits, codes & ((1 << activation_bits) - 1)
         weight = fitted(w, weight_bits, Overflow.WRAP)
         activation = fitted(a, activation_bits, Overflow.WRAP) if signed else a
-        for overflow, multiplier in product(Overflow, ("fused", "baugh_wooley")):
+        for overflow, multiplier in product(Overflow, MULTIPLIERS):
             bits = accumulators[rng.integers(4)]
             datapath = Mac(Int(weight_bits), Int(activation_bits, signed), Int(bits), overflow, multiplier)
             before = rng.integers(0, 1 << bits, codes.size)
@@ -90,7 +91,7 @@ def test_a_shorter_number_is_accumulated_with_its_sign(longer, shorter, carry):
     np.testing.assert_array_equal(evaluate(block, wires)["y"], exact % (1 << longer), strict=True)
 
 
-@pytest.mark.parametrize("multiplier", ["fused", "baugh_wooley"])
+@pytest.mark.parametrize("multiplier", MULTIPLIERS)
 def test_a_multiplier_is_gates_of_one_bit_only(multiplier):
     block = elaborate(Mac(Int(8), Int(8), Int(32), Overflow.SATURATE, multiplier))
     assert {net.op for net in block.logic} <= set("&|^~cswr")
@@ -200,7 +201,7 @@ def test_pools_run_over_the_activations_since_reset():
         (lambda: Mac(Int(8), Int(1), Int(16)), "activation int1 is out of range"),
         (lambda: Mac(Int(8), Int(8), Int(33)), "accumulator int33 is out of range"),
         (lambda: Mac(Int(8), Int(8), Int(16, signed=False)), "accumulator uint16 is out of range"),
-        (lambda: Mac(Int(8), Int(8), Int(16), multiplier="wallace"), 'unknown multiplier "wallace"; known: '),
+        (lambda: Mac(Int(8), Int(8), Int(16), multiplier="array"), 'unknown multiplier "array"; known: '),
         (lambda: ShiftMac(Int(4), Int(8), Int(16)), "weight int4 is out of range"),
         (lambda: Requantize(Int(40), Int(8), multiplier=Int(24)), "takes 64 bits here"),
         (lambda: Requantize(Int(32), Int(8), shift=Int(7, signed=False)), "shift uint7 is out of range"),

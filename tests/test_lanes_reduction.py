@@ -85,6 +85,7 @@ def test_the_steps_of_all_multiply_accumulates_are_run_exhaustively():
         Mac(Int(4), Int(4, signed=False), Int(8), Overflow.SATURATE),
         Mac(Int(3), Int(5), Int(12)),
         Mac(Int(4), Int(4), Int(24), Overflow.SATURATE, "baugh_wooley"),
+        Mac(Int(4), Int(4, signed=False), Int(20), Overflow.WRAP, "booth"),
         ShiftMac(PowerOfTwo(4), Int(4), Int(20)),
     ],
     ids=describe,

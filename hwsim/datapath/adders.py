@@ -1,4 +1,4 @@
-"""Sums as gates: full adders, Dadda column compression, a ripple adder with carry-in, saturation.
+"""Sums as gates: full adders, Dadda's and Wallace's compression, a ripple adder with carry-in, saturation.
 
 A number is a list of bits, least significant first. A bit is a one-bit wire or the constant 0 or 1;
 constants are folded where they meet a gate, so that no gate is spent on them. A signed number's last
@@ -146,17 +146,80 @@ def columns(terms: Iterable[Term], width: int) -> list[Bits]:
     """Return the bits of a sum modulo 2^width by position, its constant gathered in at most one bit each."""
     placed: list[Bits] = [[] for _ in range(width)]
     constant = 0
-    for bit, position, negative in terms:
-        negative = negative and position < width - 1  # -2^(width-1) is 2^(width-1) modulo 2^width
-        constant -= negative << position
-        if isinstance(bit, int):
-            constant += (bit ^ negative) << position
-        elif position < width:
-            placed[position].append(~bit if negative else bit)
+    for term in terms:
+        bit, added = _positive(term, width)
+        constant += added
+        if not isinstance(bit, int):
+            placed[term.position].append(bit)
     for position, column in enumerate(placed):
         if constant >> position & 1:
             column.insert(0, 1)
     return placed
+
+
+def _positive(term: Term, width: int) -> tuple[Bit, int]:
+    """Return the bit that a term adds modulo 2^width at its position, and a constant that it adds besides."""
+    bit, position, negative = term
+    negative = negative and position < width - 1  # -2^(width-1) is 2^(width-1) modulo 2^width
+    constant = -(negative << position)
+    if isinstance(bit, int):
+        return 0, constant + ((bit ^ negative) << position)
+    if position >= width:
+        return 0, constant
+    return (~bit if negative else bit), constant
+
+
+def lines(rows: Iterable[Iterable[Term]], width: int) -> list[Bits]:
+    """Return rows of terms as numbers of ``width`` bits with the same sum modulo 2^width.
+
+    A bit whose place in its own number is taken goes into the next one where that is free, the constant's last.
+    """
+    placed: list[Bits] = []
+    constant = 0
+    for first, row in enumerate(rows):
+        placed.extend([0] * width for _ in range(first + 1 - len(placed)))
+        for term in row:
+            bit, added = _positive(term, width)
+            constant += added
+            if not isinstance(bit, int):
+                _put(placed, first, bit, term.position, width)
+    for position in range(width):
+        if constant >> position & 1:
+            _put(placed, 0, 1, position, width)
+    return placed
+
+
+def _put(placed: list[Bits], first: int, bit: Bit, position: int, width: int) -> None:
+    free = (
+        k
+        for k in range(first, len(placed))
+        if isinstance(placed[k][position], int) and not placed[k][position]
+    )
+    k = next(free, len(placed))
+    if k == len(placed):
+        placed.append([0] * width)
+    placed[k][position] = bit
+
+
+def wallace(numbers: list[Bits]) -> tuple[Bits, Bits]:
+    """Return two numbers with the same sum modulo 2^n as any count of n-bit numbers.
+
+    C. S. Wallace, "A suggestion for a fast multiplier", 1964: in every stage each three numbers become two, at once
+    and wherever bits meet; one or two that are left over wait for the next stage.
+    """
+    while len(numbers) > 2:
+        whole = len(numbers) - len(numbers) % 3
+        pairs = (carry_save(*numbers[k : k + 3]) for k in range(0, whole, 3))
+        numbers = [half for pair in pairs for half in pair] + numbers[whole:]
+    zero: Bits = [0] * max(map(len, numbers), default=0)
+    first, second = (*numbers, zero, zero)[:2]
+    return first, second
+
+
+def carry_save(a: Bits, b: Bits, c: Bits) -> tuple[Bits, Bits]:
+    """Return two numbers with the sum of three modulo 2^n: a full adder a bit, and no carry from one to the next."""
+    pairs = [full_adder(x, y, z) for x, y, z in zip(a, b, c, strict=True)]
+    return [total for total, _ in pairs], [0, *(carry for _, carry in pairs[:-1])]
 
 
 def rows(columns: Iterable[Bits]) -> tuple[Bits, Bits]:

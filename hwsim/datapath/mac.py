@@ -48,7 +48,8 @@ class Mac(MultiplyAccumulate):
 
     ``next = fit(accumulator + weight * activation)``: the exact sum, fitted once. Weights are signed,
     activations signed or unsigned, 2 to 8 bits each; accumulators are signed, 8 to 32 bits. ``multiplier``
-    names the architecture: ``fused`` or ``baugh_wooley``.
+    names the architecture: ``fused``, ``baugh_wooley``, ``wallace`` or ``booth``
+    (:data:`hwsim.datapath.multipliers.MULTIPLIERS`).
     """
 
     weight: Int
@@ -66,9 +67,9 @@ class Mac(MultiplyAccumulate):
         weight, activation, accumulator = (
             bits_of(wires[name]) for name in ("weight", "activation", "accumulator")
         )
-        accumulate = MULTIPLIERS[self.multiplier]
+        multiplier = MULTIPLIERS[self.multiplier]
         width = sum_width(self.weight, self.activation, self.accumulator, self.overflow)
-        total = accumulate(weight, activation, self.activation.signed, accumulator, width)
+        total = multiplier.accumulate(weight, activation, self.activation.signed, accumulator, width)
         return {"accumulator": wire_of(fitted(total, self.accumulator, self.overflow))}
 
     @staticmethod

@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from hwsim import files
 from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
+from hwsim.explore.bench import COMPARED_IMAGES, point_bits
 from hwsim.explore.evaluation import Evaluation
-from hwsim.explore.exploration import COMPARED_IMAGES, Explored, point_bits
+from hwsim.explore.exploration import Explored
 from hwsim.report import StudyFacts, write_report
 from hwsim.study import Study
 

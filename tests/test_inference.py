@@ -1,5 +1,7 @@
 """Integer inference against a plain-Python interpreter that walks every window and every product."""
 
+from dataclasses import replace
+from functools import partial
 from math import floor
 
 import numpy as np
@@ -9,7 +11,8 @@ import networks
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, Overflow
 from hwsim.layers import INPUT
-from hwsim.simulate.inference import measure_accuracy, run, wilson
+from hwsim.simulate import inference
+from hwsim.simulate.inference import compute_layer, measure_accuracy, run, wilson
 
 
 def clamp(value, form):
@@ -132,6 +135,34 @@ def test_accuracy_and_overflows_are_counted_over_the_whole_split():
         assert counted.overflowed == by_channel.sum()
         assert counted.sums == sum(o[counted.layer].size for _, o in expected)
     assert sum(counted.overflowed > 0 for counted in result.overflows) >= 2
+
+
+@pytest.mark.parametrize("budget", [1, 1 << 27], ids=["an image a batch", "all images in one batch"])
+@pytest.mark.parametrize(("compared", "found"), [(4, None), (5, 4), (None, 4), (99, 4)])
+def test_the_first_images_alone_are_compared(monkeypatch, budget, compared, found):
+    network, images = networks.every_kind(2, Int(12)), networks.images(7)
+    first, seen = network.layers[0].layer.name, 0
+
+    def differs_at_the_fifth_image(item, inputs, rounding):
+        nonlocal seen
+        output, overflowed = compute_layer(item, inputs, rounding)
+        if item.layer.name == first:
+            output[max(0, 4 - seen) : max(0, 5 - seen)] += 1
+            seen += len(output)
+        return output, overflowed
+
+    monkeypatch.setattr(
+        inference, "images_per_batch", partial(inference.images_per_batch, budget_bytes=budget)
+    )
+    labels = np.zeros(7, np.int64)
+    result = measure_accuracy(
+        network, images, labels, compute=compute_layer, against=differs_at_the_fifth_image, compared=compared
+    )
+    assert (result.difference and (result.difference.layer, result.difference.where[0])) == (
+        found and (first, found)
+    )
+    assert 4 <= seen <= min(compared or 7, 7)
+    assert replace(result, difference=None) == measure_accuracy(network, images, labels)
 
 
 def test_the_wilson_interval_is_that_of_the_textbook():

@@ -19,7 +19,7 @@ from hwsim.cost.memory.search import best_tiling, elapsed
 from hwsim.cost.memory.traffic import count, room_bits
 from hwsim.cost.traffic import Memory, traffic
 from hwsim.errors import HwsimError
-from hwsim.explore.exploration import study_traffic
+from hwsim.explore.bench import study_traffic
 from hwsim.layers import (
     INPUT,
     Add,

@@ -1,0 +1,171 @@
+"""The bench of a study: its network, calibration and test split, and the measuring of one design point on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.catalogue import file_digest
+from hwsim.cost.compression import compress, float32_bytes, layer_bytes
+from hwsim.cost.hardware import circuits as network_circuits
+from hwsim.cost.memory.network import network_memory
+from hwsim.cost.technology import technology
+from hwsim.cost.traffic import LayerTraffic, traffic
+from hwsim.data import Split, load_split
+from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import EVALUATOR_VERSION, DesignPoint, Evaluation, LayerResult
+from hwsim.models import load_model
+from hwsim.models.forward import accuracy as float_accuracy
+from hwsim.network import FloatNetwork, QuantizedNetwork
+from hwsim.quantize import Calibration, quantize
+from hwsim.quantize.once import calibrate_once
+from hwsim.quantize.settings import Settings
+from hwsim.simulate.circuits import Circuits
+from hwsim.simulate.inference import Accuracy, compute_layer, measure_accuracy
+from hwsim.study import Study
+
+COMPARED_IMAGES = 64
+"""Test images, from the first on, for which each design point's circuits are compared with exact arithmetic."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What every evaluation of a study shares: the float network, its calibration and the test split."""
+
+    study: Study
+    network: FloatNetwork
+    calibration_split: Split
+    test: Split
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        return calibrate_once(self.network, self.calibration_split)
+
+    @cached_property
+    def float_correct(self) -> int:
+        """Correct predictions of the float network on the test split."""
+        return float_accuracy(self.network, self.test)[0]
+
+    @cached_property
+    def stamp(self) -> str:
+        """Return the digest of everything besides the design point that a result depends on."""
+        study = self.study
+        facts = [
+            EVALUATOR_VERSION,
+            self.network.digest(),
+            *(split.digest() for split in (self.calibration_split, self.test)),
+            study.hardware.model_dump(),
+            study.memory.model_dump(),
+            *([] if study.array is None else [study.array.model_dump()]),
+            technology(study.hardware.technology).digest,
+            *(file_digest(name) for name in study.space.datapaths),
+            *(file_digest(name) for text in study.space.quantizers for name in Settings.parse(text).methods),
+        ]
+        return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+
+    def quantized(self, point: DesignPoint) -> QuantizedNetwork:
+        """Return the integer network of a design point."""
+        return quantize(
+            self.network, point_bits(point), self.calibration, settings=Settings.parse(point.quantizer)
+        )
+
+    def evaluate(self, index: int, point: DesignPoint, *, threads: int = 0) -> Evaluation:
+        """Measure one design point: the accuracy of its circuits, their cost, traffic and compressed file.
+
+        ``threads`` work on it, as many as there are processor cores if 0. Raises :class:`HwsimError` where the
+        circuits differ from exact arithmetic.
+        """
+        network = self.quantized(point)
+        circuits = Circuits(network, mac=point.datapath, threads=threads or os.cpu_count() or 1)
+        accuracy = measure_accuracy(
+            network,
+            self.test.images,
+            self.test.labels,
+            compute=circuits.compute,
+            against=compute_layer,
+            compared=COMPARED_IMAGES,
+        )
+        if accuracy.difference is not None:
+            raise HwsimError(f"circuit and arithmetic differ at {point.label()}: {accuracy.difference}")
+        return Evaluation(
+            index=index,
+            point=point,
+            correct=accuracy.correct,
+            images=accuracy.images,
+            float_correct=self.float_correct,
+            float32_bytes=float32_bytes(network),
+            file_bytes=len(compress(network)),
+            images_per_second=self.study.hardware.images_per_second,
+            layers=self._layers(network, point, accuracy),
+            circuit_cycles=accuracy.images * sum(map(circuits.cycles, network.layers)),
+            compared_images=min(COMPARED_IMAGES, accuracy.images),
+        )
+
+    def _layers(
+        self, network: QuantizedNetwork, point: DesignPoint, accuracy: Accuracy
+    ) -> tuple[LayerResult, ...]:
+        """Return what each layer costs, and how many of its sums overflowed."""
+        parts = network_circuits(network, self.study.hardware.value(point.datapath))
+        moved = {item.layer: item for item in study_traffic(self.study, network)}
+        packed = layer_bytes(network)
+        overflows = {item.layer: item for item in accuracy.overflows}
+        rows = []
+        for item in network.layers:
+            name = item.layer.name
+            over = overflows.get(name)
+            rows.append(
+                LayerResult(
+                    name=name,
+                    kind=item.layer.kind,
+                    bits=str(item.bits) if item.bits else "",
+                    output=str(item.output),
+                    macs=item.layer.macs,
+                    weights=0 if item.weight is None else item.weight.size,
+                    parts=parts.get(name, ()),
+                    weight_bytes=moved[name].weight_bytes if name in moved else 0,
+                    input_bytes=moved[name].input_bytes if name in moved else 0,
+                    output_bytes=moved[name].output_bytes if name in moved else 0,
+                    file_bytes=packed.get(name, 0),
+                    sums=over.sums if over else 0,
+                    overflowed=over.overflowed if over else 0,
+                )
+            )
+        return tuple(rows)
+
+
+def study_traffic(study: Study, network: QuantizedNetwork) -> tuple[LayerTraffic, ...]:
+    """Return every layer's bytes between external memory and the chip: on the study's array, if it has one."""
+    accelerator = study.accelerator()
+    if accelerator is None or study.array is None:
+        return traffic(network, study.memory.value())
+    return tuple(layer.dram_traffic for layer in network_memory(network, accelerator, study.array.minimise))
+
+
+def point_bits(point: DesignPoint) -> BitConfig:
+    """Return the bit configuration of a design point."""
+    return bit_config((name, LayerBits.parse(text, signed=False)) for name, text in point.bits)
+
+
+def open_bench(study: Study) -> Bench:
+    """Load a study's network and splits."""
+    network = load_model(study.model)
+    data = study.data
+    return Bench(
+        study,
+        network,
+        _split(network, data.calibration, "calibration", data.calibration_images),
+        _split(network, data.test, "test", data.test_images),
+    )
+
+
+def _split(network: FloatNetwork, given: str, split: str, limit: int) -> Split:
+    name = given or network.data
+    if not name:
+        raise HwsimError(f'the model names no data set; give one: [data] {split} = "file.npz"')
+    loaded = load_split(name, split, network.input_shape)
+    loaded.check(network.input_shape, network.layers[-1].outputs)
+    return loaded.part(slice(limit)) if limit else loaded

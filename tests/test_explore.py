@@ -5,6 +5,7 @@ import random
 import signal
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import moocore
 import numpy as np
@@ -74,6 +75,17 @@ def test_a_search_with_a_large_budget_visits_every_point_of_the_space_once(name,
     }
     assert len(points) == len(set(points)) == space.size
     assert set(points) == every
+
+
+@pytest.mark.parametrize("name", ["random", "evolve"])
+@settings(max_examples=15, deadline=None)
+@given(space=spaces(), data=st.data())
+def test_a_search_proposes_every_point_but_those_set_aside(name, space, data):
+    every = explored(name, space, 10_000)
+    aside = data.draw(st.sets(st.sampled_from(every)))
+    left = explored(name, replace(space, set_aside=frozenset(aside)), 10_000)
+    assert len(left) == len(set(left))
+    assert set(left) == set(every) - aside
 
 
 @settings(max_examples=50, deadline=None)

@@ -17,7 +17,7 @@ import numpy as np
 from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front
 
 if TYPE_CHECKING:
-    from hwsim.explore.exploration import Bench
+    from hwsim.explore.bench import Bench
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class SearchSpace:
 
     ``layers`` maps each layer to the LayerBits texts it may take; ``patterns`` are the uniform choices, each
     with the bits of every layer, the widest first. ``bench`` is what evaluates the points: a search may read its
-    network, calibration and study, and evaluates nothing with it.
+    network, calibration and study, and evaluates nothing with it. ``set_aside`` could not be evaluated: no search
+    proposes them again.
     """
 
     layers: tuple[tuple[str, tuple[str, ...]], ...]
@@ -34,6 +35,7 @@ class SearchSpace:
     datapaths: tuple[str, ...]
     quantizers: tuple[str, ...]
     bench: Bench | None = field(default=None, compare=False, repr=False)
+    set_aside: frozenset[DesignPoint] = frozenset()
 
     @property
     def size(self) -> int:
@@ -45,6 +47,10 @@ class SearchSpace:
     def point(self, bits: Iterable[str], datapath: str, quantizer: str) -> DesignPoint:
         names = (name for name, _ in self.layers)
         return DesignPoint(tuple(zip(names, bits, strict=True)), datapath, quantizer)
+
+    def tried(self, done: list[Evaluation]) -> set[DesignPoint]:
+        """Return the points that are not to be proposed again: those evaluated and those set aside."""
+        return {e.point for e in done} | self.set_aside
 
 
 Search = Callable[
@@ -63,7 +69,7 @@ def uniform(
     count: int,
 ) -> list[DesignPoint]:
     """The same bits in every free layer: the widest first, then well spread over all of them."""
-    seen = {e.point for e in done}
+    seen = space.tried(done)
     return list(itertools.islice((p for p in _uniform_points(space) if p not in seen), count))
 
 
@@ -99,6 +105,8 @@ def evolve(
         if start:
             return start
     front = [e.point for e in pareto_front(done, objectives)]
+    if not front:
+        return random(space, done, objectives, rng, count)
     return _distinct(lambda: _child(space, front, rng), space, done, count)
 
 
@@ -113,7 +121,7 @@ def _distinct(
     draw: Callable[[], DesignPoint], space: SearchSpace, done: list[Evaluation], count: int
 ) -> list[DesignPoint]:
     """Return ``count`` new points, all that are left if fewer: drawn, or the next in order once draws repeat."""
-    seen = {e.point for e in done}
+    seen = space.tried(done)
     draws = (draw() for _ in range(_DRAWS * count))
     new: dict[DesignPoint, None] = {}
     for point in itertools.chain(draws, _all_points(space)):

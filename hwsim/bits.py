@@ -2,7 +2,7 @@
 
 One :class:`LayerBits` per layer with weights. Its text is ``int4*uint8/int16`` (weight, activation and
 accumulator formats), with ``/saturate`` behind it where the accumulator does not wrap. The shorthand
-``w4a8/int16`` (``p4a8/int16`` for power-of-two, ``f5a8/int32`` for focused weights) leaves the activation's sign to the tensor.
+``w4a8/int16`` (``p4a8/int16`` for power-of-two, ``apot4a8/int16`` for additive, ``f5a8/int32`` for focused weights) leaves the activation's sign to the tensor.
 
 ``w4a4/int32 edges=8`` keeps a network's edges wider, the exceptions of Banner, Nahshan, Soudry (NeurIPS 2019) as
 their code makes them: 8 bits for the weights and the output of the first layer, for the weights of the
@@ -18,14 +18,28 @@ from typing import NamedTuple
 
 from hwsim.errors import HwsimError
 from hwsim.files import parse_toml
-from hwsim.formats import Focused, Int, Overflow, PowerOfTwo, WeightFormat, parse_int, parse_weight
+from hwsim.formats import (
+    AdditivePowersOfTwo,
+    Focused,
+    Int,
+    Overflow,
+    PowerOfTwo,
+    WeightFormat,
+    parse_int,
+    parse_weight,
+)
 
 _SHORT = re.compile(r"[^=]*|\S+ edges=\S*")
 """What stands for all layers on one line; any other text with an equals sign is a file."""
 
-_WEIGHTS: dict[str, type[WeightFormat]] = {"w": Int, "p": PowerOfTwo, "f": Focused}
+_WEIGHTS: dict[str, type[WeightFormat]] = {
+    "w": Int,
+    "p": PowerOfTwo,
+    "apot": AdditivePowersOfTwo,
+    "f": Focused,
+}
 
-_SHORTHAND = re.compile(r"([wpf])(\d{1,2})([aus])(\d{1,2})", re.ASCII)
+_SHORTHAND = re.compile(r"(w|p|apot|f)(\d{1,2})([aus])(\d{1,2})", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)

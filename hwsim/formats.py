@@ -1,7 +1,8 @@
 """Number formats: small frozen values whose text is their name everywhere.
 
 ``int8`` and ``uint4`` are two's complement and unsigned integers; ``pow2x4`` is a signed power of two
-in 4 bits with a zero code, ``focused5`` the 5-bit symbols of focused quantization. The text is the file form, the test id and the word in an error message.
+in 4 bits with a zero code, ``apot4`` a sum of two powers of two, ``focused5`` the 5-bit symbols of focused
+quantization. The text is the file form, the test id and the word in an error message.
 """
 
 from __future__ import annotations
@@ -129,6 +130,88 @@ class PowerOfTwo:
 
 
 @dataclass(frozen=True, order=True)
+class AdditivePowersOfTwo:
+    """A signed sum of powers of two, each of a set of its own: the levels of APoT in integers.
+
+    A sign bit above a code of two bits for each of the ``terms``, 0 meaning 0 and else one of three powers; a width
+    that leaves one bit over has a last term of a single power. 4 and 5 bits have two terms, 6 and 7 three. Narrower
+    ones are single powers of two, ``pow2x3``.
+
+    Li, Dong, Wang, "Additive Powers-of-Two Quantization" (ICLR 2020), equation 5 with base bit-width k = 2: of n terms,
+    term i is 0, 2^-i, 2^-(i+n) or 2^-(i+2n). With a bit left over, as the authors' code has it (yhhhli/APoT_Quantization,
+    build_power_value), 2^-(i+2n+1) stands for 2^-(i+2n) and the last term is 0 or 2^-2n. Here all are multiplied by the
+    power that makes the smallest of them 1; their gamma is part of the scale.
+
+    >>> AdditivePowersOfTwo(4).levels[7:].tolist()
+    [0, 1, 2, 3, 4, 6, 8, 10]
+    >>> AdditivePowersOfTwo(5).levels[15:].tolist()
+    [0, 1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 32, 33, 36, 48]
+    """
+
+    bits: int
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.bits <= 7:
+            raise HwsimError(
+                f"a format of additive powers of two has 4 to 7 bits, not {self.bits}; write apot4, say, or pow2x3"
+            )
+
+    def __str__(self) -> str:
+        return f"apot{self.bits}"
+
+    @property
+    def signed(self) -> bool:
+        return True
+
+    @property
+    def terms(self) -> tuple[tuple[int, ...], ...]:
+        """The exponents of each term, ascending; the code words count them from 1, the first term's bits lowest.
+
+        >>> AdditivePowersOfTwo(4).terms, AdditivePowersOfTwo(5).terms
+        (((0, 2, 3), (1,)), ((1, 3, 5), (0, 2, 4)))
+        """
+        count, odd = divmod(self.bits - 1, 2)
+        top = 3 * count - 1 + odd
+        terms = [(top - i - 2 * count - odd, top - i - count, top - i) for i in range(count)]
+        return (*terms, (top - 2 * count,)) if odd else tuple(terms)
+
+    @property
+    def maximum(self) -> int:
+        return sum(1 << exponents[-1] for exponents in self.terms)
+
+    @property
+    def minimum(self) -> int:
+        return -self.maximum
+
+    @property
+    def levels(self) -> IntArray:
+        """All representable values, ascending."""
+        positive = np.sort(self.decode(np.arange(1 << (self.bits - 1), dtype=np.int64)))
+        return np.concatenate([-positive[:0:-1], positive])
+
+    def encode(self, values: IntArray) -> IntArray:
+        """Return the code words of ``values``; refuse a value that is no level. Zero is all zero bits."""
+        values = np.asarray(values, np.int64)
+        wrong = values[~np.isin(values, self.levels)]
+        if wrong.size:
+            raise HwsimError(f"value {wrong.flat[0]} is no level of {self}, which ends at {self.maximum}")
+        magnitudes = self.decode(np.arange(1 << (self.bits - 1), dtype=np.int64))
+        order = np.argsort(magnitudes)
+        codes = order[np.searchsorted(magnitudes, np.abs(values), sorter=order)]
+        return np.where(values < 0, 1 << (self.bits - 1), 0) | codes
+
+    def decode(self, codes: IntArray) -> IntArray:
+        """Return the values of code words; the sign of a zero code is ignored."""
+        codes = np.asarray(codes, np.int64)
+        magnitude, place = np.zeros_like(codes), 0
+        for exponents in self.terms:
+            powers = np.array([0, *(1 << exponent for exponent in exponents)], np.int64)
+            magnitude = magnitude + powers[codes >> place & (powers.size - 1)]
+            place += powers.size // 2
+        return np.where(codes >> (self.bits - 1) & 1, -magnitude, magnitude)
+
+
+@dataclass(frozen=True, order=True)
 class Half:
     """A binary floating-point number of IEEE 754: ``fp16`` is half precision, ``e3m2`` a narrow relative of it.
 
@@ -197,7 +280,10 @@ class Half:
 HALF = Half()
 """IEEE half precision."""
 
-Format = Int | PowerOfTwo
+Levels = PowerOfTwo | AdditivePowersOfTwo
+"""A format whose values are not evenly spaced: it lists them."""
+
+Format = Int | Levels
 TensorFormat = Int | Half
 
 
@@ -278,33 +364,36 @@ class Focused:
 WeightFormat = Format | Focused
 """What a layer's weights can be; a port has a :data:`Format`."""
 
-_TEXT = re.compile(r"(u?int|pow2x|focused)(\d{1,3})", re.ASCII)
+_TEXT = re.compile(r"(u?int|pow2x|apot|focused)(\d{1,3})", re.ASCII)
+_LISTED: dict[str, type[Levels | Focused]] = {
+    "pow2x": PowerOfTwo,
+    "apot": AdditivePowersOfTwo,
+    "focused": Focused,
+}
 
 
 def parse_weight(text: str) -> WeightFormat:
-    """Return the weight format a text names: ``int8``, ``pow2x4``, ``focused5``.
+    """Return the weight format a text names: ``int8``, ``pow2x4``, ``apot4``, ``focused5``.
 
     >>> parse_weight("focused5")
     Focused(bits=5)
     """
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise HwsimError(f'unknown number format "{text}"; write int8, uint4, pow2x4 or focused5')
+        raise HwsimError(f'unknown number format "{text}"; write int8, uint4, pow2x4, apot4 or focused5')
     kind, bits = match[1], int(match[2])
-    if kind == "focused":
-        return Focused(bits)
-    return PowerOfTwo(bits) if kind == "pow2x" else Int(bits, signed=kind == "int")
+    return _LISTED[kind](bits) if kind in _LISTED else Int(bits, signed=kind == "int")
 
 
 def parse_format(text: str) -> Format:
-    """Return the format of a port that a text names: ``int8``, ``uint4``, ``pow2x4``.
+    """Return the format of a port that a text names: ``int8``, ``uint4``, ``pow2x4``, ``apot4``.
 
     >>> parse_format("uint4")
     Int(bits=4, signed=False)
     """
     match = _TEXT.fullmatch(text)
     if match is None or match[1] == "focused":
-        raise HwsimError(f'unknown number format "{text}"; write int8, uint4 or pow2x4')
+        raise HwsimError(f'unknown number format "{text}"; write int8, uint4, pow2x4 or apot4')
     parsed = parse_weight(text)
     assert not isinstance(parsed, Focused)
     return parsed
@@ -327,7 +416,7 @@ def parse_tensor_format(text: str) -> TensorFormat:
 
 
 def parse_int(text: str) -> Int:
-    """Return the integer format a text names; a power of two is refused."""
+    """Return the integer format a text names; any other is refused."""
     parsed = parse_format(text)
     if not isinstance(parsed, Int):
         raise HwsimError(f'"{text}" is no integer format; write int8 or uint8, say')

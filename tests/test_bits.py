@@ -6,11 +6,15 @@ from hypothesis import strategies as st
 
 from hwsim.bits import Edges, LayerBits, bit_config, read_bits
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, Overflow, PowerOfTwo
+from hwsim.formats import AdditivePowersOfTwo, Int, Overflow, PowerOfTwo
 
 layer_bits = st.builds(
     LayerBits,
-    st.one_of(st.builds(Int, st.integers(2, 8)), st.builds(PowerOfTwo, st.integers(2, 5))),
+    st.one_of(
+        st.builds(Int, st.integers(2, 8)),
+        st.builds(PowerOfTwo, st.integers(2, 5)),
+        st.builds(AdditivePowersOfTwo, st.integers(4, 7)),
+    ),
     st.builds(Int, st.integers(2, 8), st.booleans()),
     st.builds(Int, st.integers(8, 32)),
     st.sampled_from(Overflow),
@@ -33,6 +37,7 @@ def test_a_shorthand_takes_the_activation_sign_of_each_layer():
     config = read_bits("w4a8/int16", {"first": True, "second": False})
     assert [str(bits) for bits in config.values()] == ["int4*int8/int16", "int4*uint8/int16"]
     assert str(read_bits("p4s8/int20/saturate", {"x": False})["x"]) == "pow2x4*int8/int20/saturate"
+    assert str(read_bits("apot5a4/int32", {"x": False})["x"]) == "apot5*uint4/int32"
     assert str(read_bits("w8a8", {"x": False})["x"]) == "int8*uint8/int32"
 
 

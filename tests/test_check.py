@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from hwsim.datapath import DATAPATHS, Register, describe, elaborate
 from hwsim.datapath.add import Add
+from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, Overflow, PowerOfTwo, Rounding
+from hwsim.formats import AdditivePowersOfTwo, Int, Overflow, PowerOfTwo, Rounding
 from hwsim.simulate.check import check, check_datapath
 from hwsim.simulate.circuit import evaluate, run
 
@@ -61,6 +62,8 @@ def flip(index):
         Mac(Int(7), Int(8, signed=False), Int(16), Overflow.SATURATE, "booth"),
         ShiftMac(PowerOfTwo(4), Int(8), Int(16), Overflow.SATURATE),
         ShiftMac(PowerOfTwo(5), Int(8, signed=False), Int(32)),
+        ApotMac(AdditivePowersOfTwo(4), Int(8), Int(16), Overflow.SATURATE),
+        ApotMac(AdditivePowersOfTwo(7), Int(8, signed=False), Int(32)),
         Requantize(Int(32), Int(8), Rounding.HALF_EVEN),
         Requantize(Int(16), Int(4, signed=False)),
         Add(Int(8), Int(8, signed=False), Int(8)),

@@ -24,7 +24,7 @@ from hwsim.cost.compression import (
     layer_bytes,
 )
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, PowerOfTwo
+from hwsim.formats import AdditivePowersOfTwo, Format, Int, PowerOfTwo
 from hwsim.layers import INPUT, Convolution, Flatten, Layer
 from hwsim.network import BIAS, MULTIPLIER, SHIFT, IntegerLayer, QuantizedNetwork
 
@@ -35,9 +35,7 @@ def network_of(*items: IntegerLayer) -> QuantizedNetwork:
     return QuantizedNetwork("net", (1, 1, 1), Int(8), 1.0, np.zeros((1, 256), np.int64), items)
 
 
-def convolution(
-    name: str, weight: np.ndarray, form: Int | PowerOfTwo, constants: object = None
-) -> IntegerLayer:
+def convolution(name: str, weight: np.ndarray, form: Format, constants: object = None) -> IntegerLayer:
     outputs, inputs, *kernel = weight.shape
     layer = Layer(name, Convolution(outputs, tuple(kernel)), (INPUT,), ((inputs, *kernel),))
     fill = constants or (np.full(outputs, 40_000), np.zeros(outputs, np.int64), np.full(outputs, 20))
@@ -57,7 +55,13 @@ def assert_same(network: QuantizedNetwork, decoded: dict[str, Parameters]) -> No
 
 @st.composite
 def layers(draw: st.DrawFn, name: str) -> IntegerLayer:
-    form = draw(st.one_of(st.builds(Int, st.integers(2, 8)), st.builds(PowerOfTwo, st.integers(2, 5))))
+    form = draw(
+        st.one_of(
+            st.builds(Int, st.integers(2, 8)),
+            st.builds(PowerOfTwo, st.integers(2, 5)),
+            st.builds(AdditivePowersOfTwo, st.integers(4, 7)),
+        )
+    )
     shape = (
         draw(st.integers(1, 6)),
         draw(st.integers(1, 6)),

@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, PowerOfTwo, parse_format
+from hwsim.formats import AdditivePowersOfTwo, Int, PowerOfTwo, parse_format
 
-FORMATS = [Int(bits, signed) for bits in (1, 2, 5, 8, 16, 32) for signed in (True, False)] + [
-    PowerOfTwo(bits) for bits in (2, 3, 4, 5)
+FORMATS = [
+    *(Int(bits, signed) for bits in (1, 2, 5, 8, 16, 32) for signed in (True, False)),
+    *map(PowerOfTwo, (2, 3, 4, 5)),
+    *map(AdditivePowersOfTwo, (4, 5, 6, 7)),
 ]
 
 
@@ -44,7 +46,21 @@ def test_twos_complement_agrees_with_python_integers(bits, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["int", "int0", "int65", "uint-3", "float32", "pow2x1", "pow2x6", "int8 ", "INT8", "int٣"]
+    "text",
+    [
+        "int",
+        "int0",
+        "int65",
+        "uint-3",
+        "float32",
+        "pow2x1",
+        "pow2x6",
+        "apot3",
+        "apot8",
+        "int8 ",
+        "INT8",
+        "int٣",
+    ],
 )
 def test_an_unknown_format_is_refused(text):
     with pytest.raises(HwsimError):
@@ -52,7 +68,15 @@ def test_an_unknown_format_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("form", "value"), [(Int(4), 8), (Int(4, signed=False), -1), (PowerOfTwo(3), 3), (PowerOfTwo(3), 8)]
+    ("form", "value"),
+    [
+        (Int(4), 8),
+        (Int(4, signed=False), -1),
+        (PowerOfTwo(3), 3),
+        (PowerOfTwo(3), 8),
+        (AdditivePowersOfTwo(4), 5),
+        (AdditivePowersOfTwo(5), 49),
+    ],
 )
 def test_a_value_outside_its_format_is_refused(form, value):
     with pytest.raises(HwsimError):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from hwsim.datapath import describe, elaborate
+from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.mac import MULTIPLIERS, Mac
 from hwsim.datapath.shift_mac import ShiftMac
-from hwsim.formats import Int, Overflow, PowerOfTwo
+from hwsim.formats import AdditivePowersOfTwo, Int, Overflow, PowerOfTwo
 from hwsim.simulate import LaneSimulation, circuit
 from hwsim.simulate.lanes import run_lanes
 from hwsim.simulate.verilog import run_verilog
@@ -24,6 +25,8 @@ def every():
         yield Mac(Int(w), Int(a, signed), Int(next(turn)), overflow, next(kind))
     for w, a, signed, overflow in product(range(2, 6), range(2, 9), (False, True), Overflow):
         yield ShiftMac(PowerOfTwo(w), Int(a, signed), Int(next(turn)), overflow)
+    for w, a, signed, overflow in product(range(4, 8), (2, 5, 8), (False, True), Overflow):
+        yield ApotMac(AdditivePowersOfTwo(w), Int(a, signed), Int(next(turn)), overflow)
 
 
 def operands(datapath, cycles, lanes):

@@ -17,7 +17,7 @@ from hwsim.bits import LayerBits, bit_config
 from hwsim.cost.hardware import Hardware
 from hwsim.data import load_split
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, IntArray, PowerOfTwo
+from hwsim.formats import AdditivePowersOfTwo, Format, Int, IntArray, PowerOfTwo
 from hwsim.layers import (
     INPUT,
     Add,
@@ -457,13 +457,11 @@ def test_a_threshold_of_zero_has_scale_one() -> None:
 @settings(deadline=None)
 @given(
     st.lists(st.floats(-200, 200), min_size=1),
-    st.sampled_from([Int(2), Int(8), PowerOfTwo(2), PowerOfTwo(4)]),
+    st.sampled_from([Int(2), Int(8), PowerOfTwo(2), PowerOfTwo(4), AdditivePowersOfTwo(5)]),
 )
-def test_weights_round_to_a_nearest_value(values: list[float], target: Int | PowerOfTwo) -> None:
+def test_weights_round_to_a_nearest_value(values: list[float], target: Format) -> None:
     given_values = np.array(values)
-    levels = (
-        target.levels if isinstance(target, PowerOfTwo) else np.arange(-target.maximum, target.maximum + 1)
-    )
+    levels = np.arange(-target.maximum, target.maximum + 1) if isinstance(target, Int) else target.levels
     chosen = round_to(given_values, target)
     assert np.isin(chosen, levels).all()
     np.testing.assert_array_equal(
@@ -473,8 +471,8 @@ def test_weights_round_to_a_nearest_value(values: list[float], target: Int | Pow
 
 
 @pytest.mark.parametrize("granularity", ["channel", "tensor"])
-@pytest.mark.parametrize("target", [Int(4), PowerOfTwo(4)], ids=str)
-def test_the_largest_weight_becomes_the_largest_level(target: Int | PowerOfTwo, granularity: str) -> None:
+@pytest.mark.parametrize("target", [Int(4), PowerOfTwo(4), AdditivePowersOfTwo(4)], ids=str)
+def test_the_largest_weight_becomes_the_largest_level(target: Format, granularity: str) -> None:
     weight = np.random.default_rng(0).normal(0, 1, (5, 3, 2, 2))
     integers = quantize_weight(weight, target, Settings(granularity=granularity))
     magnitude = np.abs(integers.values).max(axis=(1, 2, 3))

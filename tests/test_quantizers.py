@@ -12,7 +12,7 @@ from scipy.stats import laplace as laplace_distribution
 from scipy.stats import norm
 
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, Int, PowerOfTwo
+from hwsim.formats import AdditivePowersOfTwo, Format, Int, PowerOfTwo
 from hwsim.quantize import kl, mse, percentile
 from hwsim.quantize.aciq import (
     fitted_threshold,
@@ -213,7 +213,10 @@ def tensor(values):
 
 
 FORMATS = st.sampled_from(
-    [Int(2), Int(3), Int(4), Int(8), Int(3, signed=False), PowerOfTwo(2), PowerOfTwo(3), PowerOfTwo(4)]
+    [
+        *(Int(2), Int(3), Int(4), Int(8), Int(3, signed=False)),
+        *(PowerOfTwo(2), PowerOfTwo(3), PowerOfTwo(4), AdditivePowersOfTwo(4), AdditivePowersOfTwo(5)),
+    ]
 )
 
 
@@ -244,7 +247,7 @@ def test_no_threshold_has_a_smaller_error_than_mses(target: Format, count: int, 
 
 def test_mse_by_histogram_is_near_mse_by_values() -> None:
     values = np.random.default_rng(0).standard_t(4, 50_000)
-    for target in (Int(3), Int(4), Int(8), PowerOfTwo(4)):
+    for target in (Int(3), Int(4), Int(8), PowerOfTwo(4), AdditivePowersOfTwo(4)):
         binned, exact = (
             mse.threshold(tensor(values), target),
             mse.threshold(row_statistics(values[None]), target),

@@ -23,13 +23,14 @@ from hwsim.cost.netlist import Instance, Mapped
 from hwsim.cost.synthesis import map_onto
 from hwsim.cost.technology import Technology
 from hwsim.cost.timing import critical_path_ps, logic_depth
+from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.datapath import Register
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.netlist import clock_cycle, verilog
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, Overflow, PowerOfTwo
+from hwsim.formats import AdditivePowersOfTwo, Int, Overflow, PowerOfTwo
 
 OPEN45 = TECHNOLOGIES["open45"]
 Wires = Mapping[str, pyrtl.WireVector]
@@ -128,11 +129,13 @@ def test_areas_at_45_nm_are_near_the_published_ones(
         (Mac(Int(4), Int(4), Int(16)), 297),
         (Mac(Int(2), Int(2), Int(16)), 222),
         (ShiftMac(PowerOfTwo(4), Int(8), Int(16)), 331),
+        (ApotMac(AdditivePowersOfTwo(5), Int(8), Int(32)), 604),
+        (ApotMac(AdditivePowersOfTwo(5), Int(4), Int(16)), 309),
     ],
     ids=str,
 )
 def test_gates_agree_with_the_134_cells_of_the_full_nangate_library(
-    datapath: Mac | ShiftMac, full_library: float
+    datapath: Mac | ShiftMac | ApotMac, full_library: float
 ) -> None:
     """NAND2 equivalents by Yosys 0.70 and the whole Nangate 45 nm library, circuits without a reset."""
     assert synthesize(datapath).nand2_equivalents == pytest.approx(full_library, rel=0.10)

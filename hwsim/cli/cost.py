@@ -13,7 +13,7 @@ from hwsim.errors import HwsimError
 
 def command(
     datapath: Annotated[str, typer.Argument(help="A datapath's name, or file.py:name.")],
-    weight: Annotated[str, typer.Option(help="Weight format: int4, pow2x4 ...")] = "",
+    weight: Annotated[str, typer.Option(help="Weight format: int4, pow2x4, apot4 ...")] = "",
     activation: Annotated[str, typer.Option(help="Activation format: uint8, int4 ...")] = "",
     accumulator: Annotated[str, typer.Option(help="Accumulator format: int16, int32 ...")] = "",
     overflow: Annotated[str, typer.Option(help="wrap or saturate.")] = "",

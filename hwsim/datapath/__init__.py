@@ -12,6 +12,7 @@ from hwsim.bits import LayerBits
 from hwsim.catalogue import look_up, reason
 from hwsim.datapath.add import Add
 from hwsim.datapath.adders import width_of
+from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.channel_clamp import ChannelClamp
 from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
 from hwsim.datapath.focused_mac import FocusedMac
@@ -26,7 +27,7 @@ from hwsim.datapath.requantize_sums import RequantizeSums
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.datapath.to_half import ToHalf
 from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Half, Int, PowerOfTwo, Rounding, TensorFormat
+from hwsim.formats import AdditivePowersOfTwo, Focused, Half, Int, PowerOfTwo, Rounding, TensorFormat
 from hwsim.network import IntegerLayer
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
 DATAPATHS: dict[str, type[Any]] = {
     "mac": Mac,
     "shift_mac": ShiftMac,
+    "apot_mac": ApotMac,
     "focused_mac": FocusedMac,
     "input_sum": InputSum,
     "requantize": Requantize,
@@ -57,6 +59,8 @@ DATAPATHS: dict[str, type[Any]] = {
     "from_half": FromHalf,
     "huffman_decode": HuffmanDecode,
 }
+
+_WITHOUT_MULTIPLIER: dict[type[Any], type[Any]] = {PowerOfTwo: ShiftMac, AdditivePowersOfTwo: ApotMac}
 
 _MEMBERS = ("inputs", "registers", "outputs", "compute", "connect")
 
@@ -80,8 +84,8 @@ def parts(
     """Return the circuits that one layer of an integer network runs, by their names in :data:`DATAPATHS`.
 
     ``formats`` are those of the network's tensors. ``mac`` names the multiply-accumulate, "mac" standing
-    for a :class:`ShiftMac` where the weights are powers of two, which has no multiplier to choose; it is
-    called with the layer's formats and ``mac_options``. Layers that only move data run no circuit.
+    for a :class:`ShiftMac` or :class:`ApotMac` where the weights are powers of two or sums of them, which have no
+    multiplier to choose; it is called with the layer's formats and ``mac_options``. Layers that only move data run no circuit.
     """
     circuits = _computing(item, formats, rounding, mac, **mac_options)
     if circuits and item.width is not None and item.layer.kind != "max_pool":
@@ -191,8 +195,9 @@ def multiply_accumulate(
         circuit, options = Mac, {}
     if isinstance(bits.weight, Focused) and circuit is not FocusedMac:
         bits = replace(bits, weight=bits.weight.shift(recentralized=recentralized))
-    if circuit is Mac and isinstance(bits.weight, PowerOfTwo):
-        circuit, options = ShiftMac, {key: options[key] for key in options if key != "multiplier"}
+    if circuit is Mac and not isinstance(bits.weight, Int):
+        circuit = _WITHOUT_MULTIPLIER[type(bits.weight)]
+        options = {key: options[key] for key in options if key != "multiplier"}
     if not isinstance(circuit, type):
         raise HwsimError(f'"{name}" has its formats already; give the class, so that each layer sets its own')
     if get_type_hints(circuit).get("weight") is Int and not isinstance(bits.weight, Int):

@@ -8,7 +8,7 @@ from hwsim.bits import LayerBits
 from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
 from hwsim.explore.search import SearchSpace
-from hwsim.formats import PowerOfTwo, parse_int, parse_weight
+from hwsim.formats import Levels, parse_int, parse_weight
 from hwsim.network import FloatNetwork
 from hwsim.study import Study
 
@@ -54,7 +54,7 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
 
 def _fewest_bits_last(weight: str) -> tuple[int, bool]:
     form = parse_weight(weight)
-    return (-form.bits, isinstance(form, PowerOfTwo))
+    return (-form.bits, isinstance(form, Levels))
 
 
 def _fixed(name: str, text: str, signed: bool) -> str:

@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.special import lambertw
 
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, PowerOfTwo
+from hwsim.formats import Format, Int
 from hwsim.network import FloatArray
 from hwsim.quantize.statistics import Statistics
 
@@ -92,7 +92,7 @@ def _threshold(
     Behind a ReLU the bins cover half the distribution, which makes the optimum exactly the full-range
     constant at one bit more than the magnitude has.
     """
-    if isinstance(target, PowerOfTwo):
+    if not isinstance(target, Int):
         raise HwsimError(
             f"ACIQ clips for evenly spaced levels, not for {target}; choose min_max for its weights"
         )

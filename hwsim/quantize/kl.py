@@ -23,7 +23,7 @@ from functools import lru_cache
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, Int, IntArray, PowerOfTwo
+from hwsim.formats import Format, Int, IntArray
 from hwsim.network import FloatArray
 from hwsim.quantize.statistics import Statistics
 
@@ -66,7 +66,7 @@ def _kept(statistics: Statistics, levels: int, kept: Callable[[FloatArray], floa
 
 def _levels(statistics: Statistics, target: Format) -> int:
     """Return how many magnitudes a format has, the zero counted."""
-    if statistics.histogram is None or isinstance(target, PowerOfTwo):
+    if statistics.histogram is None or not isinstance(target, Int):
         raise HwsimError(
             "kl needs the histogram of an activation; choose min_max or aciq_laplace for weights"
         )

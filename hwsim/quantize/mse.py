@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.formats import Format, IntArray, PowerOfTwo
+from hwsim.formats import Format, Int, IntArray
 from hwsim.network import FloatArray
 from hwsim.quantize.statistics import Statistics
 
@@ -44,12 +44,13 @@ def threshold(statistics: Statistics, target: Format) -> FloatArray:
 def magnitudes(target: Format) -> FloatArray:
     """Return the magnitudes a format is used for, ascending from 0.
 
+    >>> from hwsim.formats import PowerOfTwo
     >>> magnitudes(PowerOfTwo(3)).tolist()
     [0.0, 1.0, 2.0, 4.0]
     """
-    if isinstance(target, PowerOfTwo):
-        return target.levels[target.levels >= 0].astype(np.float64)
-    return np.arange(target.maximum + 1, dtype=np.float64)
+    if isinstance(target, Int):
+        return np.arange(target.maximum + 1, dtype=np.float64)
+    return target.levels[target.levels >= 0].astype(np.float64)
 
 
 def _row(magnitude: FloatArray, peak: float) -> tuple[FloatArray, FloatArray]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Format, Int, IntArray, PowerOfTwo
+from hwsim.formats import Focused, Format, Int, IntArray
 from hwsim.network import FloatArray
 from hwsim.quantize import allocation
 from hwsim.quantize.focused import focus
@@ -121,10 +121,11 @@ def focused_weight(
 def round_to(values: FloatArray, target: Format) -> IntArray:
     """Return the nearest values of a format, its most negative one left out if its opposite is not there.
 
+    >>> from hwsim.formats import PowerOfTwo
     >>> round_to(np.array([2.5, 2.9, 3.1, -9.0]), PowerOfTwo(3)).tolist()
     [2, 2, 4, -4]
     """
-    if not isinstance(target, PowerOfTwo):
+    if isinstance(target, Int):
         return np.clip(np.rint(values), -target.maximum, target.maximum).astype(np.int64)
     levels = target.levels[target.levels >= 0]
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values), side="right")]

@@ -10,7 +10,7 @@ from itertools import groupby
 from hwsim.bits import LayerBits
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import DesignPoint, Metric
-from hwsim.formats import Focused, Overflow, PowerOfTwo
+from hwsim.formats import AdditivePowersOfTwo, Focused, Overflow, PowerOfTwo
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 _BIDIRECTIONAL = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -106,7 +106,7 @@ def _weight(bits: LayerBits) -> str:
     return f"{_LETTERS.get(type(bits.weight), '')}{bits.weight.bits}"
 
 
-_LETTERS = {PowerOfTwo: "p", Focused: "f"}
+_LETTERS = {PowerOfTwo: "p", AdditivePowersOfTwo: "apot", Focused: "f"}
 
 
 def _accumulator(bits: LayerBits) -> str:

@@ -12,7 +12,7 @@ from hwsim.catalogue import reason
 from hwsim.datapath import load
 from hwsim.datapath.datapath import Datapath, describe, elaborate
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, Int, IntArray, PowerOfTwo
+from hwsim.formats import Format, Int, IntArray
 from hwsim.simulate.circuit import evaluate, run
 
 EXHAUSTIVE_BITS = 16
@@ -103,7 +103,7 @@ def _check_ports(datapath: Datapath) -> None:
         formats = [*datapath.inputs.values(), *datapath.outputs.values(), *_state(datapath).values()]
     except Exception as error:
         raise HwsimError(f"the ports of {describe(datapath)} fail: {reason(error)}") from error
-    if not all(isinstance(form, Int | PowerOfTwo) for form in formats) or not datapath.inputs:
+    if not all(isinstance(form, Format) for form in formats) or not datapath.inputs:
         raise HwsimError(
             f"the ports of {describe(datapath)} are {formats}; give inputs, outputs and registers formats, at least one input"
         )
@@ -204,7 +204,7 @@ def _every(formats: Mapping[str, Format]) -> dict[str, IntArray]:
 def _scaled(form: Format, rng: np.random.Generator, count: int) -> IntArray:
     """Return patterns of values whose magnitudes are spread evenly over their logarithm."""
     codes = rng.integers(0, 1 << form.bits, count)
-    if isinstance(form, PowerOfTwo):
+    if not isinstance(form, Int):
         return codes
     return form.encode(form.decode(codes) >> rng.integers(0, form.bits, count))
 
@@ -221,7 +221,7 @@ def _corners(formats: Mapping[str, Format], rng: np.random.Generator) -> dict[st
 
 
 def _corner_codes(form: Format) -> IntArray:
-    if isinstance(form, PowerOfTwo):
+    if not isinstance(form, Int):
         return np.arange(1 << form.bits)
     powers = [1 << k for k in range(form.bits)]
     values = {form.minimum, form.minimum + 1, form.maximum, form.maximum - 1, 0}

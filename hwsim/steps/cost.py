@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hwsim.bits import parse_overflow
 from hwsim.cost.synthesis import Cost, synthesize
@@ -14,10 +14,11 @@ from hwsim.datapath import Datapath, load
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import (
     Focused,
+    Format,
     Half,
     Int,
+    Levels,
     Overflow,
-    PowerOfTwo,
     Rounding,
     parse_format,
     parse_int,
@@ -58,7 +59,7 @@ def _parse(parameter: str, text: str, hint: Any) -> Any:
         return half
     if hint is Int:
         return parse_int(text)
-    if hint is PowerOfTwo or hint == Int | PowerOfTwo:
+    if hint == Format or hint in get_args(Levels):
         return parse_format(text)
     if hint is Focused:
         return parse_weight(text)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hwsim.datapath.datapath import Datapath
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, Int, PowerOfTwo
+from hwsim.formats import Format, Int
 from hwsim.simulate.lanes.analysis import storage_bits
 from hwsim.simulate.lanes.columns import GateTile, compile_gates, decode, words_of
 from hwsim.simulate.lanes.gatewise import compile_program
@@ -109,7 +109,7 @@ def _run_tile(datapath: Datapath, inputs: Mapping[str, Array], cycles: int) -> d
 def _codes(values: Array, form: Format, lanes: int) -> Array:
     """Return bit patterns in their storage, filled up with zeros."""
     bits = storage_bits(form.bits)
-    if isinstance(form, PowerOfTwo):
+    if not isinstance(form, Int):
         values = form.encode(values)
     codes = np.zeros((len(values), lanes), f"uint{bits}")
     codes[:, : values.shape[1]] = values.astype(codes.dtype)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hwsim.datapath.adders import width_of
 from hwsim.datapath.datapath import Datapath, elaborate
 from hwsim.errors import HwsimError
-from hwsim.formats import Format, Int, Overflow, PowerOfTwo
+from hwsim.formats import Format, Int, Overflow
 from hwsim.simulate.lanes.form import WORD, Form
 from hwsim.simulate.lanes.netlist import circuit_of
 
@@ -160,20 +162,12 @@ def decode_circuit(form: Form, format_: Format, code: int) -> int:
     if isinstance(format_, Int):
         return code
     width = decoded(format_).bits
-    magnitude = form.constant(1, width + 1)
-    for k in range(format_.bits - 1):
-        places = min(1 << k, width + 1)
-        zeros = [form.constant(0, places)] if places <= width else []
-        shifted = (
-            form.concat([*zeros, form.slice(magnitude, 0, width + 1 - places)])
-            if zeros
-            else form.constant(0, width + 1)
-        )
-        magnitude = form.select(form.slice(code, k, 1), shifted, magnitude)
-    magnitude = form.slice(magnitude, 1, width)
-    return form.select(
-        form.slice(code, format_.bits - 1, 1), form.subtract(form.constant(0, width), magnitude), magnitude
-    )
+    values = format_.decode(np.arange(1 << format_.bits)).tolist()
+    chosen = [form.constant(value & ((1 << width) - 1), width) for value in values]
+    for k in range(format_.bits):
+        bit = form.slice(code, k, 1)
+        chosen = [form.select(bit, one, zero) for zero, one in zip(chosen[::2], chosen[1::2], strict=True)]
+    return chosen[0]
 
 
 def substituted(step: Step, values: Mapping[str, int], form: Form) -> dict[str, int]:
@@ -222,7 +216,7 @@ def _meaning(form: Form, step: Step, datapath: Datapath, port: str) -> int:
     """Return the value on an input port, which the step takes as a pattern or decoded."""
     given = step.inputs[port]
     node = form.input(port, given.bits)
-    if isinstance(datapath.inputs[port], PowerOfTwo) and not given.signed:
+    if not isinstance(datapath.inputs[port], Int) and not given.signed:
         return decode_circuit(form, datapath.inputs[port], node)
     return node
 

@@ -167,6 +167,14 @@ def test_circuits_are_those_of_each_network_by_itself(tmp_path, monkeypatch, syn
         assert price[METRICS.index("flip_flops")] == sum(part.count * part.flip_flops for part in parts)
 
 
+def test_tables_of_whole_terms_sum_to_the_prices(case):
+    configurations = Configurations(case.reference, case.choices, memory=Memory(600, 32))
+    drawn = configurations.indices(case.drawn(200, seed=2))
+    tables = list(configurations.tables())
+    assert any(len(table.layers) > 1 for table in tables)
+    np.testing.assert_allclose(sum(table.of(drawn) for table in tables), configurations.price(drawn))
+
+
 def test_what_is_not_a_configuration_is_refused(case):
     configurations = Configurations(case.reference, case.choices)
     layers = len(case.choices)

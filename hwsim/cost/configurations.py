@@ -9,7 +9,8 @@ those formats, worked out when a configuration first needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +41,7 @@ per image, cycles of an accelerator, and bits of weights and constants. What was
 
 _MOVING = Concatenate | Flatten | PadChannels | Slice
 _WIDTHS = 33
+_LARGEST_TABLE = 1 << 20
 _RESCALED = ("source", "target")
 """What the rescale before a layer depends on: the formats of its tensor and of what the layer demands."""
 
@@ -58,6 +60,25 @@ class _Term:
         for width in widths:
             place = place * _WIDTHS + width
         return place
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What a few layers' choices cost together.
+
+    ``classes[i]`` is int64 [choices of layers[i]], which of its choices cost the same here; ``costs`` is [classes of the
+    first layer, ..., classes of the last, METRICS].
+    """
+
+    layers: tuple[int, ...]
+    classes: tuple[IntArray, ...]
+    costs: FloatArray
+
+    def of(self, choices: IntArray) -> FloatArray:
+        """Return the costs of rows of choices [rows, layers of the network], [rows, METRICS]."""
+        chosen = zip(self.layers, self.classes, strict=True)
+        costs: FloatArray = self.costs[tuple(own[choices[:, layer]] for layer, own in chosen)]
+        return np.broadcast_to(costs, (len(choices), costs.shape[-1]))
 
 
 class Configurations:
@@ -164,6 +185,51 @@ class Configurations:
                 code = term.code(nothing[some], [source[some], demanded[place][some]])
                 total[some] += self._entries(term, code)
         return total
+
+    def tables(self) -> Iterator[Table]:
+        """Yield the tables whose entries' sum over a configuration is its price."""
+        places = {name: place for place, name in enumerate(self.layers)}
+        for name, term in self.terms.items():
+            own = (places[name],) if name in places else ()
+            yield self._whole(term, own, term.tensors)
+        for place, (name, term) in enumerate(self.rescales.items()):
+            (tensor,) = self.items[name].layer.inputs
+            if self.readers[self.groups[tensor]] != [place]:
+                yield self._whole(term, (place,), (tensor,))
+
+    def _whole(self, term: _Term, own: tuple[int, ...], tensors: Sequence[str]) -> Table:
+        """Return a term's entries for all that it depends on: its own layer's choice, and the widths of its tensors."""
+        groups = [self.groups[tensor] for tensor in tensors]
+        readers = sorted({place for group in groups for place in self.readers[group]} - set(own))
+        classes = [
+            np.arange(len(self.activations[place]))
+            if place in own
+            else np.unique(self.activations[place], return_inverse=True)[1]
+            for place in (*own, *readers)
+        ]
+        firsts = [np.unique(own_class, return_index=True)[1] for own_class in classes]
+        shape = tuple(map(len, firsts))
+        if math.prod(shape) > _LARGEST_TABLE:
+            raise HwsimError(
+                f'what "{term.layer}" costs depends on the activations of {len(readers) + len(own)} layers in '
+                f"{math.prod(shape)} ways; give fewer activation widths"
+            )
+        columns = np.zeros((len(self.layers), math.prod(shape)), np.int64)
+        grid = np.indices(shape).reshape(len(shape), -1)
+        for place, first, row in zip((*own, *readers), firsts, grid, strict=True):
+            columns[place] = first[row]
+        demanded = [bits[column] for bits, column in zip(self.activations, columns, strict=True)]
+        widths = [self._width(group, demanded, columns.shape[1]) for group in groups]
+        costs = np.zeros((columns.shape[1], len(METRICS)))
+        if term.tensors == _RESCALED:
+            some = np.flatnonzero(self._rescaled(own[0], demanded, widths[0]))
+            if some.size:
+                code = term.code(np.zeros_like(some), [widths[0][some], demanded[own[0]][some]])
+                costs[some] = self._entries(term, code)
+        else:
+            choice = columns[own[0]] if own else np.zeros(columns.shape[1], np.int64)
+            costs = self._entries(term, term.code(choice, widths))
+        return Table((*own, *readers), tuple(classes), costs.reshape(*shape, -1))
 
     def _check_indices(self, indices: IntArray) -> None:
         counts = np.array([len(given) for given in self.choices.values()])

@@ -66,7 +66,7 @@ def propagate(
     alive = {INPUT: x}
     yield INPUT, x
     for index, layer in enumerate(layers):
-        output = _apply(layer, [alive[name] for name in layer.inputs], parameters, training)
+        output = apply_layer(layer, [alive[name] for name in layer.inputs], parameters, training)
         if change is not None:
             output = change(layer.name, output)
         alive[layer.name] = output
@@ -143,13 +143,16 @@ def _images(network: FloatNetwork, x: FloatArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x, np.float64))
 
 
-def _apply(layer: Layer, inputs: list[Tensor], parameters: Mapping[str, Tensor], training: bool) -> Tensor:
+def apply_layer(
+    layer: Layer, inputs: list[Tensor], parameters: Mapping[str, Tensor], training: bool = False
+) -> Tensor:
+    """Return a layer's output for its inputs [n, channels, height, width]."""
     x = inputs[0]
     weight, bias = (parameters.get(f"{layer.name}.{key}") for key in ("weight", "bias"))
     match layer.operator:
         case Convolution() | Linear():
             assert weight is not None
-            return _convolution(layer.as_convolution, x, weight, bias)
+            return convolve(layer.as_convolution, x, weight, bias)
         case BatchNorm(epsilon):
             mean, variance = (parameters[f"{layer.name}.running_{key}"] for key in ("mean", "var"))
             return functional.batch_norm(x, mean, variance, weight, bias, training, 0.1, epsilon)
@@ -180,7 +183,8 @@ def _pad(x: Tensor, padding: Padding, value: float) -> Tensor:
     return functional.pad(x, (left, right, top, bottom), value=value) if any(padding) else x
 
 
-def _convolution(operator: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def convolve(operator: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the convolution of x [n, channels, height, width], padded as the operator says."""
     x = _pad(x, operator.padding, 0.0)
     if operator.groups == x.shape[1] == operator.out_channels and torch.is_inference_mode_enabled():
         return _depthwise(x, weight, bias, operator.stride)

@@ -1,0 +1,115 @@
+"""The exact front: that of every combination listed, and every point of it proved by an integer program."""
+
+import itertools
+
+import moocore
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from hwsim.cost.configurations import Table
+from hwsim.explore.front import alone, nondominated, pareto_merge
+
+rows = st.integers(1, 4).flatmap(
+    lambda width: st.lists(
+        st.lists(st.integers(0, 5), min_size=width, max_size=width), min_size=1, max_size=60
+    )
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows)
+def test_rows_that_stay_are_those_of_moocore(found):
+    costs = np.array(found, float)
+    if costs.shape[1] == 1:
+        expected = [int(costs[:, 0].argmin())]
+    else:
+        expected = np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False)).tolist()
+    assert nondominated(costs).tolist() == expected
+
+
+@pytest.mark.parametrize("objectives", [2, 3, 4])
+def test_many_rows_are_compared_in_blocks_with_the_same_result(objectives):
+    costs = np.random.default_rng(0).integers(0, 30, (3000, objectives)).astype(float)
+    expected = np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False))
+    np.testing.assert_array_equal(nondominated(costs), expected)
+
+
+@st.composite
+def networks(draw):
+    """Choices of each layer, and terms of one to three layers with random classes and costs."""
+    counts = draw(st.lists(st.integers(1, 3), min_size=1, max_size=5))
+    objectives = draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    terms = [
+        alone(i, rng.integers(0, 6, (count, objectives)).astype(float)) for i, count in enumerate(counts)
+    ]
+    for _ in range(draw(st.integers(0, 5))):
+        layers = tuple(rng.permutation(len(counts))[: rng.integers(0, 4)].tolist())
+        classes = tuple(rng.integers(0, 2, counts[layer]) for layer in layers)
+        terms.append(
+            Table(layers, classes, rng.integers(0, 6, (*[2] * len(layers), objectives)).astype(float))
+        )
+    return counts, terms
+
+
+@settings(max_examples=200, deadline=None)
+@given(networks())
+def test_the_front_is_that_of_all_combinations(network):
+    counts, terms = network
+    every = np.array(list(itertools.product(*map(range, counts))))
+    costs = sum(term.of(every) for term in terms)
+    expected = costs[nondominated(costs)]
+    front = pareto_merge(counts, terms)
+    assert front.exact
+    np.testing.assert_array_equal(front.costs, expected[np.lexsort(expected.T[::-1])])
+    np.testing.assert_array_equal(sum(term.of(front.choices) for term in terms), front.costs)
+
+
+def twenty_one_layers(seed=0):
+    """Loss and bits of 21 layers at seven widths: an error that falls with the width, and weights times width."""
+    rng = np.random.default_rng(seed)
+    widths = np.arange(2, 9)
+    return [
+        alone(
+            i,
+            np.column_stack([np.rint(rng.exponential() * 1e6 * 4.0**-widths), rng.integers(1, 400) * widths]),
+        )
+        for i in range(21)
+    ]
+
+
+def test_each_point_of_a_front_is_proved_by_an_integer_program():
+    """HiGHS minimises the loss under each point's cost: no other choice of widths does better."""
+    terms = twenty_one_layers()
+    front = pareto_merge([7] * 21, terms)
+    assert front.exact and len(front.costs) > 1000
+    loss, size = (np.concatenate([term.costs[:, objective] for term in terms]) for objective in (0, 1))
+    one_each = LinearConstraint(np.kron(np.eye(21), np.ones(7)), 1, 1)
+    for place in range(0, len(front.costs), len(front.costs) // 8):
+        within = LinearConstraint(size[None], ub=front.costs[place, 1])
+        solved = milp(
+            loss,
+            integrality=np.ones(147),
+            bounds=Bounds(0, 1),
+            constraints=[one_each, within],
+            options={"mip_rel_gap": 0},
+        )
+        assert solved.success and solved.fun == pytest.approx(front.costs[place, 0], rel=1e-6)
+
+
+def test_a_limited_front_is_part_of_the_sums_and_near_the_exact_one():
+    terms = twenty_one_layers(1)
+    exact = pareto_merge([7] * 21, terms)
+    few = pareto_merge([7] * 21, terms, limit=200)
+    assert not few.exact
+    assert len(few.costs) <= 300
+    np.testing.assert_array_equal(sum(term.of(few.choices) for term in terms), few.costs)
+    ends = exact.costs.max(axis=0) + 1
+    scale = ends - exact.costs.min(axis=0)
+    share = moocore.hypervolume(few.costs / scale, ends / scale) / moocore.hypervolume(
+        exact.costs / scale, ends / scale
+    )
+    assert share > 0.99

@@ -65,7 +65,7 @@ def test_a_module_imports_only_from_its_line_and_those_above(module):
         ("PIL", {"data"}),
         ("pyrtl", {"datapath", "simulate", "cost"}),
         ("pyosys", {"cost"}),
-        ("plotly", {"report"}),
+        ("moocore", {"explore", "report"}),
         ("matplotlib", {"report", "reproduce"}),
         ("jinja2", {"report"}),
         ("typer", {"cli"}),

@@ -1,0 +1,145 @@
+"""What the page shows of one point of the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from hwsim.explore.evaluation import LayerResult
+from hwsim.report import wording
+from hwsim.report.explained import Dominance, dominances
+from hwsim.report.svg import bar, spark
+from hwsim.report.tradeoffs import Row
+
+PARTS = ("mac", "requantize", "add", "max_pool", "average_pool")
+OTHER = "other"
+TRAFFIC = ("weights", "inputs", "outputs")
+Sizes = list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Sizes by name, in their fixed order: a bar and the words for it."""
+
+    sizes: tuple[tuple[str, float], ...]
+    bar: Markup
+
+    @property
+    def total(self) -> float:
+        return sum(size for _, size in self.sizes)
+
+    @property
+    def words(self) -> str:
+        return ", ".join(
+            f"{name.replace('_', ' ')} {wording.number(size)}" for name, size in self.sizes if size
+        )
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A layer as a section shows it; ``widths`` are (bits, text) of weight, activation and accumulator."""
+
+    result: LayerResult
+    widths: tuple[tuple[int, str], ...]
+    gates: Stack
+    traffic: Stack
+
+
+@dataclass(frozen=True)
+class Section:
+    """A front point as its section shows it."""
+
+    row: Row
+    spark: Markup
+    layers: tuple[LayerRow, ...]
+    gates: tuple[tuple[str, float], ...]
+    traffic: tuple[tuple[str, float], ...]
+    dominances: tuple[Dominance, ...]
+    overflowed: int
+    sums: int
+    unproved: tuple[tuple[str, str], ...]
+    proved: int
+
+
+def sections(front: Sequence[Row]) -> list[Section]:
+    """Return the sections of the front's points; bars of one kind are out of the largest layer of them all."""
+    layers = [layer for row in front for layer in row.evaluation.layers]
+    longest = [
+        max([1.0, *(sum(size for _, size in kind(layer)) for layer in layers)])
+        for kind in (layer_gates, layer_traffic)
+    ]
+    return [_section(row, *longest) for row in front]
+
+
+def _section(row: Row, most_gates: float, most_traffic: float) -> Section:
+    layers = row.evaluation.layers
+    circuits = {
+        (layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts
+    }
+    return Section(
+        row,
+        spark([bits for bits in map(bit_widths, (layer.bits for layer in layers)) if bits]),
+        tuple(
+            LayerRow(
+                layer,
+                _widths(layer),
+                _stack(layer_gates(layer), most_gates),
+                _stack(layer_traffic(layer), most_traffic),
+            )
+            for layer in layers
+        ),
+        tuple(_gates_by_part(row).items()),
+        tuple((name, sum(dict(layer_traffic(layer))[name] for layer in layers)) for name in TRAFFIC),
+        tuple(dominances(row.evaluation)),
+        sum(layer.overflowed for layer in layers),
+        sum(layer.sums for layer in layers),
+        tuple((layer, circuit) for (layer, _, circuit), proved in circuits.items() if not proved),
+        len({circuit for (_, _, circuit), proved in circuits.items() if proved}),
+    )
+
+
+def _stack(sizes: Sizes, longest: float) -> Stack:
+    return Stack(tuple(sizes), bar(sizes, longest))
+
+
+def bit_widths(text: str) -> tuple[int, ...]:
+    """Return the bits of weight, activation and accumulator that a layer's text names; () where it names none.
+
+    >>> bit_widths("int4*uint8/int16"), bit_widths("")
+    ((4, 8, 16), ())
+    """
+    bits = wording.layer_bits(text)
+    return () if bits is None else (bits.weight.bits, bits.activation.bits, bits.accumulator.bits)
+
+
+def _widths(layer: LayerResult) -> tuple[tuple[int, str], ...]:
+    bits = wording.layer_bits(layer.bits)
+    if bits is None:
+        return ()
+    tail = "" if bits.overflow == "wrap" else " sat"
+    texts = (str(bits.weight), str(bits.activation), f"{bits.accumulator}{tail}")
+    return tuple(zip(bit_widths(layer.bits), texts, strict=True))
+
+
+def layer_gates(layer: LayerResult) -> Sizes:
+    """Return the gates of each part of a layer, in the parts' order."""
+    sizes = dict.fromkeys((*PARTS, OTHER), 0.0)
+    for part in layer.parts:
+        sizes[part.part if part.part in PARTS else OTHER] += part.count * part.nand2_equivalents
+    return list(sizes.items())
+
+
+def layer_traffic(layer: LayerResult) -> Sizes:
+    """Return the bytes per image of each kind that a layer moves."""
+    return list(zip(TRAFFIC, (layer.weight_bytes, layer.input_bytes, layer.output_bytes), strict=True))
+
+
+def _gates_by_part(row: Row) -> dict[str, float]:
+    """Return the gates of each part that a point has."""
+    sizes: dict[str, float] = {}
+    for layer in row.evaluation.layers:
+        for name, size in layer_gates(layer):
+            sizes[name] = sizes.get(name, 0.0) + size
+    return {name: size for name, size in sizes.items() if size}

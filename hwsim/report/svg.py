@@ -1,0 +1,91 @@
+"""Small drawings inside the page, as SVG made of numbers alone: bars, bits, accuracies, lines and points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+from markupsafe import Markup
+
+
+def markup(text: str) -> Markup:
+    """Return markup as it stands: only for what a module made of numbers, or packaged, or escaped itself."""
+    return Markup(text)  # noqa: S704
+
+
+def bar(named: Sequence[tuple[str, float]], longest: float) -> Markup:
+    """Return a stacked bar of (class, size) out of ``longest``; what has no size is left out."""
+    ends = [100 * end / longest for end in accumulate((size for _, size in named), initial=0.0)]
+    pieces = [
+        f"<path class={name} d=M{start:.4g},0H{end:.4g}V9H{start:.4g} />"
+        for (name, size), start, end in zip(named, ends, ends[1:], strict=False)
+        if size
+    ]
+    box = '<svg class=bar viewBox="0 0 100 9" preserveAspectRatio=none aria-hidden=true>'
+    return markup(f"{box}{''.join(pieces)}</svg>" if pieces else "")
+
+
+def spark(widths: Iterable[Sequence[int]]) -> Markup:
+    """Return a column a layer: its weight bits upwards, its activation bits downwards."""
+    columns = [(6 * i + 3, weight, activation) for i, (weight, activation, *_) in enumerate(widths)]
+    if not columns:
+        return Markup()
+    up = "".join(f"M{x} 8v-{weight}" for x, weight, _ in columns)
+    down = "".join(f"M{x} 9v{activation}" for x, _, activation in columns)
+    box = f"0 0 {6 * len(columns)} 17"
+    return markup(
+        f'<svg class=spark aria-hidden=true viewBox="{box}"><path d="{up}"/><path class=a d="{down}"/></svg>'
+    )
+
+
+def accuracy_strip(accuracy: float, interval: tuple[float, float], floating: float) -> tuple[Markup, float]:
+    """Return an accuracy with its interval and the float network's as a drawing, and the axis's left end, in percent.
+
+    The left end is ten points below the float network's accuracy, or further down where the interval is.
+    """
+    low, high = interval
+    left = float(max(0, math.floor(min(low - 1, floating - 10))))
+    at = {
+        what: f"{400 * (value - left) / (100 - left):.2f}"
+        for what, value in (("low", low), ("high", high), ("accuracy", accuracy), ("float", floating))
+    }
+    label = f"Accuracy {accuracy:.2f} percent, 95% interval {low:.2f} to {high:.2f} percent"
+    return (
+        markup(
+            f'<svg viewBox="0 0 400 34" role="img" aria-label="{label}"><path class="axis" d="M0 17h400"/>'
+            f'<path class="float" d="M{at["float"]} 4v26"/>'
+            f'<path class="whisker" d="M{at["low"]} 17H{at["high"]}M{at["low"]} 11v12M{at["high"]} 11v12"/>'
+            f'<circle cx="{at["accuracy"]}" cy="17" r="5.5"/></svg>'
+        ),
+        left,
+    )
+
+
+def steps(series: Sequence[Sequence[float]], label: str) -> Markup:
+    """Return rising step lines, one a series, each value a share of 1 after so many evaluations."""
+    longest = max((len(values) for values in series), default=0)
+    if longest < 2:
+        return Markup()
+    low = min(min(values) for values in series)
+    across = [f"{44 + 1046 * i / (longest - 1):.1f}" for i in range(longest)]
+    grid, ticks = "", [low + (1 - low) * i / 4 for i in range(5)] if low < 1 else [1.0]
+    for tick in ticks:
+        y = _height(tick, low)
+        grid += f'<path d="M44 {y}H1090"/><text x="38" y="{float(y) + 4:.1f}" text-anchor="end">{100 * tick:.0f}%</text>'
+    for i in sorted({round((longest - 1) * k / 4) for k in range(5)}):
+        grid += f'<text x="{across[i]}" y="222" text-anchor="middle">{i + 1}</text>'
+    lines = ""
+    for number, values in enumerate(series):
+        path = "".join(
+            f"{'M' if not i else 'H'}{across[i]}{' ' if not i else 'V'}{_height(value, low)}"
+            for i, value in enumerate(values)
+        )
+        lines += f'<path class="curve study-{number}" d="{path}"/>'
+    return markup(
+        f'<svg class="chart" viewBox="0 0 1100 230" role="img" aria-label="{label}"><g class="grid">{grid}</g>{lines}</svg>'
+    )
+
+
+def _height(value: float, low: float) -> str:
+    return f"{200 - 185 * (value - low) / ((1 - low) or 1):.1f}"

@@ -42,6 +42,8 @@ delay = 80
 resistance = 2.0
 setup = 35
 leakage = 20
+clock_capacitance = 1.0
+clock_energy = 8.0
 """
 
 LIBERTY = r"""
@@ -125,7 +127,9 @@ library (five) {
         fall_constraint (setup) { values ("0.025, 0.025", "0.025, 0.025"); } }
       timing () { related_pin : "CK"; timing_type : hold_rising;
         rise_constraint (setup) { values ("9, 9", "9, 9"); } } }
-    pin (CK) { direction : input; capacitance : 0.001; clock : true; }
+    pin (CK) { direction : input; capacitance : 0.001; clock : true;
+      internal_power () { when : "D"; rise_power (scalar) { values ("0.003"); } fall_power (scalar) { values ("0.005"); } }
+      internal_power () { when : "!D"; rise_power (scalar) { values ("0.001"); } fall_power (scalar) { values ("0.007"); } } }
     pin (Q) { direction : output; function : "IQ";
       timing () { related_pin : "CK"; timing_type : rising_edge; cell_rise (by_load) { values ("0.08, 2.08"); } } }
     pin (QN) { direction : output; function : "IQN"; }

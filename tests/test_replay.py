@@ -40,7 +40,7 @@ def test_the_sample_favours_sums_that_overflowed():
     output = np.zeros((4, 3, 5, 5), np.int64)
     overflowed = np.zeros(output.shape, bool)
     overflowed[1, 2, 3, 4] = overflowed[2, 0, 0, 0] = True
-    places = replay_module._sample(output, overflowed, 8, np.random.default_rng(0)).tolist()
+    places = replay_module.sample(output, overflowed, 8, np.random.default_rng(0)).tolist()
     assert {(1, 2, 3, 4), (2, 0, 0, 0)} <= set(map(tuple, places)) and len(places) == 8
 
 

@@ -10,7 +10,8 @@ state. Delay is reduced to one straight line in the load, as :mod:`hwsim.cost.ti
   the loads of one and of eight such inverters. Between table entries delays are interpolated linearly, beyond
   them extrapolated, as static timing analysis does;
 - capacitance is the mean over the inputs, setup the larger of rise and fall, internal energy the mean over arcs,
-  rise and fall at four such inverters.
+  rise and fall at four such inverters; the clock's is that of both edges at the flip-flop's clock pin, each the mean
+  over its stated conditions.
 """
 
 from __future__ import annotations
@@ -413,19 +414,17 @@ def _leakage(library: _Library, cell: Group) -> float:
 
 
 def _energy(library: _Library, output: Group) -> float:
-    """Return the internal energy of an output transition in fJ: the unit is that of load times voltage squared."""
-    found = [
-        value
-        for group in output.of("internal_power")
-        if (
-            value := library.mean(
-                group, ("rise_power", "fall_power", "power"), library.slew, 4 * library.load
-            )
-        )
-        is not None
-    ]
-    mean = math.fsum(found) / len(found) if found else 0.0
-    return _rounded(max(mean, 0.0) * library.load_ff * library.volts**2)
+    """Return the internal energy of an output transition in fJ."""
+    return _rounded(max(_mean_energy(library, output, ("rise_power", "fall_power", "power")), 0.0))
+
+
+def _mean_energy(library: _Library, pin: Group, names: Sequence[str]) -> float:
+    """Return the mean of a pin's power tables in fJ: their unit is that of load times voltage squared."""
+    groups = pin.of("internal_power")
+    found = [library.mean(group, names, library.slew, 4 * library.load) for group in groups]
+    stated = [value for value in found if value is not None]
+    mean = math.fsum(stated) / len(stated) if stated else 0.0
+    return mean * library.load_ff * library.volts**2
 
 
 def _flip_flop(library: _Library, cells: Sequence[Group]) -> dict[str, Any]:
@@ -440,6 +439,18 @@ def _flip_flop(library: _Library, cells: Sequence[Group]) -> dict[str, Any]:
         "name": gate.name,
         **_physics(library, gate, [data], ("rising_edge",)),
         "setup": _rounded(_setup(library, data) * library.time_ps),
+        **_clock(library, gate),
+    }
+
+
+def _clock(library: _Library, gate: _Gate) -> dict[str, float]:
+    """Return the capacitance of a flip-flop's clock pin and the internal energy of a clock cycle there, both edges."""
+    name = gate.group.of("ff")[0].text("clocked_on").strip("() ")
+    (pin,) = (pin for pin in gate.inputs if pin.arguments[0] == name)
+    edges = [_mean_energy(library, pin, (f"{edge}_power", "power")) for edge in ("rise", "fall")]
+    return {
+        "clock_capacitance": _rounded(max(library.number(pin, "capacitance"), 0.0) * library.load_ff),
+        "clock_energy": _rounded(max(math.fsum(edges), 0.0)),
     }
 
 

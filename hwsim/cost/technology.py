@@ -129,13 +129,33 @@ class FlipFlop:
     setup: float = 0.0
     leakage: float = 0.0
     energy: float = 0.0
+    clock_capacitance: float = field(default=0.0, repr=False)  # fF of the clock pin
+    clock_energy: float = field(default=0.0, repr=False)  # fJ inside the cell, both edges of a cycle
+
+
+@dataclass(frozen=True)
+class Sram:
+    """Energy of one access to an on-chip memory: ``factor * words ** by_words * width ** by_width`` fJ."""
+
+    factor: float
+    by_words: float
+    by_width: float
+
+    def access_fj(self, words: float, width: int) -> float:
+        """Return the energy of reading or writing one of ``words`` words of ``width`` bits.
+
+        >>> round(Sram(3.45, 0.476, 1.076).access_fj(1024, 64))
+        8207
+        """
+        return float(self.factor * words**self.by_words * width**self.by_width)
 
 
 @dataclass(frozen=True)
 class Technology:
     """A named set of cells; ``nand2`` names the cell whose area is one NAND2 equivalent.
 
-    Where ``physical`` is false the areas are gate counts, and neither um2 nor ps is reported.
+    Where ``physical`` is false the areas are gate counts, and neither um2 nor ps is reported. ``sram`` is there where
+    memories of the technology are published. What synthesis does not read is left out of the digest that names its results.
     """
 
     name: str
@@ -146,6 +166,7 @@ class Technology:
     voltage: float = 0.0
     physical: bool = True
     source: str = field(default="", repr=False)  # the file's hash, of a Liberty file
+    sram: Sram | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.source})" if self.source else self.name
@@ -161,7 +182,7 @@ class Technology:
 
     @property
     def digest(self) -> str:
-        """A hash of every fact of the technology and of the library written from them."""
+        """A hash of every fact of the technology that synthesis reads, and of the library written from them."""
         return hashlib.sha256(f"{self!r}\n{self.liberty()}".encode()).hexdigest()
 
     def liberty(self) -> str:
@@ -221,6 +242,8 @@ def _build(name: str, table: dict[str, Any]) -> Technology:
     cells = [_record(name, Cell, {**_table(name, key, row), "name": key}) for key, row in rows.items()]
     flip_flop = _record(name, FlipFlop, _table(name, "flip_flop", table.pop("flip_flop")))
     whole = {**table, "name": name, "cells": tuple(cells), "flip_flop": flip_flop}
+    if "sram" in table:
+        whole["sram"] = _record(name, Sram, _table(name, "sram", table["sram"]))
     result: Technology = _record(name, Technology, whole)
     _check(result)
     return result

@@ -15,7 +15,7 @@ def critical_path_ps(netlist: Mapped, technology: Technology, registers: Collect
     A path starts at a register (clock to Q) or, at time 0, at an input, and ends at a register (its setup time)
     or an output. A load is the sum of the input capacitances it drives; wires have none, outputs neither.
     """
-    load = _loads(netlist, technology, registers)
+    load = loads(netlist, technology, registers)
     flip_flop = technology.flip_flop
     arrival = {0: 0.0, 1: 0.0}
     for name, nets in netlist.inputs.items():
@@ -42,8 +42,8 @@ def logic_depth(netlist: Mapped) -> int:
     return max((depth[net] for nets in netlist.outputs.values() for net in nets), default=0)
 
 
-def _loads(netlist: Mapped, technology: Technology, registers: Collection[str]) -> dict[int, float]:
-    """Capacitance in fF on every net."""
+def loads(netlist: Mapped, technology: Technology, registers: Collection[str]) -> dict[int, float]:
+    """Return the capacitance in fF on every net that a cell or a flip-flop reads."""
     load: defaultdict[int, float] = defaultdict(float)
     for instance in netlist.instances:
         for net in instance.pins.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def replay(
     ) -> None:
         circuits = parts(item, formats, network.rounding, mac=apart(mac))
         if circuits:
-            places = _sample(output, overflowed, outputs, rng)
+            places = sample(output, overflowed, outputs, rng)
             found = (
                 d for runner in runners for d in _compare(item, circuits, inputs, output, places, runner)
             )
@@ -87,9 +88,7 @@ def _terms(item: IntegerLayer, part: str) -> int:
     return 1
 
 
-def _sample(
-    output: IntArray, overflowed: Overflowed | None, count: int, rng: np.random.Generator
-) -> IntArray:
+def sample(output: IntArray, overflowed: Overflowed | None, count: int, rng: np.random.Generator) -> IntArray:
     """Return ``count`` places [count, 4] of an output tensor [n, c, h, w]; all of them in order if so many."""
     if count >= output.size:
         flat = np.arange(output.size)
@@ -133,6 +132,36 @@ def _compare(
     runner: Runner,
 ) -> Iterator[Difference]:
     """Yield the first difference of each circuit of a layer at some places."""
+    for one in runs(item, circuits, inputs, output, places, runner):
+        wrong = np.flatnonzero(one.values != one.expected)
+        if wrong.size:
+            i = wrong[0]
+            where = tuple(int(x) for x in places[i % len(places)])
+            yield Difference(item.layer.name, one.part, where, int(one.values[i]), int(one.expected[i]))
+
+
+class Run(NamedTuple):
+    """One circuit of a layer, run at some places of its output: inputs [cycles, lanes], and what came and should come."""
+
+    part: str
+    datapath: Datapath
+    streams: dict[str, IntArray]
+    values: IntArray
+    expected: IntArray
+
+
+def runs(
+    item: IntegerLayer,
+    circuits: Mapping[str, Datapath],
+    inputs: tuple[IntArray, ...],
+    output: IntArray,
+    places: IntArray,
+    runner: Runner,
+) -> Iterator[Run]:
+    """Yield each circuit of a layer, run at ``places`` [lanes, 4] of its output one behind the other.
+
+    A circuit reads what ``runner`` returned for those before it. Sums of inputs have a lane for each mask and place.
+    """
     results: dict[str, IntArray] = {}
     for part, datapath in circuits.items():
         streams, expected = _streams(item, part, inputs, output, places, results)
@@ -141,11 +170,7 @@ def _compare(
             expected = datapath.compute(streams)["output"][0]
         port = next(iter(datapath.registers or datapath.outputs))
         results[part] = values = runner(datapath, streams)[port]
-        wrong = np.flatnonzero(values != expected)
-        if wrong.size:
-            i = wrong[0]
-            where = tuple(int(x) for x in places[i % len(places)])
-            yield Difference(item.layer.name, part, where, int(values[i]), int(expected[i]))
+        yield Run(part, datapath, streams, values, expected)
 
 
 def _streams(

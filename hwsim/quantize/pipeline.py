@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from hwsim.data import Split
-from hwsim.network import FloatNetwork, ImageSequence, QuantizedNetwork
-from hwsim.quantize.calibrate import calibrate
+from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize.fine_tune import fine_tune, fine_tune_float
 from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.integer import checked_bits, quantize
+from hwsim.quantize.once import calibrate_once
 from hwsim.quantize.prune import prune, sparsity_of
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.training import Epoch, Recipe
@@ -52,7 +52,7 @@ def stages(
     network: FloatNetwork,
     bits: str,
     train: Split,
-    calibration: ImageSequence,
+    calibration: Split,
     *,
     settings: Settings,
     recipe: Recipe,
@@ -63,7 +63,8 @@ def stages(
     """Yield the stages of :data:`STAGES` as they are done.
 
     Without a sparsity nothing is pruned, without a ``float_recipe`` nothing fine-tuned in float, and those stages are
-    left out; a recipe of no epochs leaves out QAT. ``calibration`` are images of the calibration split.
+    left out; a recipe of no epochs leaves out QAT. ``train`` and
+    ``calibration`` are splits.
     """
     config = checked_bits(bits, fold_batch_norm(network))
     yield Stage("float", network)
@@ -75,7 +76,7 @@ def stages(
         network, epochs = fine_tune_float(network, train, recipe=float_recipe, progress=told)
         yield Stage("fine-tuned", network, None, _seconds(epochs), epochs)
     begun = time.perf_counter()
-    calibrated = calibrate(network, calibration)
+    calibrated = calibrate_once(network, calibration)
     integers = quantize(network, config, calibrated, settings=settings)
     yield Stage("PTQ", network, integers, time.perf_counter() - begun)
     if recipe.epochs:

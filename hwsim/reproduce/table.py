@@ -11,8 +11,9 @@ from hwsim.cost.sparse import encode
 from hwsim.data import DATA_SETS, Split, load_split
 from hwsim.models import load_model
 from hwsim.network import FloatNetwork, QuantizedNetwork
-from hwsim.quantize import calibrate, quantize
+from hwsim.quantize import quantize
 from hwsim.quantize.calibrate import Calibration
+from hwsim.quantize.once import calibrate_once
 from hwsim.quantize.pipeline import Stage
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.training import Epoch
@@ -146,7 +147,7 @@ class Bench:
             assert stage.integers is not None
             return stage.integers
         network = stage.network if setup.file is None else encode(stage.network, *setup.file).network
-        calibration = self.calibration if network is self.network else calibrate(network, self.seen.images)
+        calibration = self.calibration if network is self.network else calibrate_once(network, self.seen)
         made = quantize(network, setup.bits, calibration, settings=Settings.parse(setup.quantizer))
         return narrowed(made) if setup.accumulators == "proved" else made
 
@@ -194,9 +195,7 @@ def bench(name: str, images: int, show: Show) -> Bench:
     network = load_model(name)
     test = load_split(network.data, "test", network.input_shape)
     seen = load_split(network.data, "calibration", network.input_shape)
-    calibration = calibrate(
-        network, seen.images, progress=lambda done, planned: show(f"calibrate {name}", done, planned)
-    )
+    calibration = calibrate_once(network, seen, _stage(show, f"calibrate {name}"))
     return Bench(name, network, seen, calibration, test.part(slice(images)) if images else test)
 
 

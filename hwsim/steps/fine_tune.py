@@ -107,7 +107,7 @@ def fine_tune_model(
         network,
         bits,
         train,
-        seen.images,
+        seen,
         settings=Settings.parse(quantizer),
         recipe=recipe,
         sparsity=sparsity,

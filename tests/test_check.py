@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hwsim.datapath import DATAPATHS, Register, describe, elaborate
 from hwsim.datapath.add import Add
+from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
@@ -64,6 +65,8 @@ def flip(index):
         ShiftMac(PowerOfTwo(5), Int(8, signed=False), Int(32)),
         ApotMac(AdditivePowersOfTwo(4), Int(8), Int(16), Overflow.SATURATE),
         ApotMac(AdditivePowersOfTwo(7), Int(8, signed=False), Int(32)),
+        AdderTree(Int(4), Int(4), Int(16), 4),
+        AdderTree(Int(8), Int(8, signed=False), Int(32), 3, Overflow.SATURATE),
         Requantize(Int(32), Int(8), Rounding.HALF_EVEN),
         Requantize(Int(16), Int(4, signed=False)),
         Add(Int(8), Int(8, signed=False), Int(8)),

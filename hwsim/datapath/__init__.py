@@ -11,6 +11,7 @@ from hwsim import layers
 from hwsim.bits import LayerBits
 from hwsim.catalogue import look_up, reason
 from hwsim.datapath.add import Add
+from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.adders import width_of
 from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.channel_clamp import ChannelClamp
@@ -47,6 +48,7 @@ DATAPATHS: dict[str, type[Any]] = {
     "shift_mac": ShiftMac,
     "apot_mac": ApotMac,
     "focused_mac": FocusedMac,
+    "adder_tree": AdderTree,
     "input_sum": InputSum,
     "requantize": Requantize,
     "requantize_sums": RequantizeSums,
@@ -215,4 +217,9 @@ def multiply_accumulate(
     except Exception as error:
         why = error if isinstance(error, HwsimError) else reason(error)
         raise HwsimError(f'the datapath "{name}" cannot be made for {bits}: {why}') from error
+    if set(made.inputs) != {"activation", "weight"}:
+        raise HwsimError(
+            f'the datapath "{name}" has the ports {", ".join(made.inputs)}; a network runs on circuits with one '
+            "activation and one weight a cycle"
+        )
     return made

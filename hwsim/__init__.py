@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hwsim.steps.compress import compress_network, decompress_network
     from hwsim.steps.cost import cost_datapath, make_datapath
     from hwsim.steps.explore import explore_study
+    from hwsim.steps.export import export_design
     from hwsim.steps.fine_tune import fine_tune_model
     from hwsim.steps.quantize import quantize_model
     from hwsim.steps.simulate import simulate_network
@@ -43,6 +44,7 @@ _HOMES = {
     "decompress_network": "hwsim.steps.compress",
     "read_study": "hwsim.study",
     "explore_study": "hwsim.steps.explore",
+    "export_design": "hwsim.steps.export",
     "redraw_report": "hwsim.results",
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "cost_datapath",
     "decompress_network",
     "explore_study",
+    "export_design",
     "fine_tune_model",
     "from_module",
     "load",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -36,14 +37,52 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
         undo.pop_all()
 
 
+def write_folder(folder: Path, contents: Mapping[str, bytes | str]) -> None:
+    """Write a folder of files, whole or not at all: it is filled beside its place and renamed.
+
+    ``contents`` are by path within the folder, parts divided by "/". Raises :class:`HwsimError` where ``folder`` is
+    anything but absent or an empty folder, or its place cannot be written.
+    """
+    try:
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+            what = "is a link" if folder.is_symlink() else "exists and is no empty folder"
+            raise HwsimError(f'cannot write the folder "{folder}": it {what}; choose another place')
+        with contextlib.ExitStack() as undo:
+            _make_folders(folder.parent, undo)
+            staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=UNFINISHED))
+            undo.callback(shutil.rmtree, staged, ignore_errors=True)
+            for name, content in contents.items():
+                _write_durably(staged / name, content)
+            staged.chmod(0o777 & ~_umask())
+            staged.replace(folder)
+            undo.pop_all()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        if isinstance(error, HwsimError):
+            raise
+        raise _refused(folder, error) from None
+
+
+def _write_durably(path: Path, content: bytes | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_folders(wanted: Path, undo: contextlib.ExitStack) -> None:
+    """Make a folder and those around it; ``undo`` removes what was made."""
+    for folder in reversed((wanted, *wanted.parents)):
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+            undo.callback(_remove_folder, folder)
+
+
 def _stage(path: Path, content: bytes | str, undo: contextlib.ExitStack) -> Path:
     """Write a file beside ``path``, on the disk when this returns; ``undo`` removes it and the folders made for it."""
     data = content.encode() if isinstance(content, str) else content
     try:
-        for folder in reversed((path.parent, *path.parent.parents)):
-            if not folder.exists():
-                folder.mkdir(exist_ok=True)
-                undo.callback(_remove_folder, folder)
+        _make_folders(path.parent, undo)
         if not path.name or (path.exists() and not path.is_file()):
             raise HwsimError(f'cannot write "{path}": it is no regular file; choose another path')
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
@@ -63,8 +102,9 @@ def _remove_folder(folder: Path) -> None:
         folder.rmdir()
 
 
-def _refused(path: Path, error: OSError) -> HwsimError:
-    return HwsimError(f'cannot write "{path}": {error.strerror}; free or choose another place')
+def _refused(path: Path, error: OSError | ValueError) -> HwsimError:
+    why = error.strerror if isinstance(error, OSError) else error
+    return HwsimError(f'cannot write "{path}": {why}; free or choose another place')
 
 
 def _umask() -> int:

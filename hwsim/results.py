@@ -14,7 +14,7 @@ from hwsim import files
 from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
 from hwsim.explore.bench import COMPARED_IMAGES, point_bits
-from hwsim.explore.evaluation import Evaluation
+from hwsim.explore.evaluation import Evaluation, pareto_front
 from hwsim.explore.exploration import Explored
 from hwsim.report import StudyFacts, write_report
 from hwsim.study import Study
@@ -23,7 +23,9 @@ RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
-class _Results:
+class Results:
+    """What an exploration's folder holds: facts of the study and everything measured, in order."""
+
     facts: StudyFacts
     evaluations: list[Evaluation]
 
@@ -36,7 +38,7 @@ def write_results(explored: Explored, directory: Path, command: str = "") -> Pat
     facts = _facts(explored, directory, command)
     for evaluation in explored.front:
         files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
-    fields = asdict(_Results(facts, explored.evaluations))
+    fields = asdict(Results(facts, explored.evaluations))
     text = json.dumps(fields, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     files.write(directory / RESULTS, text.encode(errors="replace"))  # a path's bytes need be no text
     return write_report(directory, explored.evaluations, facts)
@@ -44,14 +46,30 @@ def write_results(explored: Explored, directory: Path, command: str = "") -> Pat
 
 def redraw_report(directory: Path) -> Path:
     """Draw the report of a folder again from its results; raises :class:`HwsimError` where they are missing or damaged."""
+    results = read_results(directory)
+    return write_report(directory, results.evaluations, results.facts)
+
+
+def read_results(directory: Path) -> Results:
+    """Return what an exploration's folder holds; raises :class:`HwsimError` where it is missing or damaged."""
     content = files.read(directory / RESULTS, "results file")
     try:
-        results = TypeAdapter(_Results).validate_json(content, strict=True)
+        return TypeAdapter(Results).validate_json(content, strict=True)
     except ValidationError as error:
         raise HwsimError(
             f'"{directory / RESULTS}" is damaged ({error.errors()[0]["msg"]}); run hwsim explore again, it reuses its store'
         ) from None
-    return write_report(directory, results.evaluations, results.facts)
+
+
+def find_point(results: Results, key: str) -> Evaluation:
+    """Return the evaluation of a design point by its key or the beginning of it, which must be that of one point alone."""
+    found = [e for e in results.evaluations if e.point.key().startswith(key)]
+    if len(found) == 1:
+        return found[0]
+    front = [e.point.key() for e in pareto_front(results.evaluations, results.facts.objectives)]
+    shown = ", ".join([e.point.key() for e in found] if key and found else front)
+    why = f"{len(found)} design points have keys that begin so" if found else "no design point has this key"
+    raise HwsimError(f'"{key}" names no design point: {why}; give one of {shown}')
 
 
 def _bits_path(directory: Path, evaluation: Evaluation) -> Path:

@@ -21,6 +21,7 @@ from hwsim.cli import (
     cost,
     decompress,
     explore,
+    export,
     fine_tune,
     listing,
     quantize,
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "decompress": decompress.command,
     "explore": explore.command,
     "report": report.command,
+    "export": export.command,
     "reproduce": reproduce.command,
 }
 

@@ -44,26 +44,27 @@ TOOLS: Mapping[str, Tool] = {
 }
 
 
-def export(datapath: Datapath) -> str:
-    """Return a datapath as Verilog: module ``datapath`` with its ports and registers by their own names.
+def export(datapath: Datapath, module: str = "datapath", cycle: str = "cycle") -> str:
+    """Return a datapath as Verilog: ``module`` with its ports and registers by their own names.
 
     A register's port shows its value. Where there are registers, the ports ``CLOCK`` and ``RESET`` come first:
-    at a rising edge the registers take their next values, or their reset values while RESET is 1. The text
-    depends on the circuit's structure and its port names only, which are lower-case identifiers.
+    at a rising edge the registers take their next values, or their reset values while RESET is 1; module ``cycle``
+    is the logic between them. The text depends on the circuit's structure and its port names only, which are
+    lower-case identifiers.
     """
     if not datapath.registers:
-        return verilog(clock_cycle(datapath))
+        return verilog(clock_cycle(datapath), module)
     state = {name: register.format for name, register in datapath.registers.items()}
     heads = ["input CLOCK", f"input {RESET}", *_ports("input", datapath.inputs)]
     heads += [*_ports("output", datapath.outputs), *_ports("output reg", state)]
     names = [RESET, *datapath.inputs, *datapath.outputs, *state]
     pins = [f".{port_name(name)}({port_name(name)})" for name in names]
     pins += [f".{port_name(f'next_{name}')}(NEXT{k})" for k, name in enumerate(state)]
-    lines = [f"module datapath({', '.join(heads)});"]
+    lines = [f"module {module}({', '.join(heads)});"]
     lines += [f"wire {_range(form)} NEXT{k};" for k, form in enumerate(state.values())]
-    lines.append(f"cycle logic_of_one_cycle({', '.join(pins)});")
+    lines.append(f"{cycle} logic_of_one_cycle({', '.join(pins)});")
     lines += [f"always @(posedge CLOCK) {port_name(name)} <= NEXT{k};" for k, name in enumerate(state)]
-    return verilog(clock_cycle(datapath), "cycle") + "\n".join([*lines, "endmodule", ""])
+    return verilog(clock_cycle(datapath), cycle) + "\n".join([*lines, "endmodule", ""])
 
 
 def _ports(direction: str, formats: Mapping[str, Format]) -> list[str]:

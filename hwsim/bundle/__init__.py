@@ -1,0 +1,1 @@
+"""A design as a folder for others: Verilog with a testbench that checks itself, weights, bits and ONNX."""

@@ -1,0 +1,97 @@
+"""A bundle's README: what lies where, the commands that run it, and the map of names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hwsim.bundle.names import quoted
+
+_TEXT = """# A design exported by hwsim
+
+{origin}
+
+| place | what it is |
+|---|---|
+| `rtl/` | {modules} circuits as Verilog-2005, one module a file with the logic of its clock cycle |
+| `testbench.v` | runs every vector through its circuit and compares every port in every clock cycle |
+| `vectors/` | operands of the real network and what exact arithmetic makes of them: {vectors} clock cycles |
+| `memories/` | integer weights, requantisation constants and the input's table, for `$readmemh` |
+| `network.safetensors`, `bits.toml` | the integer network and its bit configuration, for `hwsim simulate` |
+| `design.json` | all of this as data, with the map of names |
+{onnx_row}
+A line of a file in `vectors/` is a clock cycle; its first line names the fields. Before a line whose reset is 1 the
+circuit is reset. Inputs are those of the cycle, outputs combinational, registers as they are after it.
+
+## Commands
+
+Run them in this folder. The testbench prints `PASS`, or a `FAIL` line for each of the first differences, naming layer,
+module and row of the file, and then exits with a status other than 0.
+
+    iverilog -g2012 -s testbench -o testbench.vvp testbench.v rtl/*.v && vvp -n testbench.vvp
+    verilator --binary --timing -Wno-fatal --top-module testbench testbench.v rtl/*.v && obj_dir/Vtestbench
+    yosys -p 'read_verilog rtl/*.v; synth -flatten -top {top}; stat'
+    hwsim simulate network.safetensors
+
+## ONNX
+
+{onnx}
+
+## Names
+
+Names of the network's layers stay in `design.json`, in `network.safetensors` and `bits.toml`, and in this table, where
+other than plain characters are escaped. Everywhere else a layer is its identifier.
+
+| identifier | name | operator | bits | output | modules |
+|---|---|---|---|---|---|
+{layers}
+
+| module | datapath |
+|---|---|
+{circuits}
+"""
+
+_FILES = {
+    "network.qdq.onnx": "the network with QuantizeLinear and DequantizeLinear nodes",
+    "network.qonnx.onnx": "the network with QONNX's Quant nodes",
+}
+
+
+def readme(design: dict[str, Any]) -> str:
+    """Return the README of a design, given as the data of ``design.json``."""
+    onnx = design["onnx"]
+    return _TEXT.format(
+        origin=_origin(design),
+        modules=len(design["modules"]),
+        vectors=sum(design["vectors"].values()),
+        onnx_row=f"| `{onnx}` | {_FILES[onnx]} |\n" if onnx else "",
+        top=next(iter(design["modules"]), "none"),
+        onnx=_onnx(design),
+        layers="\n".join(map(_layer, design["layers"])),
+        circuits="\n".join(f"| `{module}` | {quoted(text)} |" for module, text in design["modules"].items()),
+    )
+
+
+def _origin(design: dict[str, Any]) -> str:
+    lines = [f"Network {quoted(design['network'])}, sha256 `{design['digest']}`."]
+    lines += [f"{what}: {quoted(text)}." for what, text in design["origin"].items()]
+    return "\n".join([*lines, f"Quantization: {quoted(design['source'])}."])
+
+
+def _onnx(design: dict[str, Any]) -> str:
+    if design["onnx"] is None:
+        return "Left out: tensors in half precision have no quantization there."
+    text = (
+        "It takes pixels as they are stored, by planes: uint8 [images, channels, height, width]. It computes in float32 what\n"
+        "the circuits compute in integers; accumulators that overflow and the rounding of ties are not in it."
+    )
+    measured = design["onnx_agreement"]
+    if measured is None:
+        why = "onnxruntime has no Quant node" if "qonnx" in design["onnx"] else "onnxruntime is not installed"
+        return f"{text}\nIt has not been run: {why}."
+    return f"{text}\nIn onnxruntime, on {measured['images']} images: {measured['text']}."
+
+
+def _layer(layer: dict[str, Any]) -> str:
+    modules = ", ".join(f"`{module}`" for module in layer["modules"].values())
+    cells = [f"`{layer['identifier']}`", quoted(layer["name"]), layer["operator"], layer["bits"] or ""]
+    return f"| {' | '.join([*cells, layer['output'], modules])} |"

@@ -14,6 +14,7 @@ from hwsim.datapath import DATAPATHS, Register, describe, elaborate
 from hwsim.datapath.add import Add
 from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.apot_mac import ApotMac
+from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
@@ -66,6 +67,7 @@ def flip(index):
         ApotMac(AdditivePowersOfTwo(4), Int(8), Int(16), Overflow.SATURATE),
         ApotMac(AdditivePowersOfTwo(7), Int(8, signed=False), Int(32)),
         AdderTree(Int(4), Int(4), Int(16), 4),
+        DecomposableMac(Int(8), Int(32)),
         AdderTree(Int(8), Int(8, signed=False), Int(32), 3, Overflow.SATURATE),
         Requantize(Int(32), Int(8), Rounding.HALF_EVEN),
         Requantize(Int(16), Int(4, signed=False)),

@@ -16,6 +16,7 @@ from hwsim.datapath.adders import width_of
 from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.channel_clamp import ChannelClamp
 from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
+from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.from_half import FromHalf
 from hwsim.datapath.half_add import HalfAdd
@@ -49,6 +50,7 @@ DATAPATHS: dict[str, type[Any]] = {
     "apot_mac": ApotMac,
     "focused_mac": FocusedMac,
     "adder_tree": AdderTree,
+    "decomposable_mac": DecomposableMac,
     "input_sum": InputSum,
     "requantize": Requantize,
     "requantize_sums": RequantizeSums,

@@ -8,12 +8,13 @@ import torch
 
 from hwsim.data import Encoded, load_split
 from hwsim.errors import HwsimError
-from hwsim.layers import Convolution
+from hwsim.layers import Convolution, Relu
 from hwsim.models import load_model
 from hwsim.models.builder import Builder
 from hwsim.models.forward import logits
 from hwsim.network import Preprocessing
 from hwsim.quantize import calibrate, once, quantize
+from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.settings import Settings
 
 RNG = np.random.Generator(np.random.PCG64(3))
@@ -24,9 +25,9 @@ def facts(calibration):
     return {
         name: [
             *(getattr(seen, key) for key in ("count", "minimum", "maximum", "mean", "deviation", "std")),
-            *seen.histogram.tolist(),
             *calibration.channels[name].std.tolist(),
-            *calibration.channels[name].histogram.ravel().tolist(),
+            *(() if seen.histogram is None else seen.histogram.tolist()),
+            *(() if seen.histogram is None else calibration.channels[name].histogram.ravel().tolist()),
         ]
         for name, seen in calibration.statistics.items()
     }
@@ -47,6 +48,15 @@ def test_calibration_is_the_same_on_any_number_of_threads(threads):
         seen.append(facts(calibrate(network, images)))
         assert torch.get_num_threads() == count
     assert seen[0] == seen[1]
+
+
+def test_what_a_relu_alone_reads_has_no_histogram():
+    network, images = load_model("digits"), load_split("digits", "calibration").images[:8]
+    seen, folded = calibrate(network, images).statistics, fold_batch_norm(network)
+    relus = {layer.name: layer.inputs[0] for layer in folded.layers if isinstance(layer.operator, Relu)}
+    without = {name for name, statistics in seen.items() if statistics.histogram is None}
+    assert without == {before for before in relus.values() if len(folded.consumers(before)) == 1}
+    assert without and all(seen[name].before_relu is seen[before] for name, before in relus.items())
 
 
 def test_calibration_on_decoded_images_is_that_on_the_images():

@@ -15,6 +15,7 @@ from hwsim.formats import IntArray
 from hwsim.layers import Clip, Relu
 from hwsim.network import FloatArray, FloatNetwork, ImageSequence
 from hwsim.quantize.fold import fold_batch_norm
+from hwsim.quantize.fuse import fuse_clamps
 from hwsim.quantize.statistics import BINS, CHANNEL_BINS, Statistics
 
 Progress = Callable[[int, int], None]
@@ -52,7 +53,8 @@ def calibrate(
 ) -> Calibration:
     """Return the statistics of the network, batch norm folded, over uint8 images [n, h, w, channels].
 
-    Two passes in float64: ranges and means, then deviations from the means and histograms. ``batch`` is the
+    Two passes in float64: ranges and means, then deviations from the means and histograms; what a ReLU or clip alone
+    reads gets no histogram, for it is no tensor of the integer network. ``batch`` is the
     most images that run at once; fewer do where they are large. Batches run on as many threads as torch is set
     to use and are added in the images' order, so that their number changes nothing. That the images come from
     the calibration split and never from the test split is the caller's duty. Raises :class:`HwsimError` for no
@@ -65,16 +67,17 @@ def calibrate(
     total = 2 * len(images)
     tell = progress or (lambda done, planned: None)
     ranges = _sweep(folded, images, batch, _range, lambda done: tell(done, total))
-    histograms = {name: _Histograms(seen) for name, seen in ranges.items()}
+    read = set(fuse_clamps(folded).float_names.values())
+    histograms = {name: _Histograms(seen) for name, seen in ranges.items() if name in read}
     spreads = _sweep(
         folded,
         images,
         batch,
-        lambda name, values: _spread(values, ranges[name], histograms[name]),
+        lambda name, values: _spread(values, ranges[name], histograms.get(name)),
         lambda done: tell(len(images) + done, total),
     )
-    tensors = {name: _tensor(seen, spreads[name], histograms[name]) for name, seen in ranges.items()}
-    channels = {name: _channels(seen, spreads[name], histograms[name]) for name, seen in ranges.items()}
+    tensors = {name: _tensor(seen, spreads[name], histograms.get(name)) for name, seen in ranges.items()}
+    channels = {name: _channels(seen, spreads[name], histograms.get(name)) for name, seen in ranges.items()}
     for statistics in (tensors, channels):
         tell_relus(folded, statistics)
     return Calibration(folded.digest(), len(images), tensors, channels)
@@ -183,7 +186,7 @@ class _Spread:
         )
 
 
-def _spread(values: FloatArray, seen: _Range, histograms: _Histograms) -> _Spread:
+def _spread(values: FloatArray, seen: _Range, histograms: _Histograms | None) -> _Spread:
     """Return the spread about the means of the first pass, as many channels at a time as fit the cache."""
     planes = values.reshape(*values.shape[:2], -1)
     count, channels, places = planes.shape
@@ -197,11 +200,12 @@ def _spread(values: FloatArray, seen: _Range, histograms: _Histograms) -> _Sprea
         np.abs(np.subtract(part, means[here], out=scratch), out=scratch)
         by_channel[here] = scratch.sum(axis=(0, 2))
         squares[here] = np.square(scratch, out=scratch).sum(axis=(0, 2))
-        histograms.add(part, first, scratch)
+        if histograms is not None:
+            histograms.add(part, first, scratch)
     return _Spread(deviations, by_channel, squares)
 
 
-def _tensor(seen: _Range, spread: _Spread, histograms: _Histograms) -> Statistics:
+def _tensor(seen: _Range, spread: _Spread, histograms: _Histograms | None) -> Statistics:
     count = seen.count * seen.sums.size
     # Steiner: the squares about the tensor's mean are those about the channels' and those of the channels' means.
     between = np.square(seen.sums / seen.count - seen.mean).sum() * seen.count
@@ -212,11 +216,11 @@ def _tensor(seen: _Range, spread: _Spread, histograms: _Histograms) -> Statistic
         mean=np.array(seen.mean),
         deviation=np.array(spread.deviations / count),
         std=np.array(np.sqrt((spread.channel_squares.sum() + between) / count)),
-        histogram=_with_peak(histograms.tensor),
+        histogram=None if histograms is None else _with_peak(histograms.tensor),
     )
 
 
-def _channels(seen: _Range, spread: _Spread, histograms: _Histograms) -> Statistics:
+def _channels(seen: _Range, spread: _Spread, histograms: _Histograms | None) -> Statistics:
     return Statistics(
         count=seen.count,
         minimum=seen.minimum,
@@ -224,7 +228,7 @@ def _channels(seen: _Range, spread: _Spread, histograms: _Histograms) -> Statist
         mean=seen.sums / seen.count,
         deviation=spread.channel_deviations / seen.count,
         std=np.sqrt(spread.channel_squares / seen.count),
-        histogram=_with_peak(histograms.channels),
+        histogram=None if histograms is None else _with_peak(histograms.channels),
     )
 
 

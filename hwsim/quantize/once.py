@@ -24,7 +24,7 @@ from hwsim.quantize.calibrate import Calibration, Progress, calibrate, tell_relu
 from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.statistics import Statistics
 
-CALIBRATION_VERSION = 1
+CALIBRATION_VERSION = 2
 """Raised whenever a calibration of an unchanged network on unchanged images would change."""
 
 WORTH_KEEPING_S = 2.0
@@ -88,5 +88,6 @@ def _statistics(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> Statisti
         if prefix + field.name in arrays
     }
     values["count"] = int(values["count"])
-    values["histogram"] = values["histogram"].astype(np.int64)
+    if "histogram" in values:
+        values["histogram"] = values["histogram"].astype(np.int64)
     return Statistics(**values)

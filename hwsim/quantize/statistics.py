@@ -24,7 +24,7 @@ class Statistics:
     standard deviation, the sigma of a normal one. ``histogram`` counts |x| in :data:`BINS` equal bins from
     0 to :attr:`peak` (a channel's, [channels, bins], in :data:`CHANNEL_BINS`), zeros left out: every threshold keeps them exactly, and the spike that a ReLU makes of
     them would outweigh all else. Weights have ``rows`` instead, the values themselves. ``before_relu`` describes the input of a ReLU (or of a clip from 0)
-    where the tensor is its output.
+    where the tensor is its output; it has no histogram where nothing else reads it.
     """
 
     count: int

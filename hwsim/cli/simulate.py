@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hwsim.cli.options import Json, NetworkFile
 from hwsim.cli.output import live_progress, print_json
+from hwsim.errors import HwsimError
 
 
 def command(
@@ -25,6 +27,13 @@ def command(
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="Threads for the circuits; 0 takes all cores.")] = 0,
     mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
+    vcd: Annotated[
+        Path | None, typer.Option(help="Write the waveform of one sum here, for GTKWave or Surfer.")
+    ] = None,
+    layer: Annotated[
+        str, typer.Option(help="Its layer; left out, the first with a sum that overflows, or the first.")
+    ] = "",
+    at: Annotated[str, typer.Option(help="Its place in the layer: image,channel,row,column.")] = "",
     as_json: Json = False,
 ) -> None:
     """Run an integer network bit-accurately.
@@ -33,6 +42,9 @@ def command(
     any difference ends with exit status 1. Backends pyrtl and verilog run a sample alone, arithmetic none."""
     from hwsim.steps.simulate import simulate_network
 
+    if (layer or at) and vcd is None:
+        raise HwsimError("--layer and --at choose the sum of a waveform; name its file with --vcd")
+    waveform = _waveform(network, vcd, data=data, layer=layer, at=at, mac=mac) if vcd else None
     with live_progress() as show:
         result = simulate_network(
             network,
@@ -47,8 +59,21 @@ def command(
             progress=lambda done, planned: show("simulate images", done, planned),
         )
     if as_json:
-        print_json(result.to_json())
+        print_json(result.to_json() | ({"vcd": str(vcd), "waveform": waveform} if vcd else {}))
     else:
         print(result.text())
+        if vcd:
+            print(f"wrote {vcd}: {waveform}")
     if result.difference is not None:
         raise typer.Exit(1)
+
+
+def _waveform(network: Path, path: Path, **options: str) -> str:
+    """Write the waveform of one sum and return what it shows in words."""
+    from hwsim import files
+    from hwsim.simulate.waveform import vcd
+    from hwsim.steps.waveform import record_waveform
+
+    waveform = record_waveform(network, **options)
+    files.write(path, vcd(waveform))
+    return str(waveform)

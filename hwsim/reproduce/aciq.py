@@ -136,5 +136,8 @@ PAPER = Paper(
         "from the batch that is evaluated. `edges=8` keeps the layers their code keeps at 8 bits.",
         "The circuits compute the corrected mean exactly: a second sum, of the inputs, enters the requantiser. "
         "`absorbed` replaces that sum by its expectation and needs no circuit.",
+        "Predictions of the fake-quantized form differ where a constant of 16 bits decides a rounding. For all three, exact, "
+        "ResNet-20 has such a place: the addition of its sixth block meets the operands -13 and 4 often, whose sum is "
+        "0.500005 of a level; that pair makes 1,835 of the 1,914 roundings of this layer that differ on 100 images.",
     ),
 )

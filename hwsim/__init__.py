@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hwsim.models import load_model
     from hwsim.models.module import from_module
     from hwsim.network import Preprocessing, load, save
-    from hwsim.results import redraw_report
+    from hwsim.results import compare_reports, redraw_report
     from hwsim.simulate.check import check
     from hwsim.steps.certify import certify_network
     from hwsim.steps.compress import compress_network, decompress_network
@@ -45,6 +45,7 @@ _HOMES = {
     "read_study": "hwsim.study",
     "explore_study": "hwsim.steps.explore",
     "export_design": "hwsim.steps.export",
+    "compare_reports": "hwsim.results",
     "redraw_report": "hwsim.results",
 }
 
@@ -53,6 +54,7 @@ __all__ = [
     "Preprocessing",
     "certify_network",
     "check",
+    "compare_reports",
     "compress_network",
     "cost_datapath",
     "decompress_network",

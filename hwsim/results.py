@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from hwsim.explore.bench import COMPARED_IMAGES, point_bits
 from hwsim.explore.evaluation import Evaluation, pareto_front
 from hwsim.explore.exploration import Explored
 from hwsim.report import StudyFacts, write_report
+from hwsim.report.compare import write_comparison
 from hwsim.study import Study
 
 RESULTS = "results.json"
@@ -48,6 +50,19 @@ def redraw_report(directory: Path) -> Path:
     """Draw the report of a folder again from its results; raises :class:`HwsimError` where they are missing or damaged."""
     results = read_results(directory)
     return write_report(directory, results.evaluations, results.facts)
+
+
+def compare_reports(directories: Sequence[Path], output: Path) -> Path:
+    """Draw the fronts of several explorations' folders on one page in ``output`` and return the page's path.
+
+    Raises :class:`HwsimError` where results are missing or damaged, share no two objectives, or lie in ``output``.
+    """
+    if (output / RESULTS).exists():
+        raise HwsimError(
+            f'"{output}" is the folder of an exploration, whose page this would replace; choose another'
+        )
+    read = [read_results(directory) for directory in directories]
+    return write_comparison(output, [(results.facts, results.evaluations) for results in read])
 
 
 def read_results(directory: Path) -> Results:

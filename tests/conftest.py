@@ -1,5 +1,7 @@
 """What several test modules share."""
 
+import shutil
+
 import pytest
 
 
@@ -7,3 +9,40 @@ import pytest
 def synthesis_cache(tmp_path_factory):
     """A folder for synthesised circuits, so that the tests know each of them after its first use."""
     return tmp_path_factory.mktemp("synthesis")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium without network needs and without WebGL; the tests that need one are skipped where there is none."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    playwright = pytest.importorskip("playwright.sync_api", reason="pages are looked at with playwright")
+    if chromium is None:
+        pytest.skip("no Chromium: the page is not looked at in a browser")
+    with playwright.sync_playwright() as running:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-3d-apis"]
+        started = running.chromium.launch(executable_path=chromium, args=options)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a file; ``page.said`` notes what the page complains of, asks a network for, or a name in it achieves."""
+    opened = []
+
+    def opening(path, **options):
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
+        opened.append(page)
+        page.said = []
+        page.on("console", lambda message: page.said.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: page.said.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (page.said.append("dialog"), dialog.dismiss()))
+        page.on(
+            "request", lambda r: page.said.append(r.url) if not r.url.startswith(("file:", "data:")) else None
+        )
+        page.goto(path.as_uri())
+        return page
+
+    yield opening
+    for page in opened:
+        page.close()

@@ -6,8 +6,7 @@ import dataclasses
 import importlib
 import itertools
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,45 +18,7 @@ from hwsim.report.tradeoffs import CLOSE_UP, knee, rows
 from hwsim.report.wording import visible
 from test_report import HOSTILE, LAYERS, OBJECTIVES, evaluations, facts, renamed, study_of
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is looked at with playwright")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: the page is not looked at in a browser"
-)
-
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as running:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-3d-apis"]
-        started = running.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Open]:
-    """Open a page and note in ``page.said`` whatever it complains of, asks a network for, or a name achieves."""
-    opened = []
-
-    def opening(path: Path, **options: Any) -> Any:
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
-        opened.append(page)
-        page.said = []
-        page.on("console", lambda message: page.said.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: page.said.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (page.said.append("dialog"), dialog.dismiss()))
-        page.on(
-            "request", lambda r: page.said.append(r.url) if not r.url.startswith(("file:", "data:")) else None
-        )
-        page.goto(path.as_uri())
-        return page
-
-    yield opening
-    for page in opened:
-        page.close()
 
 
 @pytest.fixture(scope="module")

@@ -42,10 +42,10 @@ function scatter(svg, options) {
   });
   const knees = curvesOf(x, y).map(([, knee]) => knee).filter((knee) => marks.has(knee));
   const over = draw(svg, "g", { class: "over" });
-  knees.forEach((knee) => {
+  knees.forEach((knee, turn) => {
     const at = [across(points[knee].values[x]), up(points[knee].values[y])];
     draw(over, "path", { class: "knee", d: SHAPES[2](small ? 5 : 10.5), transform: `translate(${at.map((v) => v.toFixed(1)).join(" ")})` });
-    if (!small) label(over, `${points[knee].name}, the knee`, at, width, "knee-name");
+    if (!small) moveLabel(draw(over, "text", { class: "knee-name" }), `${points[knee].name}, the knee`, at, width, turn % 2);
   });
   const ring = draw(over, "path", { class: "ring", d: SHAPES[0](small ? 5 : 10), visibility: "hidden" });
   const name = small ? null : draw(over, "text", { class: "lit-name", visibility: "hidden" });
@@ -79,15 +79,13 @@ function scatter(svg, options) {
   return { across, up, nearest, showKept, showLit, marks };
 }
 
-function moveLabel(text, words, [px, py], width) {
+function moveLabel(text, words, [px, py], width, below = 0) {
   const left = px > width - 110;
   text.textContent = words;
   text.setAttribute("x", (px + (left ? -14 : 14)).toFixed(1));
-  text.setAttribute("y", (py - 9).toFixed(1));
+  text.setAttribute("y", (py + (below ? 22 : -9)).toFixed(1));
   text.setAttribute("text-anchor", left ? "end" : "start");
 }
-
-const label = (parent, words, at, width, kind) => moveLabel(draw(parent, "text", { class: kind }), words, at, width);
 
 function interval(layer, options, point, across, up) {
   const share = (side) => [point.interval[0], point.interval[1]].map((bound) => (side === ACCURACY ? bound : point.values[ACCURACY] + point.values[LOSS] - bound));

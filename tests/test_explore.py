@@ -99,7 +99,7 @@ def test_uniform_visits_every_pattern_with_every_datapath_and_quantizer_once(spa
     assert set(points) == expected
 
 
-@pytest.mark.parametrize("name", list(SEARCHES))
+@pytest.mark.parametrize("name", ["evolve", "uniform", "random"])
 @settings(max_examples=10, deadline=None)
 @given(space=spaces(), budget=st.integers(0, 40), seed=st.integers(0, 2**63 - 1))
 def test_a_search_is_deterministic_and_keeps_to_its_budget(name, space, budget, seed):

@@ -6,8 +6,7 @@ log-likelihood, expected over labels drawn from that distribution (the Fisher ma
 layer's output as in Y. Li et al., BRECQ, ICLR 2021, arXiv 2102.05426, layer by layer as in Z. Dong et al., HAWQ,
 ICCV 2019, arXiv 1905.03696). Nothing then needs to run but the layer itself.
 
-Everything before the layer is that of the float network, which runs once for all changes. A saturating accumulator is
-taken to saturate at its end: on the way it may do so earlier.
+Everything before the layer is that of the float network, which runs once for all changes.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
+from hwsim.arithmetic import dot
 from hwsim.bits import LayerBits, bit_config
 from hwsim.data import Split
 from hwsim.formats import Int, IntArray, Overflow, WeightFormat
@@ -190,14 +191,24 @@ class _Batch:
 
     def measure(self, name: str, changes: Sequence[Change]) -> dict[Change, FloatArray]:
         """Return the sums over the images of what an :class:`Effect` of each change holds."""
+        found: dict[Change, FloatArray] = {}
+        exact: dict[Change, FloatArray] = {}
         with torch.inference_mode():
-            return {change: self._measure(self.subject.layers[name], change) for change in changes}
+            for change in changes:
+                output, overflowed = self._changed(self.subject.layers[name], change)
+                wide = replace(change, accumulator=_WIDE, overflow=Overflow.WRAP)
+                if overflowed:
+                    found[change] = self._measure(name, output, overflowed)
+                else:
+                    exact[wide] = found[change] = (
+                        exact[wide] if wide in exact else self._measure(name, output, 0.0)
+                    )
+        return found
 
-    def _measure(self, layer: Layer, change: Change) -> FloatArray:
-        output, overflowed = self._changed(layer, change)
-        moved = self.gradients[layer.name] * (output - self.kept[layer.name])
+    def _measure(self, name: str, output: Tensor, overflowed: float) -> FloatArray:
+        moved = self.gradients[name] * (output - self.kept[name])
         estimated = moved.flatten(2).sum(2).square().sum().item() / 2
-        logits = self._rest(layer.name, output).flatten(1)
+        logits = self._rest(name, output).flatten(1)
         likely = self.log_likely
         divergence = (likely.exp() * (likely - logits.log_softmax(1))).sum().item()
         lost = self.right - (logits.argmax(1) == self.labels).sum().item()
@@ -223,7 +234,7 @@ class _Batch:
         sums = convolve(layer.as_convolution, operands, _tensor(item.weight), None)
         if change.activation is None:
             return _requantized(layer, item, operands, sums), 0.0
-        fitted = _fitted(sums, change.accumulator, change.overflow)
+        fitted = _fitted(layer, operands, item.weight, sums, change)
         return _requantized(layer, item, operands, fitted), (fitted != sums).double().mean().item()
 
 
@@ -243,10 +254,24 @@ def _tensor(integers: IntArray) -> Tensor:
     return torch.from_numpy(integers.astype(np.float64))
 
 
-def _fitted(sums: Tensor, accumulator: Int, overflow: Overflow) -> Tensor:
-    if overflow is Overflow.SATURATE:
-        return sums.clamp(accumulator.minimum, accumulator.maximum)
-    return (sums - accumulator.minimum).remainder(2.0**accumulator.bits) + accumulator.minimum
+def _fitted(layer: Layer, operands: Tensor, weight: IntArray, sums: Tensor, change: Change) -> Tensor:
+    """Return sums as an accumulator holds them; one that saturates does so on the way, product by product."""
+    accumulator = change.accumulator
+    if change.overflow is Overflow.WRAP:
+        return (sums - accumulator.minimum).remainder(2.0**accumulator.bits) + accumulator.minimum
+    operator = layer.as_convolution
+    reach = convolve(operator, operands.abs(), _tensor(abs(weight)), None).max().item()
+    if reach <= accumulator.maximum:
+        return sums
+    top, left, bottom, right = operator.padding
+    padded = functional.pad(operands, (left, right, top, bottom))
+    walked = functional.unfold(padded, operator.kernel, stride=operator.stride).to(torch.int64)
+    images, places = len(sums), walked.shape[2]
+    grouped = walked.reshape(images, operator.groups, -1, places).permute(1, 0, 3, 2).flatten(1, 2).numpy()
+    weights = weight.reshape(operator.groups, len(weight) // operator.groups, -1).transpose(0, 2, 1)
+    values = dot(grouped, weights, accumulator, Overflow.SATURATE).values
+    planes = torch.from_numpy(values.astype(np.float64)).reshape(operator.groups, images, places, -1)
+    return planes.permute(1, 0, 3, 2).reshape(*sums.shape)
 
 
 def _requantized(layer: Layer, item: IntegerLayer, operands: Tensor, sums: Tensor) -> Tensor:

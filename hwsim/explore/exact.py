@@ -1,0 +1,232 @@
+"""The exact front of what costs add up to and of what the accuracy is believed to be, measured where it tells most.
+
+Costs are known beforehand: they are sums of tables. The accuracy is believed: an additive model starts from what each
+choice does alone and is refitted from everything that was measured. The front of both together is merged exactly, for
+the model's mean and for models drawn from its posterior (W. R. Thompson, Biometrika 25, 1933). Of these points those
+are measured next that, one after the other, promise the largest hypervolume that nothing yet measured dominates, in
+expectation over the model (the criterion of M. Emmerich, K. Giannakoglou, B. Naujoks, IEEE Transactions on Evolutionary
+Computation 10, 2006; one after the other is within 1 - 1/e of the best choice at once: G. Nemhauser, L. Wolsey,
+M. Fisher, Mathematical Programming 14, 1978). Until a chosen point is measured it is believed at its mean
+(D. Ginsbourger, R. Le Riche, L. Carraro, Kriging is well-suited to parallelize optimization, 2010).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtr
+
+from hwsim.bits import LayerBits
+from hwsim.cost.configurations import Table
+from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation
+from hwsim.explore.front import alone, nondominated, pareto_merge
+from hwsim.explore.prices import LOSSES, Prices, priced_objectives, prices
+from hwsim.explore.search import SearchSpace
+from hwsim.explore.sensitivity import of_choices, tried_images
+from hwsim.explore.surrogate import Features, Posterior, Scale, features, fit
+from hwsim.formats import IntArray
+from hwsim.models.forward import accuracy as float_accuracy
+from hwsim.network import FloatArray
+
+if TYPE_CHECKING:
+    from hwsim.explore.bench import Bench
+
+DRAWS = 4
+"""Models drawn from the posterior, beside its mean."""
+
+LONGEST_FRONT = 1500
+"""Points that a front keeps on the way and at its end."""
+
+PLACES = 4096
+"""Random places of the objectives' box by which a hypervolume is counted."""
+
+
+def propose(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """Return at most ``count`` points not tried yet: fewer where the fronts hold no more."""
+    guide = _guide(replace(space, set_aside=frozenset()), space.bench, objectives)
+    posterior = guide.believed(done)
+    models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
+    found = guide.candidates(models, space.tried(done))
+    if not found:
+        return []
+    branch, choices = (np.array(part) for part in zip(*found.values(), strict=True))
+    promises = guide.promises(branch, choices)
+    chosen = most_promising(promises, posterior, guide.measured(done), guide.scale, rng, count)
+    points = list(found)
+    return [points[place] for place in chosen]
+
+
+@dataclass(frozen=True, eq=False)
+class Promises:
+    """Costs of points that are known, [points, objectives], and the features of their loss, [points, factors]."""
+
+    costs: FloatArray
+    rows: FloatArray
+
+
+def most_promising(
+    promises: Promises,
+    posterior: Posterior,
+    measured: FloatArray,
+    scale: Scale,
+    rng: np.random.Generator,
+    count: int,
+) -> list[int]:
+    """Return the points whose measuring promises the largest dominated hypervolume, one after the other.
+
+    ``measured`` holds known costs and lost images of the points already measured, [points, objectives + 1]. The volume
+    is that of the box around the front of both, as far as the means tell; it is counted at random places in it. A point
+    that is chosen counts as measured at its mean, so that the next ones are chosen where it tells nothing.
+    """
+    mean = promises.rows @ posterior.mean
+    points = np.concatenate([np.column_stack([promises.costs, scale.lost(mean)]), measured])
+    front = points[nondominated(points)]
+    low, high = front.min(axis=0), front.max(axis=0)
+    places = low + rng.random((PLACES, len(low))) * (np.where(high > low, high, low + 1.0) - low)
+    places = places[~(measured[None] <= places[:, None]).all(axis=2).any(axis=1)]
+    within = np.ones((len(mean), len(places)), bool)
+    for objective in range(promises.costs.shape[1]):
+        within &= promises.costs[:, objective, None] <= places[:, objective]
+    beyond = scale.sums(scale.float_correct - places[:, -1]) - mean[:, None]
+    counting = scale.variance(scale.correct(mean))
+    left = np.ones(len(places))
+    chosen: list[int] = []
+    for _ in range(min(count, len(mean))):
+        deviation = np.sqrt(posterior.variance(promises.rows) + counting)
+        chance = ndtr(beyond / deviation[:, None]) * within
+        gain = chance @ left
+        gain[chosen] = -1.0
+        best = int(gain.argmax())
+        chosen.append(best)
+        left *= 1 - chance[best]
+        posterior = posterior.after(promises.rows[best], counting[best])
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """What is known of a space before anything is evaluated.
+
+    A point is the index of its prices, its branch, and each layer's choice.
+    """
+
+    space: SearchSpace
+    objectives: tuple[str, ...]
+    prices: tuple[Prices, ...]
+    features: Features
+    scale: Scale
+
+    def believed(self, done: list[Evaluation]) -> Posterior:
+        """Return what the evaluations say of the accuracy."""
+        correct = np.array([float(e.correct) for e in done])
+        return fit(
+            self.features,
+            self.rows(*self.places(done)),
+            self.scale.sums(correct),
+            self.scale.variance(correct),
+        )
+
+    def places(self, done: list[Evaluation]) -> tuple[IntArray, IntArray]:
+        """Return evaluated points as branches [points] and choices [points, layers]."""
+        branches = {(price.datapath, price.quantizer): place for place, price in enumerate(self.prices)}
+        known = [{text: place for place, text in enumerate(texts)} for _, texts in self.space.layers]
+        branch = [branches[e.point.datapath, e.point.quantizer] for e in done]
+        choices = [[own[text] for own, (_, text) in zip(known, e.point.bits, strict=True)] for e in done]
+        return np.array(branch, np.int64), np.array(choices, np.int64).reshape(len(done), len(known))
+
+    def rows(self, branch: IntArray, choices: IntArray) -> FloatArray:
+        """Return the features of points."""
+        texts = [self.space.quantizers.index(price.quantizer) for price in self.prices]
+        return self.features.of(np.array(texts, np.int64)[branch], choices)
+
+    def candidates(
+        self, models: list[FloatArray], tried: set[DesignPoint]
+    ) -> dict[DesignPoint, tuple[int, IntArray]]:
+        """Return the points on the fronts of some models that were not tried, as branches and choices."""
+        found: dict[DesignPoint, tuple[int, IntArray]] = {}
+        for branch in range(len(self.prices)):
+            for choices in np.unique(np.concatenate([self.front(branch, model) for model in models]), axis=0):
+                point = self.point(branch, choices)
+                if point not in tried:
+                    found[point] = branch, choices
+        return found
+
+    def front(self, branch: int, factors: FloatArray) -> IntArray:
+        """Return the choices on the front of a branch's known costs and of the loss that factors say."""
+        price = self.prices[branch]
+        losses = self.features.tables[self.space.quantizers.index(price.quantizer)]
+        tables = [_widened(table) for table in price.tables]
+        for layer, table in enumerate(losses):
+            loss = np.zeros((len(table), len(price.start) + 1))
+            loss[:, -1] = table @ factors
+            tables.append(alone(layer, loss))
+        return pareto_merge([len(given) for given in price.choices], tables, LONGEST_FRONT).choices
+
+    def point(self, branch: int, choices: IntArray) -> DesignPoint:
+        price = self.prices[branch]
+        bits = (texts[choice] for (_, texts), choice in zip(self.space.layers, choices.tolist(), strict=True))
+        return self.space.point(bits, price.datapath, price.quantizer)
+
+    def promises(self, branch: IntArray, choices: IntArray) -> Promises:
+        """Return what points are known to cost, and what their loss is believed from."""
+        costs = np.zeros((len(choices), len(self.prices[0].start)))
+        for place, price in enumerate(self.prices):
+            of_branch = np.flatnonzero(branch == place)
+            sums = np.zeros((len(of_branch), len(price.start)))
+            for table in price.tables:
+                sums = sums + table.of(choices[of_branch])
+            costs[of_branch] = price.costs(sums)
+        return Promises(costs, self.rows(branch, choices))
+
+    def measured(self, done: list[Evaluation]) -> FloatArray:
+        """Return known costs and lost images of evaluated points, [points, objectives + 1]."""
+        names = priced_objectives(self.objectives)
+        rows = [
+            [*(METRICS[name].cost(e) for name in names), float(e.float_correct - e.correct)] for e in done
+        ]
+        return np.array(rows, np.float64).reshape(len(done), len(names) + 1)
+
+
+def _widened(table: Table) -> Table:
+    """Return a table with a last column of 0."""
+    zero = np.zeros((*table.costs.shape[:-1], 1))
+    return replace(table, costs=np.concatenate([table.costs, zero], axis=-1))
+
+
+@lru_cache(maxsize=4)
+def _guide(space: SearchSpace, bench: Bench | None, objectives: tuple[str, ...]) -> Guide:
+    if bench is None or not set(objectives) & set(LOSSES):
+        raise HwsimError(
+            'search "exact" weighs the accuracy of a network against its costs; explore a study whose objectives name '
+            "accuracy_loss, or choose another search"
+        )
+    priced = prices(space, priced_objectives(objectives))
+    tried = tried_images(bench)
+    right, images = float_accuracy(bench.network, tried)
+    classes = bench.network.outputs
+    effects = []
+    for quantizer in space.quantizers:
+        found = of_choices(bench, dict(space.layers), quantizer)
+        effects.append(
+            [
+                [(LayerBits.parse(text, signed=False), found[name][text]) for text in texts]
+                for name, texts in space.layers
+            ]
+        )
+    return Guide(
+        space,
+        objectives,
+        priced,
+        features(effects, Scale(images, right, classes)),
+        Scale(len(bench.test), bench.float_correct, classes),
+    )

@@ -1,0 +1,163 @@
+"""What the designs of a space cost, as tables whose entries add up: all objectives but the accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.cost.compression import FRAME_BYTES, float32_bytes, layer_bytes
+from hwsim.cost.configurations import METRICS, Configurations, Table
+from hwsim.errors import HwsimError
+from hwsim.explore.front import alone
+from hwsim.formats import Int, WeightFormat
+from hwsim.network import FloatArray, QuantizedNetwork
+from hwsim.quantize import quantize
+from hwsim.quantize.settings import Settings
+
+if TYPE_CHECKING:
+    from hwsim.explore.bench import Bench
+    from hwsim.explore.search import SearchSpace
+
+LOSSES = ("accuracy_loss", "accuracy")
+"""Objectives that do not add over layers."""
+
+_FILE = "file_bytes"
+_SUMS: dict[str, tuple[str, ...]] = {
+    "gates": ("gates",),
+    "flip_flops": ("flip_flops",),
+    "area": ("area_um2",),
+    "bandwidth": ("weight_bytes", "input_bytes", "output_bytes"),
+    "file_bytes": (_FILE,),
+    "compression_ratio": (_FILE,),
+}
+"""The additive figures that an objective follows from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """The costs of one datapath and quantizer of a space: the sum of ``tables`` and ``start``, then ``scale`` of it.
+
+    An objective's cost is lower the better, as :meth:`hwsim.explore.evaluation.Metric.cost` has it. ``choices`` are the
+    bits of each layer, in the space's order.
+    """
+
+    datapath: str
+    quantizer: str
+    choices: tuple[tuple[LayerBits, ...], ...]
+    tables: tuple[Table, ...]
+    start: FloatArray
+    scale: tuple[Callable[[FloatArray], FloatArray], ...]
+
+    def costs(self, sums: FloatArray) -> FloatArray:
+        """Return the costs [points, objectives] of sums of table entries [points, objectives]."""
+        columns = [of(sums[:, place] + self.start[place]) for place, of in enumerate(self.scale)]
+        return np.stack(columns, axis=1) if columns else sums
+
+
+def priced_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
+    """Return the objectives that tables price; refuse those that neither add over layers nor are the accuracy."""
+    for name in objectives:
+        if name not in _SUMS and name not in LOSSES:
+            raise HwsimError(
+                f'search "exact" knows no way to add up {name} over layers; leave it out of the objectives or choose '
+                'search = "evolve"'
+            )
+    return tuple(name for name in objectives if name in _SUMS)
+
+
+def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...]:
+    """Return the prices of every datapath with every quantizer; circuits met for the first time are synthesised."""
+    assert space.bench is not None
+    return tuple(
+        _prices(space.bench, space.layers, datapath, quantizer, objectives)
+        for datapath in space.datapaths
+        for quantizer in space.quantizers
+    )
+
+
+@lru_cache(maxsize=16)
+def _prices(
+    bench: Bench,
+    layers: tuple[tuple[str, tuple[str, ...]], ...],
+    datapath: str,
+    quantizer: str,
+    objectives: tuple[str, ...],
+) -> Prices:
+    study = bench.study
+    choices = {name: tuple(LayerBits.parse(text, signed=False) for text in texts) for name, texts in layers}
+    reference = _quantized(bench, {name: Int(8) for name in choices}, quantizer)
+    sums = {figure for name in objectives for figure in _SUMS[name]}
+    configurations = Configurations(
+        reference,
+        choices,
+        hardware=study.hardware.value(datapath) if sums & {"gates", "flip_flops", "area_um2"} else None,
+        memory=(study.accelerator() or study.memory.value()) if "bandwidth" in objectives else None,
+    )
+    tables = [_objectives(table, objectives) for table in configurations.tables()]
+    start = np.zeros(len(objectives))
+    if _FILE in sums:
+        packed = [_FILE in _SUMS[name] for name in objectives]
+        bytes_of, rest = _file_bytes(bench, choices, quantizer)
+        tables += [alone(place, np.outer(sizes, packed)) for place, sizes in enumerate(bytes_of)]
+        start += np.array(packed) * float(rest)
+    scale = tuple(_scale(name, reference, study.hardware.images_per_second) for name in objectives)
+    return Prices(datapath, quantizer, tuple(choices.values()), tuple(tables), start, scale)
+
+
+def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
+    """Return a table with a column for each objective; what is of the file stays 0."""
+    columns = [
+        sum(table.costs[..., METRICS.index(figure)] for figure in _SUMS[name] if figure in METRICS)
+        + np.zeros(table.costs.shape[:-1])
+        for name in objectives
+    ]
+    return replace(table, costs=np.stack(columns, axis=-1))
+
+
+def _scale(
+    name: str, network: QuantizedNetwork, images_per_second: float
+) -> Callable[[FloatArray], FloatArray]:
+    match name:
+        case "area":
+            return lambda um2: um2 / 1e6
+        case "bandwidth":
+            return lambda image_bytes: image_bytes * images_per_second / 1e6
+        case "compression_ratio":
+            whole = float32_bytes(network)
+            return lambda file_bytes: -whole / file_bytes
+    return lambda figure: figure
+
+
+def _file_bytes(
+    bench: Bench, choices: dict[str, tuple[LayerBits, ...]], quantizer: str
+) -> tuple[list[FloatArray], int]:
+    """Return the coded bytes of each layer's choices, and those of all else in the file.
+
+    They depend on the weights; the constants of a requantiser differ by a byte or two with other formats.
+    """
+    sizes: dict[str, dict[str, int]] = {}
+    for bits in {bits.weight: None for given in choices.values() for bits in given}:
+        wanted = {
+            name: next((b.weight for b in given if b.weight == bits), given[0].weight)
+            for name, given in choices.items()
+        }
+        sizes[str(bits)] = layer_bytes(_quantized(bench, wanted, quantizer))
+    some = next(iter(sizes.values()))
+    rest = FRAME_BYTES + sum(size for name, size in some.items() if name not in choices)
+    return [
+        np.array([float(sizes[str(b.weight)][name]) for b in given]) for name, given in choices.items()
+    ], rest
+
+
+def _quantized(bench: Bench, weights: Mapping[str, WeightFormat], quantizer: str) -> QuantizedNetwork:
+    """Return the network with some weight formats and activations of 8 bits."""
+    signed = bench.network.signed_inputs()
+    bits: BitConfig = bit_config(
+        (name, LayerBits(weights[name], Int(8, signed[name]), Int(32))) for name in signed
+    )
+    return quantize(bench.network, bits, bench.calibration, settings=Settings.parse(quantizer))

@@ -20,6 +20,7 @@ from hwsim.cli import (
     compress,
     cost,
     decompress,
+    diff,
     explore,
     export,
     fine_tune,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "decompress": decompress.command,
     "explore": explore.command,
     "report": report.command,
+    "diff": diff.command,
     "export": export.command,
     "reproduce": reproduce.command,
 }

@@ -23,13 +23,16 @@ from hwsim.datapath.half_add import HalfAdd
 from hwsim.datapath.huffman_decode import HuffmanDecode
 from hwsim.datapath.input_sum import InputSum, sum_format
 from hwsim.datapath.mac import Mac
+from hwsim.datapath.output_stationary_array import OutputStationaryArray
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.requantize_sums import RequantizeSums
 from hwsim.datapath.shift_mac import ShiftMac
+from hwsim.datapath.systolic import MACS
 from hwsim.datapath.to_half import ToHalf
+from hwsim.datapath.weight_stationary_array import WeightStationaryArray
 from hwsim.errors import HwsimError
-from hwsim.formats import AdditivePowersOfTwo, Focused, Half, Int, PowerOfTwo, Rounding, TensorFormat
+from hwsim.formats import Focused, Half, Int, Rounding, TensorFormat
 from hwsim.network import IntegerLayer
 
 __all__ = [
@@ -51,6 +54,8 @@ DATAPATHS: dict[str, type[Any]] = {
     "focused_mac": FocusedMac,
     "adder_tree": AdderTree,
     "decomposable_mac": DecomposableMac,
+    "output_stationary_array": OutputStationaryArray,
+    "weight_stationary_array": WeightStationaryArray,
     "input_sum": InputSum,
     "requantize": Requantize,
     "requantize_sums": RequantizeSums,
@@ -63,8 +68,6 @@ DATAPATHS: dict[str, type[Any]] = {
     "from_half": FromHalf,
     "huffman_decode": HuffmanDecode,
 }
-
-_WITHOUT_MULTIPLIER: dict[type[Any], type[Any]] = {PowerOfTwo: ShiftMac, AdditivePowersOfTwo: ApotMac}
 
 _MEMBERS = ("inputs", "registers", "outputs", "compute", "connect")
 
@@ -200,7 +203,7 @@ def multiply_accumulate(
     if isinstance(bits.weight, Focused) and circuit is not FocusedMac:
         bits = replace(bits, weight=bits.weight.shift(recentralized=recentralized))
     if circuit is Mac and not isinstance(bits.weight, Int):
-        circuit = _WITHOUT_MULTIPLIER[type(bits.weight)]
+        circuit = MACS[type(bits.weight)]
         options = {key: options[key] for key in options if key != "multiplier"}
     if not isinstance(circuit, type):
         raise HwsimError(f'"{name}" has its formats already; give the class, so that each layer sets its own')

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from hwsim.bits import parse_overflow
+from hwsim.cost.array import array_cost
 from hwsim.cost.synthesis import Cost, synthesize
 from hwsim.cost.technology import read_liberty
 from hwsim.datapath import Datapath, load
+from hwsim.datapath.systolic import SystolicArray
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import (
     Focused,
@@ -87,11 +89,15 @@ def cost_datapath(
 ) -> Cost:
     """Return the gates, area and critical path of a datapath, synthesised, beside its equivalence check.
 
-    ``liberty`` is the path of a Liberty file to map to in place of a technology.
+    ``liberty`` is the path of a Liberty file to map to in place of a technology. A systolic array of more than 4 x 4
+    elements is the sum of its elements (:mod:`hwsim.cost.array`).
     """
     if not 0 < timeout_s < math.inf:
         raise HwsimError(f"the synthesis may take a finite number of seconds above 0, not {timeout_s}")
     if liberty and technology != "open45":
         raise HwsimError(f"give technology {technology} or a Liberty file, not both")
     target = read_liberty(Path(liberty)) if liberty else technology
-    return synthesize(make_datapath(name, **parameters), target, mapping=mapping, timeout_s=timeout_s)
+    datapath = make_datapath(name, **parameters)
+    if isinstance(datapath, SystolicArray):
+        return array_cost(datapath, target, mapping=mapping, timeout_s=timeout_s)
+    return synthesize(datapath, target, mapping=mapping, timeout_s=timeout_s)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hwsim.steps.certify import certify_network
     from hwsim.steps.compress import compress_network, decompress_network
     from hwsim.steps.cost import cost_datapath, make_datapath
+    from hwsim.steps.energy import network_energy
     from hwsim.steps.explore import explore_study
     from hwsim.steps.export import export_design
     from hwsim.steps.fine_tune import fine_tune_model
@@ -40,6 +41,7 @@ _HOMES = {
     "check": "hwsim.simulate.check",
     "cost_datapath": "hwsim.steps.cost",
     "memory_traffic": "hwsim.steps.traffic",
+    "network_energy": "hwsim.steps.energy",
     "compress_network": "hwsim.steps.compress",
     "decompress_network": "hwsim.steps.compress",
     "read_study": "hwsim.study",
@@ -66,6 +68,7 @@ __all__ = [
     "load_model",
     "make_datapath",
     "memory_traffic",
+    "network_energy",
     "quantize_model",
     "read_study",
     "redraw_report",

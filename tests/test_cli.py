@@ -25,10 +25,13 @@ COMMANDS = [
     "check",
     "cost",
     "traffic",
+    "energy",
     "compress",
     "decompress",
     "explore",
     "report",
+    "diff",
+    "export",
     "reproduce",
 ]
 
@@ -101,6 +104,7 @@ def test_every_json_command_prints_one_value_and_nothing_else(done):
         quantize,
         ["simulate", "net.safetensors", "--data", "images.npz"],
         ["certify", "net.safetensors"],
+        ["energy", "net.safetensors", "--data", "images.npz", "--cycles", "40"],
         ["compress", "net.safetensors", "-o", "net.hwz", "--codec", "best"],
         ["decompress", "net.hwz", "-o", "back.safetensors"],
         ["check", "max_pool"],

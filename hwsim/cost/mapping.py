@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from hwsim import cache
@@ -19,6 +20,7 @@ from hwsim.errors import HwsimError, unknown
 _FORM = "1"
 
 
+@lru_cache(maxsize=128)
 def mapped_netlist(
     datapath: Datapath, technology: Technology, *, mapping: str = "balanced", timeout_s: float = 120
 ) -> Mapped:

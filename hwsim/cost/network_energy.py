@@ -1,0 +1,231 @@
+"""Energy of a whole network for one image: its circuits on its own operands, the registers beside them, its memories.
+
+Every layer's circuits run on a sample of the layer's own operands (:mod:`hwsim.cost.operands`), and the mean energy of an
+operation is multiplied by the operations of an image. Each multiply-accumulate has registers for its operands in front,
+as an element of a systolic array has: clocked when they take a new value, a weight that stays only once. A circuit
+leaks while it works; what an idle element leaks is not counted, nor are wires, control and clock trees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hwsim.cost.energy import CircuitEnergy, Energy, check_technology, circuit_energy, clock_fj
+from hwsim.cost.hardware import operations
+from hwsim.cost.memory.energy import memory_energy
+from hwsim.cost.memory.hierarchy import Accelerator
+from hwsim.cost.memory.network import layer_memory
+from hwsim.cost.operands import DATAFLOWS, HELD, Trace, layer_traces, random_trace
+from hwsim.cost.technology import TECHNOLOGIES, Technology
+from hwsim.datapath import apart, parts
+from hwsim.datapath.datapath import Datapath
+from hwsim.errors import HwsimError, unknown
+from hwsim.formats import IntArray
+from hwsim.network import Images, IntegerLayer, QuantizedNetwork
+from hwsim.simulate.inference import Overflowed, run
+
+
+@dataclass(frozen=True)
+class PartEnergy:
+    """One circuit of a layer: the mean energy of an operation, and its operations for one image."""
+
+    part: str
+    one: CircuitEnergy
+    operations: int
+
+    @property
+    def energy(self) -> Energy:
+        """The energy of one image in fJ."""
+        return self.one.operation * self.operations
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """What one layer costs for one image, in fJ.
+
+    ``registers`` are those of the operands in front of the multiply-accumulates, ``memory`` is by level. ``mac_fj`` is one
+    multiply-accumulate by what it reads: uniformly ``random`` bits, or the layer's own operands with a new weight in
+    every cycle (``output``) or one that stays (``weight``); empty where a layer has none or nobody asked.
+    """
+
+    layer: str
+    macs: int
+    parts: tuple[PartEnergy, ...]
+    registers: float
+    memory: Mapping[str, float]
+    mac_fj: Mapping[str, float]
+
+    @property
+    def circuits(self) -> Energy:
+        """The energy of all circuits of the layer."""
+        return sum((part.energy for part in self.parts), Energy())
+
+    @property
+    def by_part(self) -> dict[str, float]:
+        """Where the energy goes: the circuits' parts, the operands' registers and the levels of memory."""
+        return self.circuits.parts | {"registers": self.registers} | dict(self.memory)
+
+    @property
+    def total(self) -> float:
+        return math.fsum(self.by_part.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layer as plain data, energies in pJ."""
+        return {
+            "layer": self.layer,
+            "macs": self.macs,
+            "energy_pj": {name: value / 1e3 for name, value in self.by_part.items()},
+            "total_pj": self.total / 1e3,
+            "pj_per_mac": self.total / 1e3 / self.macs if self.macs else None,
+            "mac_pj": {name: value / 1e3 for name, value in self.mac_fj.items()},
+            "circuits": [
+                {
+                    "part": part.part,
+                    "circuit": part.one.circuit,
+                    "operations": part.operations,
+                    "cycles_an_operation": part.one.slots,
+                    "sampled_cycles": part.one.cycles,
+                    "operation_fj": asdict(part.one.operation),
+                }
+                for part in self.parts
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class EnergyModel:
+    """What an energy is that of: cells, clock, array and memories, the multiply-accumulate, and the size of the sample."""
+
+    technology: Technology
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    clock_mhz: float = 500.0
+    mac: str = "mac"
+    mac_options: tuple[tuple[str, Any], ...] = ()
+    cycles: int = 2048
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_technology(self.technology)
+        if not 0 < self.clock_mhz < math.inf:
+            raise HwsimError(f"the clock is a finite number of MHz above 0, not {self.clock_mhz}")
+        if self.dataflow not in DATAFLOWS:
+            raise unknown("dataflow of an energy", self.dataflow, DATAFLOWS)
+        if self.cycles < 2:
+            raise HwsimError(f"switching shows in two or more cycles, not {self.cycles}; take 2048")
+
+    @property
+    def dataflow(self) -> str:
+        return self.accelerator.array.dataflow
+
+    @property
+    def memories(self) -> Technology:
+        """The technology whose memories are used: the 45 nm class's where a library has none of its own."""
+        return self.technology if self.technology.sram else TECHNOLOGIES["open45"]
+
+
+def layer_energies(
+    network: QuantizedNetwork,
+    images: Images,
+    model: EnergyModel,
+    *,
+    compare: bool = True,
+    progress: Callable[[int, int], None] = lambda done, planned: None,
+) -> tuple[LayerEnergy, ...]:
+    """Return what every layer of a network costs for one image, its operands sampled from ``images``.
+
+    With ``compare`` a multiply-accumulate is measured on random operands and in the other dataflow as well.
+    ``progress`` is told the layers done and planned. Raises :class:`HwsimError` as
+    :func:`hwsim.cost.energy.circuit_energy` does.
+    """
+    found = list[LayerEnergy]()
+    random: dict[Datapath, float] = {}
+
+    def visit(
+        item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, _: Overflowed | None
+    ) -> None:
+        found.append(_layer(network, item, (inputs, output), model, random if compare else None))
+        progress(len(found), len(network.layers))
+
+    run(network, images, visit)
+    return tuple(found)
+
+
+def _layer(
+    network: QuantizedNetwork,
+    item: IntegerLayer,
+    tensors: tuple[tuple[IntArray, ...], IntArray],
+    model: EnergyModel,
+    random: dict[Datapath, float] | None,
+) -> LayerEnergy:
+    circuits = parts(item, network.formats(), network.rounding, apart(model.mac), **dict(model.mac_options))
+    traces = {dataflow: _traces(item, circuits, tensors, model, dataflow) for dataflow in DATAFLOWS}
+    chosen = traces[model.dataflow]
+    found = tuple(
+        PartEnergy(name, _measured(circuits[name], trace, model), _operations(item, name, model.dataflow))
+        for name, trace in chosen.items()
+    )
+    mac, by_operands, registers = circuits.get("mac"), {}, 0.0
+    if mac is not None:
+        registers = _operand_registers(mac, chosen["mac"], item, model)
+        if random is not None:
+            others = {name: one["mac"] for name, one in traces.items() if name != model.dataflow}
+            by_operands = _by_operands(mac, found[0].one, others, model, random)
+    sram = model.memories.sram
+    assert sram is not None
+    memory = memory_energy(layer_memory(network, item, model.accelerator), model.accelerator.hierarchy, sram)
+    return LayerEnergy(item.layer.name, item.layer.macs, found, registers, memory, by_operands)
+
+
+def _traces(
+    item: IntegerLayer,
+    circuits: Mapping[str, Datapath],
+    tensors: tuple[tuple[IntArray, ...], IntArray],
+    model: EnergyModel,
+    dataflow: str,
+) -> dict[str, Trace]:
+    return layer_traces(item, circuits, *tensors, dataflow=dataflow, cycles=model.cycles, seed=model.seed)
+
+
+def _measured(datapath: Datapath, trace: Trace, model: EnergyModel) -> CircuitEnergy:
+    return circuit_energy(datapath, model.technology, trace, clock_mhz=model.clock_mhz)
+
+
+def _operations(item: IntegerLayer, part: str, dataflow: str) -> int:
+    """Return how often an image uses a circuit; sums that pass are not reset."""
+    if part == "mac" and dataflow == "weight":
+        return item.layer.outputs * item.layer.products
+    return operations(item, part)
+
+
+def _by_operands(
+    mac: Datapath,
+    own: CircuitEnergy,
+    others: Mapping[str, Trace],
+    model: EnergyModel,
+    random: dict[Datapath, float],
+) -> dict[str, float]:
+    """Return the energy of a multiply-accumulate by what it reads; see :class:`LayerEnergy`."""
+    if mac not in random:
+        random[mac] = _measured(mac, random_trace(mac, model.cycles, model.seed), model).operation.total
+    found = {name: _measured(mac, trace, model).operation.total for name, trace in others.items()}
+    found |= {model.dataflow: own.operation.total, "random": random[mac]}
+    return {name: found[name] for name in ("random", *DATAFLOWS)}
+
+
+def _operand_registers(mac: Datapath, trace: Trace, item: IntegerLayer, model: EnergyModel) -> float:
+    """Return the energy in fJ of the registers in front of a layer's multiply-accumulates for one image."""
+    flip_flop, count = model.technology.flip_flop, _operations(item, "mac", model.dataflow)
+    held = min(HELD, math.prod(item.layer.output_shape[1:])) if model.dataflow == "weight" else 1
+    energy = 0.0
+    for name, form in mac.inputs.items():
+        codes = trace.inputs[name]
+        changes = int(np.bitwise_count(codes[1:] ^ codes[:-1]).sum()) / trace.cycles
+        clocked = form.bits * item.layer.macs / (held if name == "weight" else 1)
+        leaking = form.bits * flip_flop.leakage * 1e-6 * 1e6 / model.clock_mhz
+        energy += count * (changes * flip_flop.energy + leaking) + clocked * clock_fj(model.technology)
+    return energy

@@ -1,0 +1,158 @@
+"""``hwsim energy``: what an image costs on a network's circuits, registers and memories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim.cost.memory.hierarchy import Accelerator, Array
+from hwsim.cost.network_energy import EnergyModel, LayerEnergy, layer_energies
+from hwsim.cost.technology import read_liberty
+from hwsim.cost.technology import technology as known_technology
+from hwsim.network import QuantizedNetwork
+from hwsim.steps.inputs import network_split, read_network
+
+_HEADS = {
+    "switching": "switching",
+    "glitches": "glitches",
+    "flip_flops": "flip-flops",
+    "clock": "clock",
+    "leakage": "leakage",
+}
+
+
+@dataclass(frozen=True)
+class NetworkEnergy:
+    """The energy of one image by layer, the mean over operands of ``images`` images."""
+
+    network: str
+    data: str
+    images: int
+    model: EnergyModel
+    layers: tuple[LayerEnergy, ...]
+
+    @property
+    def total_fj(self) -> float:
+        return sum(layer.total for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def by_part(self) -> dict[str, float]:
+        """Where the energy of an image goes, in fJ."""
+        names = dict.fromkeys(name for layer in self.layers for name in layer.by_part)
+        return {name: sum(layer.by_part.get(name, 0.0) for layer in self.layers) for name in names}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain data, energies in pJ."""
+        return {
+            "network": self.network,
+            "data": self.data,
+            "images": self.images,
+            "technology": str(self.model.technology),
+            "memories": str(self.model.memories),
+            "clock_mhz": self.model.clock_mhz,
+            "accelerator": asdict(self.model.accelerator),
+            "mac": self.model.mac,
+            "macs": self.macs,
+            "total_pj": self.total_fj / 1e3,
+            "pj_per_mac": self.total_fj / 1e3 / self.macs if self.macs else None,
+            "energy_pj": {name: value / 1e3 for name, value in self.by_part.items()},
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+
+    def text(self) -> str:
+        """Return the layers as tables for people."""
+        return "\n".join([*self._layers(), "", *self._macs(), *self._summary()])
+
+    def _layers(self) -> Iterator[str]:
+        names = list(self.by_part)
+        yield from _table(
+            ["nJ an image", *(_HEADS.get(name, name) for name in names), "total", "pJ/MAC"],
+            [
+                [
+                    layer.layer,
+                    *(f"{layer.by_part.get(name, 0.0) / 1e6:.3f}" for name in names),
+                    f"{layer.total / 1e6:.3f}",
+                    f"{layer.total / 1e3 / layer.macs:.3f}" if layer.macs else "",
+                ]
+                for layer in self.layers
+                if layer.total
+            ],
+        )
+
+    def _macs(self) -> Iterator[str]:
+        rows = [
+            [
+                layer.layer,
+                *(f"{value / 1e3:.3f}" for value in layer.mac_fj.values()),
+                layer.parts[0].one.circuit.partition("(")[0],
+            ]
+            for layer in self.layers
+            if layer.mac_fj
+        ]
+        if rows:
+            yield from _table(["pJ a MAC", "random", "weights change", "weights stay", "circuit"], rows)
+            yield ""
+
+    def _summary(self) -> Iterator[str]:
+        array, share = self.model.accelerator.array, self.by_part
+        yield (
+            f"an image: {self.total_fj / 1e6:.4g} nJ, {self.total_fj / 1e3 / max(self.macs, 1):.3g} pJ for each of "
+            f"{self.macs} multiply-accumulates: "
+            + ", ".join(
+                f"{100 * value / self.total_fj:.1f}% {_HEADS.get(name, name)}"
+                for name, value in share.items()
+            )
+        )
+        yield (
+            f"{self.model.technology} at {self.model.technology.voltage:g} V and {self.model.clock_mhz:g} MHz; "
+            f"{array.rows}x{array.columns} array, {array.dataflow} stationary; memories of {self.model.memories}, DRAM "
+            f"at 20 pJ a bit; operands of {self.images} images of {self.data}"
+        )
+        yield "every output and every flip-flop of the mapped netlists equals the arithmetic in every cycle"
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """Yield rows under their heads, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in [heads, *rows]:
+        cells = zip(row, widths, rows[0], strict=True)
+        yield "  ".join(
+            f"{cell:{'>' if below[:1].isdigit() else ''}{width}}" for cell, width, below in cells
+        ).rstrip()
+
+
+def network_energy(
+    network: QuantizedNetwork | Path | str,
+    *,
+    data: str = "",
+    images: int = 8,
+    technology: str = "open45",
+    liberty: str = "",
+    accelerator: Accelerator | None = None,
+    clock_mhz: float = 500.0,
+    mac: str = "mac",
+    cycles: int = 2048,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, planned: None,
+) -> NetworkEnergy:
+    """Return the energy of one image on an integer network's circuits, by layer and by where it goes.
+
+    At most ``cycles`` of each circuit's operands are drawn with ``seed`` from the network's run on the first
+    ``images`` of a test split. ``accelerator`` is the array with its dataflow, ``output`` or ``weight`` stationary, and
+    its memories; a 16 x 16 output-stationary one with 64 KiB by default. See :mod:`hwsim.cost.network_energy` for what
+    is counted and what not.
+    """
+    chosen = read_network(network)
+    cells = read_liberty(Path(liberty)) if liberty else known_technology(technology)
+    model = EnergyModel(
+        cells, accelerator or Accelerator(Array(dataflow="output")), clock_mhz, mac, cycles=cycles, seed=seed
+    )
+    tested = network_split(chosen, data, "test", "to take operands from: --data file.npz", images)
+    layers = layer_energies(chosen, tested.images[: len(tested.images)], model, progress=progress)
+    return NetworkEnergy(chosen.name, data or chosen.data, len(tested.images), model, layers)

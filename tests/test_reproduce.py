@@ -17,6 +17,7 @@ from hwsim.quantize.settings import Settings
 from hwsim.reproduce import PAPERS, reproduce
 from hwsim.reproduce.fake import FakeQuantized
 from hwsim.reproduce.measure import Measured, gain, measure
+from hwsim.reproduce.table import Claim, Row, Setup, Table
 from hwsim.simulate.inference import run
 
 
@@ -148,6 +149,19 @@ def test_a_paired_gain_is_the_difference_and_its_interval_covers_it():
         assert found.points == pytest.approx(better.percent - worse.percent)
         inside += found.low <= 100 * (rates[0] - rates[1]) <= found.high
     assert binomtest(inside, 500, 0.95).pvalue > 1e-3
+
+
+def test_the_share_won_back_is_that_of_the_loss_and_only_of_a_loss():
+    def right(percent):
+        return Measured(np.arange(1000) < 10 * percent, 0.0)
+
+    setups = [Setup("4/4", method, "w4a4/int32", "") for method in ("bad", "good", "best")]
+    claims = (Claim("good", "4/4 good", "4/4 bad"), Claim("best", "4/4 best", "4/4 good"))
+    paper = replace(PAPERS["aciq"], setups=tuple(setups), claims=claims)
+    rows = [Row(setup, "net", right(p)) for setup, p in zip(setups, (82.0, 89.6, 90.2), strict=True)]
+    table = Table(paper, tuple(rows), {"net": right(90.0)})
+    assert table.recovered(claims[0], "net") == pytest.approx(0.95)
+    assert table.recovered(claims[1], "net") is None
 
 
 def test_verdicts_follow_the_interval():

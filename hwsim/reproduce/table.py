@@ -168,6 +168,9 @@ class Bench:
         return kept[-1]
 
 
+_LOSS_WORTH_A_SHARE = 0.5
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A paper's setups measured on networks at hand; ``floats`` are these unquantized."""
@@ -180,6 +183,19 @@ class Table:
         """Return the measurement of a setup by name, or nothing where it could not be trained."""
         found = (r.measured for r in self.rows if r.setup.name == name and r.network == network)
         return next(found, None)
+
+    def recovered(self, claim: Claim, network: str) -> float | None:
+        """Return which share of the worse setup's loss against float the better one has not, if it loses half a point."""
+        exact, better, worse = (
+            measured.percent
+            for measured in (
+                self.floats[network],
+                self.of(claim.better, network),
+                self.of(claim.worse, network),
+            )
+            if measured is not None
+        )
+        return (better - worse) / (exact - worse) if exact - worse >= _LOSS_WORTH_A_SHARE else None
 
     def gains(self) -> Iterator[tuple[Claim, str, Gain]]:
         """Yield every claim on every network: by how much the better setup is better, in pairs of images."""

@@ -18,6 +18,7 @@ from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
+from hwsim.datapath.resolve import Resolve
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
 from hwsim.formats import AdditivePowersOfTwo, Int, Overflow, PowerOfTwo, Rounding
@@ -62,6 +63,12 @@ def flip(index):
         Mac(Int(8), Int(8), Int(8), Overflow.SATURATE),
         Mac(Int(8), Int(8), Int(32), Overflow.WRAP, "wallace"),
         Mac(Int(7), Int(8, signed=False), Int(16), Overflow.SATURATE, "booth"),
+        Mac(Int(8), Int(8), Int(32), adder="kogge_stone"),
+        Mac(Int(8), Int(8), Int(32), multiplier="booth", adder="carry_save"),
+        Mac(Int(6), Int(8, signed=False), Int(16), Overflow.SATURATE, "booth", "kogge_stone", 2),
+        Mac(Int(8), Int(8), Int(24), adder="carry_save", stages=2),
+        ShiftMac(PowerOfTwo(4), Int(8), Int(16), adder="carry_save", stages=2),
+        Resolve(Int(24), "kogge_stone"),
         ShiftMac(PowerOfTwo(4), Int(8), Int(16), Overflow.SATURATE),
         ShiftMac(PowerOfTwo(5), Int(8, signed=False), Int(32)),
         ApotMac(AdditivePowersOfTwo(4), Int(8), Int(16), Overflow.SATURATE),

@@ -4,6 +4,7 @@ import numpy as np
 import pyrtl
 import pytest
 
+from hwsim.arithmetic import fit
 from hwsim.datapath import describe, elaborate
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.shift_mac import ShiftMac
@@ -15,8 +16,13 @@ from hwsim.simulate.lanes.proof import prove
 from test_check import Changed, flip
 
 VARIANTS = [*Mac.variants(), *ShiftMac.variants()]
-UNPROVED = [d for d in VARIANTS if d.weight == PowerOfTwo(5) and d.accumulator == Int(32)]
-"""Beyond 2^33 cases; they run gate by gate."""
+UNPROVED = [
+    d
+    for d in VARIANTS
+    if d.adder == "carry_save"
+    or (d.accumulator == Int(32) and (d.adder == "kogge_stone" or d.weight == PowerOfTwo(5)))
+]
+"""Beyond 2^33 cases, and no narrow border between a low part and a high one; they run gate by gate."""
 
 
 def operands(datapath, m, k, n, seed=0):
@@ -39,8 +45,7 @@ def accumulate(datapath, a, w):
     least, most = np.full(shape, datapath.accumulator.maximum), np.full(shape, datapath.accumulator.minimum)
     for column, row in zip(a.T, w, strict=True):
         exact = total + column[:, None] * row
-        values = {"activation": column[:, None], "weight": row, "accumulator": total}
-        total = datapath.compute(values)["accumulator"]
+        total = fit(exact, datapath.accumulator, datapath.overflow)
         overflowed |= exact != total
         least, most = np.minimum(least, total), np.maximum(most, total)
     return total, overflowed, least, most
@@ -58,7 +63,7 @@ def agree(datapath, m, k, n, gates):
 
 @pytest.mark.parametrize("gates", [False, True])
 def test_layers_accumulate_as_the_arithmetic_says(gates):
-    for datapath in VARIANTS[::6]:
+    for datapath in VARIANTS[::17]:
         agree(datapath, 35, 40, 17, gates)
     for m, k, n in ((1, 1, 1), (520, 9, 3), (3, 2, 130)):
         agree(VARIANTS[7], m, k, n, gates)
@@ -86,6 +91,7 @@ def test_the_steps_of_all_multiply_accumulates_are_run_exhaustively():
         Mac(Int(3), Int(5), Int(12)),
         Mac(Int(4), Int(4), Int(24), Overflow.SATURATE, "baugh_wooley"),
         Mac(Int(4), Int(4, signed=False), Int(20), Overflow.WRAP, "booth"),
+        Mac(Int(4), Int(4, signed=False), Int(10), Overflow.WRAP, "wallace", "kogge_stone"),
         ShiftMac(PowerOfTwo(4), Int(4), Int(20)),
     ],
     ids=describe,
@@ -102,7 +108,7 @@ def test_a_planted_fault_is_run_not_proved_away(datapath):
 
 
 def test_the_general_door_runs_clocked_datapaths_as_pyrtl_does():
-    for datapath in VARIANTS[::9]:
+    for datapath in [d for d in VARIANTS if d.resolver is None][::16]:
         a, w = operands(datapath, 12, 50, 1)
         inputs = {"activation": a.T, "weight": np.repeat(w, 12, axis=1)}
         codes = {name: form.encode(inputs[name]) for name, form in datapath.inputs.items()}

@@ -17,7 +17,7 @@ from hwsim.errors import HwsimError
 from hwsim.formats import Format, IntArray
 from hwsim.network import Images, IntegerLayer, QuantizedNetwork
 from hwsim.simulate.inference import Overflowed, run
-from hwsim.simulate.replay import SIMULATORS, Run, runs, sample
+from hwsim.simulate.replay import SIMULATORS, Run, result, runs, sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +90,8 @@ def golden(
 
 def _vectors(layer: int, ran: Run) -> Vectors:
     seen = walk(ran.datapath, ran.streams)
-    port = next(iter(ran.datapath.registers or ran.datapath.outputs))
-    if not (np.array_equal(ran.values, ran.expected) and np.array_equal(seen[port][-1], ran.expected)):
+    last = result(ran.datapath, {name: rows[-1] for name, rows in seen.items()})
+    if not (np.array_equal(ran.values, ran.expected) and np.array_equal(last, ran.expected)):
         raise HwsimError(
             f"{describe(ran.datapath)} does not compute what the network does; find out where with hwsim check"
         )

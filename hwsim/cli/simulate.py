@@ -26,7 +26,12 @@ def command(
         bool, typer.Option("--gates", help="Run gates even where their arithmetic is proved.")
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="Threads for the circuits; 0 takes all cores.")] = 0,
-    mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
+    mac: Annotated[
+        str,
+        typer.Option(
+            help="The multiply-accumulate, or file.py:name; parameters behind it: 'mac adder=ripple'."
+        ),
+    ] = "mac",
     vcd: Annotated[
         Path | None, typer.Option(help="Write the waveform of one sum here, for GTKWave or Surfer.")
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
 from typing import Any, get_type_hints
@@ -15,7 +16,7 @@ from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.adders import width_of
 from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.channel_clamp import ChannelClamp
-from hwsim.datapath.datapath import Datapath, Register, describe, elaborate
+from hwsim.datapath.datapath import Datapath, Register, describe, elaborate, resolver
 from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.from_half import FromHalf
@@ -27,11 +28,12 @@ from hwsim.datapath.output_stationary_array import OutputStationaryArray
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.requantize_sums import RequantizeSums
+from hwsim.datapath.resolve import Resolve
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.datapath.systolic import MACS
 from hwsim.datapath.to_half import ToHalf
 from hwsim.datapath.weight_stationary_array import WeightStationaryArray
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Focused, Half, Int, Rounding, TensorFormat
 from hwsim.network import IntegerLayer
 
@@ -57,6 +59,7 @@ DATAPATHS: dict[str, type[Any]] = {
     "output_stationary_array": OutputStationaryArray,
     "weight_stationary_array": WeightStationaryArray,
     "input_sum": InputSum,
+    "resolve": Resolve,
     "requantize": Requantize,
     "requantize_sums": RequantizeSums,
     "channel_clamp": ChannelClamp,
@@ -68,6 +71,8 @@ DATAPATHS: dict[str, type[Any]] = {
     "from_half": FromHalf,
     "huffman_decode": HuffmanDecode,
 }
+
+_PARAMETER = re.compile(r"(.+?) +([a-z_]+)=(\S+) *")
 
 _MEMBERS = ("inputs", "registers", "outputs", "compute", "connect")
 
@@ -118,11 +123,15 @@ def _computing(
             recentralized = item.masks is not None
             sums = multiply_accumulate(item.bits, mac, recentralized=recentralized, **mac_options)
             if not recentralized:
-                return {"mac": sums, "requantize": Requantize(item.bits.accumulator, output, rounding)}
+                return {
+                    "mac": sums,
+                    **_behind(sums),
+                    "requantize": Requantize(item.bits.accumulator, output, rounding),
+                }
             masked = _masked(item, rounding)
             if isinstance(sums, FocusedMac):
                 sums = replace(sums, input_sum=masked.pop("input_sum").registers["accumulator"].format)
-            return {"mac": sums, **masked}
+            return {"mac": sums, **_behind(sums), **masked}
         case layers.Add():
             second = formats[item.layer.inputs[1]]
             assert isinstance(second, Int)
@@ -158,7 +167,13 @@ def _with_halves(
         return {}
     assert isinstance(output, Half)
     sums = multiply_accumulate(item.bits, mac, **mac_options)
-    return {"mac": sums, "to_half": ToHalf(item.bits.accumulator, output)}
+    return {"mac": sums, **_behind(sums), "to_half": ToHalf(item.bits.accumulator, output)}
+
+
+def _behind(sums: Datapath) -> dict[str, Datapath]:
+    """Return the circuit that adds up what a multiply-accumulate keeps in several registers."""
+    found = resolver(sums)
+    return {} if found is None else {"resolve": found}
 
 
 def apart(mac: str) -> str:
@@ -166,7 +181,21 @@ def apart(mac: str) -> str:
 
     ``hwsim check focused_mac`` holds it against these parts; its circuits are theirs side by side.
     """
-    return "mac" if load(mac) is FocusedMac else mac
+    name, _ = written(mac)
+    return "mac" if load(name) is FocusedMac else mac
+
+
+def written(text: str) -> tuple[str, dict[str, str]]:
+    """Return a datapath's name and the parameters written behind it.
+
+    >>> written("mac multiplier=booth adder=carry_save")
+    ('mac', {'multiplier': 'booth', 'adder': 'carry_save'})
+    """
+    name, options = text, dict[str, str]()
+    while found := _PARAMETER.fullmatch(name):
+        name, parameter, value = found.groups()
+        options = {parameter: value} | options
+    return name, options
 
 
 def _masked(item: IntegerLayer, rounding: Rounding) -> dict[str, Datapath]:
@@ -194,10 +223,14 @@ def multiply_accumulate(
 ) -> Datapath:
     """Return the multiply-accumulate ``name`` in a layer's formats, as :func:`parts` uses it.
 
+    Parameters may be written behind the name, as in ``mac multiplier=booth stages=2``.
+
     Focused weights are the powers of two of their alphabet, ``recentralized`` or plain, except to "focused_mac",
     which takes the symbols of recentralized layers and leaves all others to "mac".
     """
+    name, behind = written(name)
     circuit = load(name)
+    options = _read(name, circuit, behind) | options
     if circuit is FocusedMac and not (isinstance(bits.weight, Focused) and recentralized):
         circuit, options = Mac, {}
     if isinstance(bits.weight, Focused) and circuit is not FocusedMac:
@@ -228,3 +261,15 @@ def multiply_accumulate(
             "activation and one weight a cycle"
         )
     return made
+
+
+def _read(name: str, circuit: object, options: Mapping[str, str]) -> dict[str, Any]:
+    """Return written parameters by the types that a datapath declares for them: names and whole numbers."""
+    kinds = get_type_hints(circuit) if isinstance(circuit, type) else {}
+    known = [f for f in getattr(circuit, "__dataclass_fields__", ()) if kinds.get(f) in (str, int)]
+    for parameter, text in options.items():
+        if parameter not in known:
+            raise unknown(f"parameter of {name}", parameter, known)
+        if kinds[parameter] is int and not text.isdecimal():
+            raise HwsimError(f'{parameter} "{text}" is no whole number')
+    return {key: int(text) if kinds[key] is int else text for key, text in options.items()}

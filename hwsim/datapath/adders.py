@@ -1,4 +1,4 @@
-"""Sums as gates: full adders, Dadda's and Wallace's compression, a ripple adder with carry-in, saturation.
+"""Sums as gates: full adders, Dadda's and Wallace's compression, adders with carry-in by name, saturation.
 
 A number is a list of bits, least significant first. A bit is a one-bit wire or the constant 0 or 1;
 constants are folded where they meet a gate, so that no gate is spent on them. A signed number's last
@@ -8,7 +8,7 @@ bit and a constant (Baugh and Wooley, "A two's complement parallel array multipl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple, TypeAlias
 
@@ -128,6 +128,33 @@ def accumulate(total: Sequence[Bit], addend: Sequence[Bit], carry: Bit = 0) -> B
     if size < len(addend):
         return [*low, differ(differ(total[-1], addend[-1]), carry)]
     return low + count(total[size:], carry, addend[-1])
+
+
+def kogge_stone(total: Sequence[Bit], addend: Sequence[Bit], carry: Bit = 0) -> Bits:
+    """Return what :func:`accumulate` does, every carry from its own tree of log2(n) levels.
+
+    P. M. Kogge and H. S. Stone, "A parallel algorithm for the efficient solution of a general class of recurrence
+    equations", 1973. A cell joins two neighbouring groups of bits: together they carry where the upper one does, or
+    where it passes on what the lower one carries.
+    """
+    pairs = list(zip(total, extend(list(addend), len(total)), strict=True))
+    passes = [differ(a, b) for a, b in pairs]
+    carries = [both(a, b) for a, b in pairs[:-1]]
+    if carries:
+        carries[0] = either(carries[0], both(passes[0], carry))
+    through, span = passes[:-1], 1
+    while span < len(carries):
+        groups = range(span, len(carries))
+        joined = [either(carries[k], both(through[k], carries[k - span])) for k in groups]
+        wider = [both(through[k], through[k - span]) for k in groups[span:]]
+        carries[span:], through[2 * span :], span = joined, wider, 2 * span
+    return [differ(bit, below) for bit, below in zip(passes, [carry, *carries], strict=True)]
+
+
+Adder: TypeAlias = Callable[[Bits, Bits, Bit], Bits]
+
+ADDERS: Mapping[str, Adder] = {"ripple": accumulate, "kogge_stone": kogge_stone}
+"""Adders that propagate carries: the smallest, and the one of least depth."""
 
 
 def number(bits: Sequence[Bit], signed: bool, position: int = 0) -> list[Term]:

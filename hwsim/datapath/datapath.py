@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Protocol
 
 import pyrtl
@@ -32,6 +32,11 @@ class Datapath(Protocol):
 
     Port and register names are lower-case identifiers chosen by the datapath's author. A datapath is a
     frozen dataclass, so that it is equal, hashable and printable by its parameters.
+
+    Three members may be left out. ``latency`` counts the cycles after the last operands until the sum of a
+    multiply-accumulate is there (:func:`latency`). ``resolver`` is the datapath that makes one number of registers that
+    hold it in several (:func:`resolved`); its inputs have their names. Then ``plain`` is the datapath that keeps it in
+    one register, ``accumulator``.
     """
 
     def __hash__(self) -> int:
@@ -60,10 +65,34 @@ class Datapath(Protocol):
         """
 
 
+def latency(datapath: Datapath) -> int:
+    """Return the cycles from a datapath's last operands until its result is there, beyond the operands' own."""
+    return int(getattr(datapath, "latency", 0))
+
+
+def resolver(datapath: Datapath) -> Datapath | None:
+    """Return the circuit behind registers that hold one number in several, nothing where each holds its own."""
+    found: Datapath | None = getattr(datapath, "resolver", None)
+    return found
+
+
+def resolved(datapath: Datapath, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
+    """Return values of ports and registers by what they mean: one ``accumulator`` for registers that a resolver reads."""
+    behind = resolver(datapath)
+    if behind is None:
+        return dict(values)
+    apart = {name: value for name, value in values.items() if name not in behind.inputs}
+    whole = behind.compute({name: values[name] for name in behind.inputs})
+    return apart | {"accumulator": whole["output"]}
+
+
 def describe(datapath: Datapath) -> str:
-    """Return a datapath's name and parameters as one line: ``Mac(weight=int4, activation=uint8, ...)``."""
-    parameters = fields(datapath)  # type: ignore[arg-type]
-    return f"{type(datapath).__name__}({', '.join(f'{f.name}={getattr(datapath, f.name)}' for f in parameters if f.repr)})"
+    """Return a datapath's name and parameters as one line: ``Mac(weight=int4, activation=uint8, ...)``.
+
+    A parameter whose field has ``repr=False`` is named where it is not its default.
+    """
+    shown = [f for f in fields(datapath) if f.repr or getattr(datapath, f.name) != f.default is not MISSING]  # type: ignore[arg-type]
+    return f"{type(datapath).__name__}({', '.join(f'{f.name}={getattr(datapath, f.name)}' for f in shown)})"
 
 
 def elaborate(datapath: Datapath, *, cut_registers: bool = False) -> pyrtl.Block:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from hwsim.datapath.adders import (
+    Adder,
     Bits,
     Term,
     accumulate,
     both,
+    carry_save,
     columns,
     compress,
     count,
@@ -93,30 +95,57 @@ class Multiplier:
     reduce: Callable[[Rows, int], tuple[Bits, Bits]]
     merged: bool
 
-    def product(self, weight: Bits, activation: Bits, signed: bool, width: int) -> Bits:
+    def product(
+        self, weight: Bits, activation: Bits, signed: bool, width: int, add: Adder = accumulate
+    ) -> Bits:
         """Return weight * activation modulo 2^width."""
-        return accumulate(*self.reduce(self.partial(weight, activation, signed), width))
+        return add(*self.reduce(self.partial(weight, activation, signed), width), 0)
 
-    def accumulate(self, weight: Bits, activation: Bits, signed: bool, accumulator: Bits, width: int) -> Bits:
+    def accumulate(
+        self,
+        weight: Bits,
+        activation: Bits,
+        signed: bool,
+        accumulator: Bits,
+        width: int,
+        add: Adder = accumulate,
+    ) -> Bits:
         """Return accumulator + weight * activation modulo 2^width.
 
-        Merged, the accumulator's bits are reduced with the partial products before the one carry-propagating
-        adder; those above the product are counted up or down: one carry comes out of the reduction, one out of
-        the adder, and the negative terms' constant takes one away. Otherwise a second adder accumulates the product.
+        Merged, the accumulator is reduced with the partial products before the one adder that propagates carries;
+        otherwise a second adder accumulates the product.
         """
         bits = len(weight) + len(activation)
         if not self.merged:
-            multiplied = self.product(weight, activation, signed, min(bits, width))
-            return accumulate(extend(accumulator, width), multiplied)
+            product = self.product(weight, activation, signed, min(bits, width), add)
+            return add(extend(accumulator, width), product, 0)
         partial = self.partial(weight, activation, signed)
-        if width <= bits:
-            return accumulate(*self.reduce([*partial, number(accumulator, True)], width))
-        accumulator = extend(accumulator, width)
-        terms = [term for row in partial for term in row]
-        *low, (one, *carries) = compress(columns([*terms, *number(accumulator[:bits], False)], bits + 1))
-        assert one == 1 and len(carries) == 1
-        total, carry = ripple(*rows(low))
-        return total + count(accumulator[bits:], carry, invert(carries[0]))
+        if width > bits and add is accumulate:
+            return _counting(partial, extend(accumulator, width), bits)
+        return add(*self.reduce([*partial, number(accumulator, True)], width), 0)
+
+    def redundant(
+        self, weight: Bits, activation: Bits, signed: bool, total: Bits, carry: Bits
+    ) -> tuple[Bits, Bits]:
+        """Return two numbers with the sum of total, carry and weight * activation, modulo 2^n for numbers of n bits."""
+        partial, width = self.partial(weight, activation, signed), len(total)
+        if self.merged:
+            return self.reduce([*partial, number(total, True), number(carry, True)], width)
+        first, second = self.reduce(partial, width)
+        return carry_save(*carry_save(total, carry, first), second)
+
+
+def _counting(partial: Rows, accumulator: Bits, bits: int) -> Bits:
+    """Return accumulator + products of ``bits`` bits by one ripple adder of so many.
+
+    The accumulator's bits above are counted up or down: one carry comes out of the reduction, one out of the adder,
+    and the negative terms' constant takes one away.
+    """
+    terms = [term for row in partial for term in row]
+    *low, (one, *carries) = compress(columns([*terms, *number(accumulator[:bits], False)], bits + 1))
+    assert one == 1 and len(carries) == 1
+    total, carry = ripple(*rows(low))
+    return total + count(accumulator[bits:], carry, invert(carries[0]))
 
 
 MULTIPLIERS: Mapping[str, Multiplier] = {

@@ -3,51 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import pyrtl
 
-from hwsim.datapath.adders import Bits, accumulate, any_of, bits_of, both, choose, differ, extend, wire_of
-from hwsim.datapath.mac import MultiplyAccumulate, check_operands, fitted, sum_width
+from hwsim.datapath.adders import Bits, any_of, bits_of, both, choose
+from hwsim.datapath.mac import AddSubtract, architectures, check_architecture, check_operands
 from hwsim.formats import Int, Overflow, PowerOfTwo
 
 
 @dataclass(frozen=True)
-class ShiftMac(MultiplyAccumulate):
+class ShiftMac(AddSubtract):
     """Accumulator plus or minus a shifted activation: power-of-two weights, no multiplier.
 
     ``next = fit(accumulator + weight * activation)``: the exact sum, fitted once. The weight's exponent
     code drives a barrel shifter, its sign the carry-in of an add-or-subtract; exponent code 0 is a zero
-    weight whatever its sign bit. Activations are 2 to 8 bits, accumulators signed with 8 to 32 bits.
+    weight whatever its sign bit. Activations are 2 to 8 bits, accumulators signed with 8 to 32 bits. ``adder`` is
+    ``ripple``, ``kogge_stone`` or ``carry_save`` and ``stages`` 1 or 2 (:class:`MultiplyAccumulate`).
     """
 
     weight: PowerOfTwo
     activation: Int
     accumulator: Int
     overflow: Overflow = Overflow.WRAP
+    adder: str = field(default="ripple", repr=False)
+    stages: int = field(default=1, repr=False)
 
     def __post_init__(self) -> None:
         check_operands(self.weight, PowerOfTwo, self.activation, self.accumulator)
+        check_architecture(self.adder, self.stages, self.overflow)
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:
         *exponent, sign = bits_of(wires["weight"])
-        width = sum_width(self.weight, self.activation, self.accumulator, self.overflow)
-        shifted = shift_left(bits_of(wires["activation"]), self.activation.signed, exponent, width)
-        # -x = ~x + 1: complement every bit, the sign itself is the 1. An unsigned magnitude gets the sign
-        # as its top bit, so that its complement is negative.
-        addend = [differ(bit, sign) for bit in shifted]
-        if not self.activation.signed:
-            addend.append(sign)
-        total = accumulate(extend(bits_of(wires["accumulator"]), width), addend[:width], sign)
-        return {"accumulator": wire_of(fitted(total, self.accumulator, self.overflow))}
+        activation, signed = bits_of(wires["activation"]), self.activation.signed
+        shifted = shift_left(activation, signed, exponent, self.magnitude_width)
+        return self.add_or_subtract(wires, shifted, sign, any_of(exponent))
 
     @staticmethod
     def variants() -> Iterator[ShiftMac]:
-        """Every weight width with narrow and wide activations and accumulators, wrapping and saturating."""
+        """Every weight width with narrow and wide activations and accumulators, wrapping and saturating, and every
+        adder and pipeline."""
         shapes = [(2, 2, 8), (3, 4, 8), (4, 8, 16), (4, 8, 32), (5, 8, 8), (5, 8, 32), (5, 3, 17)]
         for (w, a, n), signed, overflow in product(shapes, (False, True), Overflow):
             yield ShiftMac(PowerOfTwo(w), Int(a, signed), Int(n), overflow)
+        shapes = [(2, 2, 8), (4, 8, 16), (4, 8, 32), (5, 8, 8)]
+        for (adder, stages, overflow), (w, a, n), signed in product(architectures(), shapes, (False, True)):
+            yield ShiftMac(PowerOfTwo(w), Int(a, signed), Int(n), overflow, adder, stages)
 
 
 def shift_left(activation: Bits, signed: bool, exponent: Bits, width: int) -> Bits:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwsim.catalogue import reason
 from hwsim.datapath import load
-from hwsim.datapath.datapath import Datapath, describe, elaborate
+from hwsim.datapath.datapath import Datapath, describe, elaborate, resolved, resolver
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray
 from hwsim.simulate.circuit import evaluate, run
@@ -83,7 +83,8 @@ def check(datapath: Datapath, *, seed: int = 0, samples: int = 1 << 14) -> Check
     have at most 16 bits together; else on corners (extremes, zero, ones, powers of two and their
     neighbours), ``samples`` uniform and ``samples`` log-uniform patterns, and on every pattern of the
     operands where these alone have at most 16 bits. Then PyRTL runs the clocked circuit for some hundred
-    cycles from reset. Patterns that encode no value of their own (a negative zero) are driven as well.
+    cycles from reset. Patterns that encode no value of their own (a negative zero) are driven as well. The number
+    that several registers hold together (``resolver``) is also held against the datapath that keeps it in one (``plain``).
 
     Raises :class:`HwsimError` where the datapath cannot be elaborated or its ``compute`` breaks its form.
     """
@@ -119,7 +120,17 @@ def _check_step(datapath: Datapath, codes: Mapping[str, IntArray]) -> Counterexa
     wires = evaluate(elaborate(datapath, cut_registers=True), codes)
     circuit = {name: form.decode(wires[name]) for name, form in datapath.outputs.items()}
     circuit |= {name: form.decode(wires[f"next_{name}"]) for name, form in _state(datapath).items()}
-    return _compare(circuit, _arithmetic(datapath, values), values)
+    return _compare(circuit, _arithmetic(datapath, values), values) or _check_sum(datapath, circuit, values)
+
+
+def _check_sum(
+    datapath: Datapath, circuit: Mapping[str, IntArray], values: Mapping[str, IntArray]
+) -> Counterexample | None:
+    """Hold the number that several registers are together against a datapath that keeps it in one."""
+    if resolver(datapath) is None:
+        return None
+    plain, before = datapath.plain, resolved(datapath, values)  # type: ignore[attr-defined]
+    return _compare(resolved(datapath, circuit), _arithmetic(plain, before), before)
 
 
 def _check_cycles(datapath: Datapath, rng: np.random.Generator) -> Counterexample | None:
@@ -132,7 +143,7 @@ def _check_cycles(datapath: Datapath, rng: np.random.Generator) -> Counterexampl
         for name, register in datapath.registers.items()
     }
     values = inputs | before
-    return _compare(circuit, _arithmetic(datapath, values), values)
+    return _compare(circuit, _arithmetic(datapath, values), values) or _check_sum(datapath, circuit, values)
 
 
 def _arithmetic(datapath: Datapath, values: Mapping[str, IntArray]) -> dict[str, IntArray]:

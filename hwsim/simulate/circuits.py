@@ -92,11 +92,11 @@ class Circuits:
         for part, circuit in circuits.items():
             if part == "mac":
                 sums, overflowed = self._sums[item.layer.name].run(inputs[0], self.threads)
-                operands["accumulator"] = _by_channel(sums)
+                operands |= {name: _by_channel(values) for name, values in sums.items()}
             elif part == "input_sum":
                 for k, masked in enumerate(self._masked[item.layer.name]):
                     sums, _ = masked.run(inputs[0], self.threads)
-                    operands[f"sum{k}"] = _by_channel(per_output(sums, item))
+                    operands[f"sum{k}"] = _by_channel(per_output(sums["accumulator"], item))
             elif part in ("max_pool", "average_pool"):
                 operands["accumulator"] = self._pooled(item, circuit, inputs[0])
             else:
@@ -117,7 +117,7 @@ class Circuits:
             for name, c in _constants(item).items()
             if name in circuit.inputs
         }
-        streams = {name: values[None] for name, values in operands.items()}
+        streams = {name: values[None] for name, values in operands.items() if name in circuit.inputs}
         output: IntArray = run_channels(circuit, streams, constants, threads=self.threads)["output"]
         return output
 
@@ -185,8 +185,8 @@ class _Sums:
         ]
         self.step = self.reductions[0].step
 
-    def run(self, x: IntArray, threads: int) -> tuple[IntArray, Overflowed | None]:
-        """Return accumulators [n, rows, height, width] and, where observed, which of them overflowed."""
+    def run(self, x: IntArray, threads: int) -> tuple[dict[str, IntArray], Overflowed | None]:
+        """Return what the registers hold of the sums, [n, rows, height, width] each, and, where observed, which overflowed."""
         padded = self._padded(x)
         n, channels = x.shape[:2]
         strides = np.array(padded.strides) // padded.itemsize
@@ -208,7 +208,11 @@ class _Sums:
             return whole.reshape(n, height, width, -1).transpose(0, 3, 1, 2)
 
         overflowed = [s.overflowed for s in sums if s.overflowed is not None]
-        return planes([s.values for s in sums]), planes(overflowed) if overflowed else None
+        names = sums[0].registers
+        found = {name: planes([s.registers[name] for s in sums]) for name in names}
+        if len(names) == 1:
+            found = {"accumulator": next(iter(found.values()))}
+        return found, planes(overflowed) if overflowed else None
 
     def _padded(self, x: IntArray) -> npt.NDArray[np.int16]:
         """Return the input with its padding, contiguous: [n, c, h, w], a depthwise layer's [n, h, w, c]."""

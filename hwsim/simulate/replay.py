@@ -16,7 +16,7 @@ import numpy as np
 from hwsim.arithmetic import dot
 from hwsim.catalogue import look_up
 from hwsim.datapath import apart, parts
-from hwsim.datapath.datapath import Datapath
+from hwsim.datapath.datapath import Datapath, latency, resolved, resolver
 from hwsim.formats import IntArray
 from hwsim.layers import AveragePool, MaxPool, Padding, Pair
 from hwsim.network import Images, IntegerLayer, QuantizedNetwork
@@ -72,7 +72,7 @@ def replay(
 
 def cycles_per_output(item: IntegerLayer, circuits: Mapping[str, Datapath]) -> int:
     """Return the clock cycles that one output of a layer takes on its circuits."""
-    return sum(_terms(item, part) for part in circuits)
+    return sum(_terms(item, part) + latency(circuit) for part, circuit in circuits.items())
 
 
 def _terms(item: IntegerLayer, part: str) -> int:
@@ -165,12 +165,34 @@ def runs(
     results: dict[str, IntArray] = {}
     for part, datapath in circuits.items():
         streams, expected = _streams(item, part, inputs, output, places, results)
+        if latency(datapath):
+            streams = {name: _followed(values, latency(datapath)) for name, values in streams.items()}
         if part != "channel_clamp" and "channel_clamp" in circuits and not datapath.registers:
             # The output is what the clamp behind this circuit makes of it: here the arithmetic is the reference.
             expected = datapath.compute(streams)["output"][0]
-        port = next(iter(datapath.registers or datapath.outputs))
-        results[part] = values = runner(datapath, streams)[port]
+        found = runner(datapath, streams)
+        values = result(datapath, found)
+        results[part] = values
+        if part == "resolve":
+            results["mac"] = values
+        elif behind := resolver(datapath):
+            results |= {name: found[name] for name in behind.inputs}
         yield Run(part, datapath, streams, values, expected)
+
+
+def _followed(values: IntArray, cycles: int) -> IntArray:
+    """Return operands [cycles, lanes] and zeros behind them, while a pipeline brings the last ones to the sum."""
+    return np.concatenate([values, np.zeros((cycles, *values.shape[1:]), values.dtype)])
+
+
+def result(datapath: Datapath, found: Mapping[str, IntArray]) -> IntArray:
+    """Return the one value that a circuit makes: an accumulator, its only register, or its output."""
+    whole = resolved(datapath, found)
+    return (
+        whole["accumulator"]
+        if "accumulator" in whole
+        else whole[next(iter(datapath.registers or datapath.outputs))]
+    )
 
 
 def _streams(
@@ -193,6 +215,8 @@ def _streams(
         activations, weights = _sum_operands(item, item.weight, inputs[0], places)
         sums = dot(activations[:, None], weights[:, :, None], item.bits.accumulator, item.bits.overflow)
         return {"activation": activations.T, "weight": weights.T}, sums.values.ravel()
+    if part == "resolve":
+        return {name: results[name][None] for name in ("sum", "carry")}, results["mac"]
     if part == "input_sum":
         masked = [_sum_operands(item, rows, inputs[0], places) for rows in item.mask_rows]
         activations, masks = (np.concatenate(arrays) for arrays in zip(*masked, strict=True))

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from itertools import product as combinations
 
 from hwsim import cache
-from hwsim.datapath.datapath import Datapath
+from hwsim.datapath.datapath import Datapath, resolver
 from hwsim.formats import Overflow
 from hwsim.simulate.lanes.bits import blasted, reached, source_bit
 from hwsim.simulate.lanes.form import SOURCES, Form, Node
@@ -38,7 +38,7 @@ from hwsim.simulate.lanes.step import (
     arithmetic_step,
     decode_circuit,
     decoded,
-    netlist_step,
+    reduction_step,
     substituted,
 )
 
@@ -61,11 +61,12 @@ class Proof:
 def prove(datapath: Datapath) -> Proof | None:
     """Return the accumulation a datapath's netlist is proved to be, or nothing where there is no proof.
 
-    A proof is kept in the user's cache folder, under the netlist.
+    The registers of a pipeline are wires here. A sum that two registers hold is not proved, for it has twice as many
+    bits. A proof is kept in the user's cache folder, under the netlist.
     """
-    if not accumulations(datapath):
+    if not accumulations(datapath) or resolver(datapath):
         return None
-    step = netlist_step(datapath)
+    step = reduction_step(datapath)
     name = f"{_digest(datapath, step)}.json"
     kept = _recall(datapath, name)
     if kept is not None:

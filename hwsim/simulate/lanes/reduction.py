@@ -7,7 +7,7 @@ on machine words; where not, or where asked to, they run the netlist's gates on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.datapath.datapath import Datapath, describe
+from hwsim.datapath.datapath import Datapath, describe, resolved, resolver
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray, Overflow
 from hwsim.simulate.lanes.analysis import storage_bits
@@ -29,8 +29,9 @@ from hwsim.simulate.lanes.step import (
     accumulations,
     arithmetic_step,
     decoded,
-    netlist_step,
     observed,
+    reduction_step,
+    results,
 )
 
 Array = npt.NDArray[Any]
@@ -40,12 +41,13 @@ Array = npt.NDArray[Any]
 class Accumulators:
     """What the accumulators hold after the last cycle, [m, n], and what was observed of them.
 
-    ``overflowed`` says whether an exact sum left the range in any cycle, ``minimum`` and ``maximum`` are the
+    ``registers`` are those that hold them, several where a resolver is behind them. ``overflowed`` says whether an exact sum left the range in any cycle, ``minimum`` and ``maximum`` are the
     extreme values after a cycle; each is None where it was not asked for. ``step`` says what was run: the
     netlist's gates, or the arithmetic they are proved to be, and by which proof.
     """
 
     values: Array
+    registers: Mapping[str, Array]
     step: str
     overflowed: npt.NDArray[np.bool_] | None = None
     minimum: Array | None = None
@@ -78,7 +80,8 @@ class Reduction:
     """A datapath and the weights [k, n] of a layer, ready to be run on activations.
 
     With ``depthwise`` each of n channels has activations of its own. The port called "weight" takes the weights,
-    the other one the activations. The result is the register called "accumulator", or the only one.
+    the other one the activations. The result is the register called "accumulator", or the only one, or what the
+    datapath's resolver makes of several; the registers of a pipeline are wires.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Reduction:
         check_datapath(datapath)
         self.datapath, self.depthwise = datapath, depthwise
         self.observe = _observers(observe)
-        self.register = _register(datapath)
+        self.registers = _registers(datapath)
         self.meaning = next(iter(accumulations(datapath)), None)
         if self.meaning is None and "overflow" in self.observe:
             raise HwsimError(
@@ -137,7 +140,7 @@ class Reduction:
         """
         if self.proof is None:
             return False
-        register, activation = self.datapath.registers[self.register], self._activation_format()
+        register, activation = self.datapath.registers[self.registers[0]], self._activation_format()
         largest = int(np.abs(self._weights.astype(np.int64)).sum(axis=0).max())
         reach = largest * max(-activation.minimum, activation.maximum)
         low, high = register.reset - reach, register.reset + reach
@@ -183,17 +186,23 @@ class Reduction:
         return self._results(self._run_words(values, base, offset, threads))
 
     def _names(self) -> list[str]:
-        names = [self.register, *(["overflow"] if "overflow" in self.observe else [])]
+        names = [*self.registers, *(["overflow"] if "overflow" in self.observe else [])]
         return names + (["minimum", "maximum"] if "extremes" in self.observe else [])
 
     def _results(self, results: dict[str, Array]) -> Accumulators:
-        values, overflowed = results[self.register], None
+        registers, overflowed = {name: results[name] for name in self.registers}, None
+        values = next(iter(registers.values()))
+        if resolver(self.datapath):
+            values = resolved(
+                self.datapath, {name: np.asarray(x, np.int64) for name, x in registers.items()}
+            )["accumulator"]
         if "overflow" in self.observe:
             overflowed = (
                 results["overflow"] != 0 if "overflow" in results else np.zeros(values.shape, np.bool_)
             )
         return Accumulators(
             values,
+            registers,
             self.step,
             overflowed,
             results.get("minimum"),
@@ -245,7 +254,7 @@ class Reduction:
 
     def _operands(self, bits: int, beside: bool) -> tuple[tuple[str, Operand], ...]:
         """Return how operands lie in memory, of activations in ``bits`` whether those of a row lie side by side."""
-        register = self.datapath.registers[self.register].format
+        register = self.datapath.registers[self.registers[0]].format
         activation = self._activation_format()
         weight = decoded(self.datapath.inputs["weight"])
         size = max(storage_bits(weight.bits), storage_bits(register.bits), 16)
@@ -271,7 +280,7 @@ class Reduction:
     def _run_gates(self, values: Array, base: IntArray, offset: IntArray, threads: int) -> dict[str, Array]:
         form = self.datapath.inputs["weight"]
         codes = form.encode(self._weights.astype(np.int64))
-        gates = _gates(self.datapath, self.register, self.observe)
+        gates = _gates(self.datapath, self.observe)
         return run_gates(gates, values, base, offset, codes, self.depthwise, threads)
 
 
@@ -290,16 +299,16 @@ def _tile(
 ) -> Tile:
     step = arithmetic_step(datapath, meaning)
     if observe:
-        step = observed(step, datapath, meaning.accumulator, meaning, observe)
+        step = observed(step, datapath, meaning, observe)
     return compile_tile(step, dict(operands), min(columns, 64))
 
 
 @lru_cache(maxsize=512)
-def _gates(datapath: Datapath, accumulator: str, observe: frozenset[str]) -> GateTile:
-    step = netlist_step(datapath)
+def _gates(datapath: Datapath, observe: frozenset[str]) -> GateTile:
+    step = reduction_step(datapath)
     if observe:
         meaning = next(iter(accumulations(datapath)), None)
-        step = observed(step, datapath, accumulator, meaning, observe)
+        step = observed(step, datapath, meaning, observe)
     return compile_gates(step, ["weight"])
 
 
@@ -314,11 +323,10 @@ def _observers(observe: Iterable[str]) -> frozenset[str]:
     return names
 
 
-def _register(datapath: Datapath) -> str:
-    """Return the register that a reduction ends in."""
-    names = list(datapath.registers)
-    found = names[0] if len(names) == 1 else "accumulator"
-    if len(datapath.inputs) == 2 and "weight" in datapath.inputs and found in names:
+def _registers(datapath: Datapath) -> tuple[str, ...]:
+    """Return the registers that a reduction ends in."""
+    found = results(datapath)
+    if len(datapath.inputs) == 2 and "weight" in datapath.inputs and set(found) <= set(datapath.registers):
         return found
     raise HwsimError(
         f"{describe(datapath)} is no reduction: it needs two inputs, one of them called weight, "

@@ -6,15 +6,16 @@ complement, the arithmetic step takes its decoded values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hwsim.datapath.adders import width_of
-from hwsim.datapath.datapath import Datapath, elaborate
+from hwsim.datapath.datapath import Datapath, describe, elaborate, latency, resolver
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, Overflow
+from hwsim.simulate.lanes.bits import reached
 from hwsim.simulate.lanes.form import WORD, Form
 from hwsim.simulate.lanes.netlist import circuit_of
 
@@ -60,6 +61,58 @@ def netlist_step(datapath: Datapath) -> Step:
     )
 
 
+def results(datapath: Datapath) -> tuple[str, ...]:
+    """Return the registers that a reduction ends in: what a resolver reads, the only one, or the accumulator."""
+    behind = resolver(datapath)
+    if behind is not None:
+        return tuple(behind.inputs)
+    return tuple(datapath.registers) if len(datapath.registers) == 1 else ("accumulator",)
+
+
+def reduction_step(datapath: Datapath) -> Step:
+    """Return the step of a datapath's netlist in which the registers of its pipeline are wires.
+
+    Registers that only operands feed, and that only the sum reads, delay all products alike: without them the
+    same sum is there ``latency`` cycles earlier (C. E. Leiserson and J. B. Saxe, "Retiming synchronous circuitry",
+    1991). Raises :class:`HwsimError` for a latency that comes of anything else.
+    """
+    step = netlist_step(datapath)
+    if not latency(datapath):
+        return step
+    held = [name for name in datapath.registers if name not in results(datapath)]
+    kept = {name: step.next[name] for name in step.next if name not in held}
+    made = _sources(step, (step.next[name] for name in held))
+    read = _sources(step, kept.values())
+    if latency(datapath) != 1 or not made <= set(datapath.inputs) or not read <= set(datapath.registers):
+        raise _no_pipeline(datapath)
+    form = Form()
+    before = {name: form.constant(step.reset[name], _width(datapath, name)) for name in datapath.registers}
+    first = substituted(step, before, form)
+    if any(form.known(first[name]) != step.reset[name] for name in kept):
+        raise _no_pipeline(datapath)
+    form = Form()
+    operands = substituted(step, {}, form)
+    whole = substituted(step, {name: operands[name] for name in held}, form)
+    return replace(step, form=form, next={name: whole[name] for name in kept})
+
+
+def _sources(step: Step, roots: Iterable[int]) -> set[str]:
+    """Return the inputs and registers that nodes of a step depend on."""
+    nodes = (step.form.nodes[number] for number in reached(step.form, roots))
+    return {str(node.param[0]) for node in nodes if node.op in ("input", "register")}
+
+
+def _width(datapath: Datapath, name: str) -> int:
+    return datapath.registers[name].format.bits
+
+
+def _no_pipeline(datapath: Datapath) -> HwsimError:
+    return HwsimError(
+        f"{describe(datapath)} has a latency of {latency(datapath)}, but is no pipeline of one stage; let registers "
+        "of operands alone feed the accumulator, which keeps its reset value where they have theirs"
+    )
+
+
 def _reset(datapath: Datapath, name: str) -> int:
     if name not in datapath.registers:
         return 0
@@ -82,16 +135,38 @@ class Accumulation:
 
 
 def accumulations(datapath: Datapath) -> tuple[Accumulation, ...]:
-    """Return the arithmetic a datapath may have by its ports: two inputs, one signed register, nothing else."""
-    if len(datapath.inputs) != 2 or len(datapath.registers) != 1 or datapath.outputs:
+    """Return the arithmetic a datapath may have by its ports: two inputs, one signed accumulator, nothing else."""
+    ends = results(datapath)
+    whole = len(datapath.registers) == len(ends) or latency(datapath) > 0
+    if len(datapath.inputs) != 2 or not whole or datapath.outputs or not set(ends) <= set(datapath.registers):
         return ()
-    (name, register), (left, right) = next(iter(datapath.registers.items())), datapath.inputs
-    sizes = register.format.bits, sum(decoded(form).bits + 1 for form in datapath.inputs.values())
-    if not register.format.signed or max(sizes) > _WIDEST:
+    name, (left, right) = _result(datapath), datapath.inputs
+    register = accumulator_format(datapath)
+    sizes = register.bits, sum(decoded(form).bits + 1 for form in datapath.inputs.values())
+    if not register.signed or max(sizes) > _WIDEST:
         return ()
     stated = getattr(datapath, "overflow", None)
     kinds = [stated] if isinstance(stated, Overflow) else list(Overflow)
     return tuple(Accumulation(name, left, right, kind) for kind in kinds)
+
+
+def _result(datapath: Datapath) -> str:
+    ends = results(datapath)
+    return ends[0] if len(ends) == 1 else "accumulator"
+
+
+def accumulator_format(datapath: Datapath) -> Int:
+    """Return the format of a reduction's result."""
+    behind = resolver(datapath)
+    return behind.outputs["output"] if behind else datapath.registers[_result(datapath)].format
+
+
+def accumulator(form: Form, datapath: Datapath, values: Mapping[str, int]) -> int:
+    """Return a reduction's result in a form, from the values of its registers there; a resolver's netlist adds it up."""
+    behind = resolver(datapath)
+    if behind is None:
+        return values[_result(datapath)]
+    return substituted(netlist_step(behind), values, form)["output"]
 
 
 def decoded(form: Format) -> Int:
@@ -171,10 +246,10 @@ def decode_circuit(form: Form, format_: Format, code: int) -> int:
 
 
 def substituted(step: Step, values: Mapping[str, int], form: Form) -> dict[str, int]:
-    """Return a step's next values in another form, some inputs replaced by nodes of that form."""
+    """Return a step's next values in another form, some inputs and registers replaced by nodes of that form."""
     place: dict[int, int] = {}
     for number, node in enumerate(step.form.nodes):
-        if node.op == "input" and node.param[0] in values:
+        if node.op in ("input", "register") and node.param[0] in values:
             place[number] = values[str(node.param[0])]
         else:
             place[number] = form.import_node(node, [place[arg] for arg in node.args])
@@ -185,29 +260,27 @@ OBSERVERS = ("overflow", "extremes")
 """What a reduction can watch besides its result."""
 
 
-def observed(
-    step: Step, datapath: Datapath, accumulator: str, meaning: Accumulation | None, observe: frozenset[str]
-) -> Step:
+def observed(step: Step, datapath: Datapath, meaning: Accumulation | None, observe: frozenset[str]) -> Step:
     """Return a step with registers that watch one of its own.
 
     ``overflow`` is not 0 once an exact sum has left the accumulator's range, whatever the step made of it; it needs
     a ``meaning``, of which only the ports count. ``minimum`` and ``maximum`` are the extreme values after a cycle.
     """
     form = Form()
-    results = substituted(step, {}, form)
-    following, reset, signed = dict(results), dict(step.reset), dict(step.signed)
+    following = substituted(step, {}, form)
+    reset, signed = dict(step.reset), dict(step.signed)
     if "overflow" in observe:
         assert meaning is not None
         outside = _outside(form, step, datapath, meaning)
         following["overflow"] = form.either(form.register("overflow", form.width(outside)), outside)
         reset["overflow"], signed["overflow"] = 0, False
     if "extremes" in observe:
-        register = datapath.registers[accumulator].format
+        register, result = accumulator_format(datapath), accumulator(form, datapath, following)
         less = form.signed_less if register.signed else form.less
         for name, start in (("minimum", register.maximum), ("maximum", register.minimum)):
             kept = form.register(name, register.bits)
-            pair = (results[accumulator], kept) if name == "minimum" else (kept, results[accumulator])
-            following[name] = form.select(less(*pair), results[accumulator], kept)
+            pair = (result, kept) if name == "minimum" else (kept, result)
+            following[name] = form.select(less(*pair), result, kept)
             reset[name], signed[name] = start & ((1 << register.bits) - 1), register.signed
     return replace(step, form=form, next=following, reset=reset, signed=signed)
 
@@ -225,16 +298,17 @@ def _outside(form: Form, step: Step, datapath: Datapath, meaning: Accumulation) 
     """Return what is not 0 where accumulator + left * right is outside the accumulator's range."""
     ports = meaning.left, meaning.right
     formats = [decoded(datapath.inputs[port]) for port in ports]
-    total = Sum(form, formats[0], formats[1], datapath.registers[meaning.accumulator].format)
-    accumulator = form.register(meaning.accumulator, total.accumulator.bits)
+    total = Sum(form, formats[0], formats[1], accumulator_format(datapath))
+    state = {name: form.register(name, _width(datapath, name)) for name in results(datapath)}
+    before = accumulator(form, datapath, state)
     left, right = (
         _value(form, format_, _meaning(form, step, datapath, port))
         for port, format_ in zip(ports, formats, strict=True)
     )
-    wrapped = total.fitted(accumulator, left, right, Overflow.WRAP)
+    wrapped = total.fitted(before, left, right, Overflow.WRAP)
     if total.bits <= total.accumulator.bits:
-        saturated = total.fitted(accumulator, left, right, Overflow.SATURATE)
+        saturated = total.fitted(before, left, right, Overflow.SATURATE)
         return form.differ(wrapped, saturated)
     product = form.multiply(form.sign_extend(left, total.bits), form.sign_extend(right, total.bits))
-    exact = total.exact(accumulator, product)
+    exact = total.exact(before, product)
     return form.invert(form.equal(exact, form.sign_extend(wrapped, form.width(exact))))

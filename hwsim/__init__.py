@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hwsim.cost.characterise import characterise
     from hwsim.errors import HwsimError
     from hwsim.models import load_model
     from hwsim.models.module import from_module
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from hwsim.simulate.check import check
     from hwsim.steps.certify import certify_network
     from hwsim.steps.compress import compress_network, decompress_network
-    from hwsim.steps.cost import cost_datapath, make_datapath
+    from hwsim.steps.cost import cost_datapath, estimate_datapath, make_datapath
     from hwsim.steps.energy import network_energy
     from hwsim.steps.explore import explore_study
     from hwsim.steps.export import export_design
@@ -40,6 +41,8 @@ _HOMES = {
     "make_datapath": "hwsim.steps.cost",
     "check": "hwsim.simulate.check",
     "cost_datapath": "hwsim.steps.cost",
+    "estimate_datapath": "hwsim.steps.cost",
+    "characterise": "hwsim.cost.characterise",
     "memory_traffic": "hwsim.steps.traffic",
     "network_energy": "hwsim.steps.energy",
     "compress_network": "hwsim.steps.compress",
@@ -55,11 +58,13 @@ __all__ = [
     "HwsimError",
     "Preprocessing",
     "certify_network",
+    "characterise",
     "check",
     "compare_reports",
     "compress_network",
     "cost_datapath",
     "decompress_network",
+    "estimate_datapath",
     "explore_study",
     "export_design",
     "fine_tune_model",

@@ -19,7 +19,7 @@ from hwsim.explore.evaluation import Evaluation, pareto_front
 from hwsim.explore.exploration import Explored
 from hwsim.report import StudyFacts, write_report
 from hwsim.report.compare import write_comparison
-from hwsim.study import Study
+from hwsim.study import HardwareTable, Study
 
 RESULTS = "results.json"
 
@@ -115,7 +115,7 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             "ranked the points: the interval beside a point covers sampling, not that selection.",
             f"Gates: a layer-pipelined design at {study.hardware.clock_mhz:g} MHz and "
             f"{study.hardware.images_per_second:g} images a second; every layer owns as many copies of its circuits as "
-            f"that pace needs, each synthesised for {technology(study.hardware.technology)} with its "
+            f"that pace needs, each synthesised for {technology(study.hardware.technology)}{_mapping_note(study)} with its "
             "synchronous reset, wires not counted.",
             _traffic_note(study),
             "Every point's accuracy is that of its circuits, compiled from the netlists: they computed every output of "
@@ -123,6 +123,11 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             "One trained network is shown; differences between quantizers at 2 and 3 bits vary with the training seed.",
         ),
     )
+
+
+def _mapping_note(study: Study) -> str:
+    mapping = study.hardware.mapping
+    return "" if mapping == HardwareTable().mapping else f" at the {mapping} mapping point"
 
 
 def _traffic_note(study: Study) -> str:

@@ -97,11 +97,19 @@ class Data(_Table):
 
 
 class HardwareTable(_Table):
-    """Clock, throughput and technology of the layer-pipelined design."""
+    """Clock, throughput, technology and mapping point of the layer-pipelined design."""
 
     clock_mhz: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 500.0
     images_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10_000.0
     technology: str = "open45"
+    mapping: str = "balanced"
+
+    @model_serializer(mode="wrap")
+    def _mapping_only_where_it_is_chosen(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.mapping == type(self).model_fields["mapping"].default:
+            del written["mapping"]
+        return written
 
     def value(self, mac: str) -> Hardware:
         return Hardware(**self.model_dump(), mac=mac)

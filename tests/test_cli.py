@@ -24,6 +24,7 @@ COMMANDS = [
     "certify",
     "check",
     "cost",
+    "characterise",
     "traffic",
     "energy",
     "compress",

@@ -76,6 +76,16 @@ def test_a_part_states_what_synthesis_says_of_its_circuit(small):
         assert (part.area_um2, part.critical_path_ps) == (cost.area_um2, cost.critical_path_ps)
 
 
+def test_circuits_are_mapped_at_the_hardwares_point(small):
+    for mapping in ("smallest", "fastest"):
+        for row in circuits(small, Hardware(mapping=mapping)).values():
+            for part in row:
+                circuit = next(
+                    d for d in distinct_datapaths([small], Hardware()) if describe(d) == part.circuit
+                )
+                assert part.nand2_equivalents == synthesize(circuit, mapping=mapping).nand2_equivalents
+
+
 def test_without_sizes_a_part_has_no_area_and_takes_one_cycle(small):
     pool = replace(small, layers=small.layers[-1:], input=small.layers[-2].output)
     pool = replace(

@@ -45,6 +45,7 @@ studies = st.builds(
         clock_mhz=st.floats(1, 100_000),
         images_per_second=st.floats(0, 1e6, exclude_min=True),
         technology=st.sampled_from(["open45", "open130"]),
+        mapping=st.sampled_from(["smallest", "balanced", "fastest"]),
     ),
     memory=st.builds(
         MemoryTable,
@@ -123,9 +124,19 @@ def test_every_default_is_written(tmp_path):
         (written, Study),
         *((written[k], type(getattr(study, k))) for k in ("data", "space", "hardware", "memory")),
     ):
-        assert set(table) == set(kind.model_fields) - OF_AN_ARRAY
+        assert set(table) == set(kind.model_fields) - OF_AN_ARRAY - {"mapping"}
     (tmp_path / "full.toml").write_text(study.to_toml())
     assert read_study(tmp_path / "full.toml") == study
+
+
+def test_the_mapping_point_is_written_where_it_is_chosen_and_refused_where_there_is_none(tmp_path):
+    (tmp_path / "s.toml").write_text('title = "T"\nmodel = "digits"\n[hardware]\nmapping = "smallest"')
+    study = read_study(tmp_path / "s.toml")
+    assert study.hardware.value("mac").mapping == "smallest"
+    assert tomllib.loads(study.to_toml())["hardware"]["mapping"] == "smallest"
+    (tmp_path / "s.toml").write_text('title = "T"\nmodel = "digits"\n[hardware]\nmapping = "smalest"')
+    with pytest.raises(HwsimError, match='unknown mapping "smalest"; known: smallest, balanced, fastest'):
+        read_study(tmp_path / "s.toml")
 
 
 @pytest.mark.parametrize("key", ["title", "model"])

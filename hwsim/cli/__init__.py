@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from hwsim.cli import (
     certify,
+    characterise,
     check,
     compress,
     cost,
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "certify": certify.command,
     "check": check.command,
     "cost": cost.command,
+    "characterise": characterise.command,
     "traffic": traffic.command,
     "energy": energy.command,
     "compress": compress.command,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,20 +24,27 @@ def command(
     liberty: Annotated[str, typer.Option(help="A Liberty file (.lib) to map to instead.")] = "",
     mapping: Annotated[str, typer.Option(help="smallest, balanced or fastest.")] = "balanced",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds the synthesis may take.")] = 120,
+    estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Never synthesise: what is not known is estimated, with its error."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Synthesise a circuit: gates, area, delay."""
-    from hwsim.steps.cost import cost_datapath
+    from hwsim.steps.cost import cost_datapath, estimate_datapath
 
-    given = {"weight": weight, "activation": activation, "accumulator": accumulator, "overflow": overflow}
-    parameters = {name: text for name, text in given.items() if text}
+    formats = {"weight": weight, "activation": activation, "accumulator": accumulator, "overflow": overflow}
+    parameters = {name: text for name, text in formats.items() if text}
     for text in parameter or []:
         name, separator, value = text.partition("=")
         if not separator:
             raise HwsimError(f'--set "{text}" is no name=value; write --set multiplier=fused, say')
         parameters[name] = value
-    cost = cost_datapath(
-        datapath, technology=technology, liberty=liberty, mapping=mapping, timeout_s=timeout, **parameters
+    given: dict[str, Any] = {"technology": technology, "liberty": liberty, "mapping": mapping, **parameters}
+    cost = (
+        estimate_datapath(datapath, **given)
+        if estimate
+        else cost_datapath(datapath, timeout_s=timeout, **given)
     )
     if as_json:
         return print_json(cost.to_json())

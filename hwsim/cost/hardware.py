@@ -14,11 +14,11 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from hwsim.cost.synthesis import Cost, synthesize
+from hwsim.cost.synthesis import MAPPINGS, Cost, synthesize
 from hwsim.cost.technology import technology
 from hwsim.datapath import Datapath, describe, parts
 from hwsim.datapath.datapath import latency
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, unknown
 from hwsim.layers import AveragePool, MaxPool
 from hwsim.network import IntegerLayer, QuantizedNetwork
 
@@ -47,7 +47,7 @@ class Hardware:
     """Clock, throughput and technology of a layer-pipelined design, and the multiply-accumulate it is made of.
 
     ``mac`` is a datapath's name or ``file.py:NAME``, ``mac_options`` its parameters besides the layer's
-    formats, as (name, value) pairs.
+    formats, as (name, value) pairs. All circuits are mapped at one point (:data:`hwsim.cost.synthesis.MAPPINGS`).
     """
 
     clock_mhz: float = 500.0
@@ -55,6 +55,7 @@ class Hardware:
     technology: str = "open45"
     mac: str = "mac"
     mac_options: tuple[tuple[str, Any], ...] = ()
+    mapping: str = "balanced"
 
     def __post_init__(self) -> None:
         for what, value in (("clock", self.clock_mhz), ("throughput", self.images_per_second)):
@@ -65,6 +66,8 @@ class Hardware:
                 f"{self.images_per_second:g} images a second leave a {self.clock_mhz:g} MHz clock no whole cycle "
                 "an image; lower the throughput or raise the clock"
             )
+        if self.mapping not in MAPPINGS:
+            raise unknown("mapping", self.mapping, MAPPINGS)
         technology(self.technology)
 
     @property
@@ -138,12 +141,12 @@ def operations(item: IntegerLayer, part: str, latency: int = 0) -> int:
 
 
 @cache
-def _cost(datapath: Datapath, technology_name: str) -> Cost:
-    return synthesize(datapath, technology_name)
+def _cost(datapath: Datapath, technology_name: str, mapping: str) -> Cost:
+    return synthesize(datapath, technology_name, mapping=mapping)
 
 
 def _part(item: IntegerLayer, name: str, datapath: Datapath, hardware: Hardware) -> Part:
-    cost = _cost(datapath, hardware.technology)
+    cost = _cost(datapath, hardware.technology, hardware.mapping)
     cycles = max(1, math.ceil((cost.critical_path_ps or 0.0) / hardware.period_ps))
     return Part(
         part=name,

@@ -7,11 +7,11 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hwsim import cache
-from hwsim.cost import equivalence, timing, yosys
+from hwsim.cost import characterisation, equivalence, timing, yosys
 from hwsim.cost import technology as technologies
 from hwsim.cost.netlist import Mapped, mapped
 from hwsim.cost.technology import Technology
@@ -40,8 +40,11 @@ _COMMANDS = (
     "write_json mapped.json",
 )
 
-_MEASURE = "2"
+_MEASURE = "3"
 """Raise it when this package measures a mapped netlist differently, so that kept results are not used."""
+
+SYNTHESISED, KEPT, SHIPPED = "now", "kept from before", "kept in the package's characterisation"
+"""Where a cost was found."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,11 @@ class Cost:
     ``nand2_equivalents`` is the area of all cells, flip-flops and synchronous reset included, over that of a
     two-input NAND. ``critical_path_ps`` is the shortest clock period by static timing, without wires; a
     technology-free cost has no ``area_um2`` and no ``critical_path_ps``. ``logic_depth`` counts the cells of two
-    or more inputs on the longest path. ``equivalent`` is true after a proof or an exhaustive comparison only;
+    or more inputs on the longest path. ``leakage_nw`` is that of all cells at rest, where the technology has any.
+    ``equivalent`` is true after a proof or an exhaustive comparison only;
     ``equivalence`` names which. ``mapping`` is the mapping point (:data:`MAPPINGS`) and ``script`` what it ran in ABC.
-    ``netlist`` is a hash of the synthesized circuit's text.
+    ``netlist`` is a hash of the synthesized circuit's text. ``origin`` says where the row was found: made now, in the
+    user's cache, or in the package's characterisation; it is no part of the result.
     """
 
     datapath: str
@@ -70,6 +75,8 @@ class Cost:
     mapping: str
     script: str
     tool: str
+    leakage_nw: float | None = None
+    origin: str = field(default=SYNTHESISED, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the cost as plain data; a technology-free one has no area and no critical path."""
@@ -78,6 +85,8 @@ class Cost:
     def __str__(self) -> str:
         cells = ", ".join(f"{count} {name}" for name, count in self.cells.items()) or "none"
         physical = f"  area           {self.area_um2} um2\n  critical path  {self.critical_path_ps} ps\n"
+        if self.leakage_nw is not None:
+            physical += f"  leakage        {self.leakage_nw:g} nW\n"
         return (
             f"{self.datapath} in {self.technology}\n"
             f"  gates          {self.nand2_equivalents:g} NAND2 equivalents, {self.flip_flops} flip-flops\n"
@@ -86,7 +95,7 @@ class Cost:
             f"  cells          {cells}\n"
             f"  equivalent     {'yes' if self.equivalent else 'NOT PROVED'}: {self.equivalence}\n"
             f"  mapping        {self.mapping}: {self.script}\n"
-            f"  synthesized by {self.tool}"
+            f"  synthesized by {self.tool}, {self.origin}"
         )
 
 
@@ -102,18 +111,19 @@ def synthesize(
 
     The logic between registers is mapped and proved; every register bit is one flip-flop with a synchronous
     reset in front. The result depends on the circuit, the technology, the mapping point and the tool's version only,
-    and is kept under these in the user's cache folder (``HWSIM_CACHE``). ``timeout_s`` limits the mapping and, again, the
+    and is kept under these in the user's cache folder (``HWSIM_CACHE``). With ``reuse`` the package's characterisation
+    is asked first (:mod:`hwsim.cost.characterisation` says when its rows count), then that folder, and no tool is
+    needed for what they hold. ``timeout_s`` limits the mapping and, again, the
     proof. Raises :class:`HwsimError` where the tool is missing, fails, exceeds its time, or maps wrongly.
     """
     target = technologies.technology(technology) if isinstance(technology, str) else technology
     script = _script(mapping)
     block = clock_cycle(datapath)
     design = verilog(block)
+    found = _known(datapath, design, target, mapping) if reuse else None
+    if found is not None:
+        return found
     tool = yosys.version()
-    key = _digest(_MEASURE, design, str(target), target.digest, tool, mapping, script, *_COMMANDS)
-    kept = cache.recall("synthesis", f"{key}.json") if reuse else None
-    if kept is not None:
-        return replace(Cost(**json.loads(kept)), datapath=describe(datapath))
     netlist = map_onto(design, target, mapping=mapping, timeout_s=timeout_s)
     equivalent, method = equivalence.compare(block, netlist, target, timeout_s)
     counts, flip_flops, area = _contents(datapath, netlist, target)
@@ -133,10 +143,94 @@ def synthesize(
         mapping=mapping,
         script=script,
         tool=tool,
+        leakage_nw=_leakage_nw(counts, target),
     )
     if reuse and equivalent:
-        cache.remember(json.dumps(cost.to_json()).encode(), "synthesis", f"{key}.json")
+        cache.remember(json.dumps(cost.to_json()).encode(), "synthesis", _key(design, target, mapping))
     return cost
+
+
+def known(datapath: Datapath, technology: Technology, *, mapping: str = "balanced") -> Cost | None:
+    """Return a datapath's cost where it is in the package's characterisation or the user's cache; run no tool."""
+    _script(mapping)
+    return _known(datapath, verilog(clock_cycle(datapath)), technology, mapping)
+
+
+def recipe(mapping: str) -> str:
+    """Return a digest of everything that is done to a netlist at a mapping point, the tool's version apart."""
+    return _digest(_MEASURE, mapping, _script(mapping), *_COMMANDS)
+
+
+_FACTS = ("name", "function", "area", "capacitance", "delay", "resistance", "setup", "leakage")
+"""What a cost depends on of a cell or a flip-flop."""
+
+
+def library_digest(technology: Technology) -> str:
+    """Return a digest of every fact of a technology that a cost depends on: all but its energies and its voltage."""
+    cells = (*technology.cells, technology.flip_flop)
+    facts = [[getattr(cell, name, "") for name in _FACTS] for cell in cells]
+    return _digest(
+        str(technology), repr(facts), technology.nand2, str(technology.physical), technology.liberty()
+    )
+
+
+def netlist_digest(design: str) -> str:
+    """Return how a characterisation calls a circuit: a digest of its Verilog text."""
+    return _digest(design)[:32]
+
+
+def measured(cost: Cost) -> dict[str, Any]:
+    """Return what a characterisation keeps of a cost: all that its netlist, technology and mapping point do not say."""
+    return {name: getattr(cost, name) for name in _MEASURED}
+
+
+_MEASURED = (
+    "nand2_equivalents",
+    "cells",
+    "flip_flops",
+    "area_um2",
+    "critical_path_ps",
+    "logic_depth",
+    "leakage_nw",
+    "equivalence",
+)
+
+
+def _key(design: str, technology: Technology, mapping: str) -> str:
+    """Return the name under which a cost is kept: the tool is the one installed, or else the characterisation's."""
+    tool = yosys.installed() or characterisation.shipped().claims.tool
+    return f"{_digest(design, str(technology), library_digest(technology), tool, recipe(mapping))}.json"
+
+
+def _known(datapath: Datapath, design: str, technology: Technology, mapping: str) -> Cost | None:
+    row = _shipped(design, technology, mapping)
+    if row is not None:
+        return Cost(
+            datapath=describe(datapath),
+            technology=str(technology),
+            equivalent=True,
+            netlist=_digest(design)[:16],
+            mapping=mapping,
+            script=_script(mapping),
+            tool=characterisation.shipped().claims.tool,
+            origin=SHIPPED,
+            **row,
+        )
+    kept = cache.recall("synthesis", _key(design, technology, mapping))
+    if kept is None:
+        return None
+    return replace(Cost(**json.loads(kept)), datapath=describe(datapath), origin=KEPT)
+
+
+def _shipped(design: str, technology: Technology, mapping: str) -> Mapping[str, Any] | None:
+    """Return what the package's characterisation has measured of a circuit, where that counts here and now."""
+    shipped = characterisation.shipped()
+    if not shipped.holds(
+        yosys.installed(), str(technology), library_digest(technology), mapping, recipe(mapping)
+    ):
+        return None
+    row = shipped.by_netlist.get(netlist_digest(design))
+    return None if row is None else row.costs.get((str(technology), mapping))
 
 
 def _script(mapping: str) -> str:
@@ -171,6 +265,15 @@ def _contents(
     if flip_flops:
         counts[technology.flip_flop.name] = flip_flops
     return dict(sorted(counts.items())), flip_flops, area + technology.flip_flop.area * flip_flops
+
+
+def _leakage_nw(cells: Mapping[str, int], technology: Technology) -> float | None:
+    """Return the leakage of all cells; none where the technology states none."""
+    leakage = {cell.name: cell.leakage for cell in technology.cells}
+    leakage[technology.flip_flop.name] = technology.flip_flop.leakage
+    if not (technology.physical and any(leakage.values())):
+        return None
+    return round(math.fsum(leakage[name] * count for name, count in cells.items()), 3)
 
 
 def _digest(*parts: str) -> str:

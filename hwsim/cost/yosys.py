@@ -12,7 +12,7 @@ from hwsim import process
 from hwsim.errors import HwsimError
 from hwsim.process import OutOfTimeError
 
-__all__ = ["OutOfTimeError", "abc", "version", "workplace", "yosys"]
+__all__ = ["OutOfTimeError", "abc", "installed", "version", "workplace", "yosys"]
 
 _PURPOSE = "logic synthesis"
 
@@ -25,12 +25,20 @@ for command in sys.argv[1:]:
 """
 
 
-def version() -> str:
-    """Return the tool's name and version; raise :class:`HwsimError` where it is not installed."""
+def installed() -> str | None:
+    """Return the tool's name and version, or nothing where it is not installed; it is not run for that."""
     try:
         return f"Yosys {importlib.metadata.version('pyosys')}"
     except importlib.metadata.PackageNotFoundError:
-        raise HwsimError("logic synthesis needs Yosys; install it with: pip install pyosys") from None
+        return None
+
+
+def version() -> str:
+    """Return the tool's name and version; raise :class:`HwsimError` where it is not installed."""
+    found = installed()
+    if found is None:
+        raise HwsimError("logic synthesis needs Yosys; install it with: pip install pyosys")
+    return found
 
 
 def workplace() -> AbstractContextManager[Path]:

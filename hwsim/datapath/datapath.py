@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from threading import RLock
 from typing import Protocol
 
 import pyrtl
@@ -17,6 +18,9 @@ import pyrtl
 from hwsim.catalogue import reason
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray
+
+ELABORATING = RLock()
+"""Held while wires are made: PyRTL has one working block a process, whatever the thread."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def elaborate(datapath: Datapath, *, cut_registers: bool = False) -> pyrtl.Block
     """
     block = pyrtl.Block()
     try:
-        with pyrtl.set_working_block(block, no_sanity_check=True):
+        with ELABORATING, pyrtl.set_working_block(block, no_sanity_check=True):
             _build(block, datapath, cut_registers)
             block.sanity_check()
     except HwsimError:

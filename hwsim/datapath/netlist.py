@@ -10,7 +10,7 @@ import re
 
 import pyrtl
 
-from hwsim.datapath.datapath import Datapath, elaborate
+from hwsim.datapath.datapath import ELABORATING, Datapath, elaborate
 from hwsim.errors import HwsimError
 
 RESET = "RESET"
@@ -22,7 +22,7 @@ def clock_cycle(datapath: Datapath) -> pyrtl.Block:
     block = elaborate(datapath, cut_registers=True)
     if not datapath.registers:
         return block
-    with pyrtl.set_working_block(block, no_sanity_check=True):
+    with ELABORATING, pyrtl.set_working_block(block, no_sanity_check=True):
         reset = pyrtl.Input(1, RESET)
         drivers, _ = block.net_connections()
         for name, register in datapath.registers.items():

@@ -9,8 +9,10 @@ from typing import Any, get_args, get_type_hints
 
 from hwsim.bits import parse_overflow
 from hwsim.cost.array import array_cost
-from hwsim.cost.synthesis import Cost, synthesize
-from hwsim.cost.technology import read_liberty
+from hwsim.cost.estimate import Estimate, estimate
+from hwsim.cost.synthesis import Cost, known, synthesize
+from hwsim.cost.technology import Technology, read_liberty
+from hwsim.cost.technology import technology as technology_of
 from hwsim.datapath import Datapath, load
 from hwsim.datapath.systolic import SystolicArray
 from hwsim.errors import HwsimError, unknown
@@ -89,15 +91,33 @@ def cost_datapath(
 ) -> Cost:
     """Return the gates, area and critical path of a datapath, synthesised, beside its equivalence check.
 
-    ``liberty`` is the path of a Liberty file to map to in place of a technology. A systolic array of more than 4 x 4
-    elements is the sum of its elements (:mod:`hwsim.cost.array`).
+    ``liberty`` is the path of a Liberty file to map to in place of a technology. What the package's characterisation or
+    the user's cache holds is not synthesised again; the cost's ``origin`` says where it was found. A systolic array of
+    more than 4 x 4 elements is the sum of its elements (:mod:`hwsim.cost.array`).
     """
     if not 0 < timeout_s < math.inf:
         raise HwsimError(f"the synthesis may take a finite number of seconds above 0, not {timeout_s}")
-    if liberty and technology != "open45":
-        raise HwsimError(f"give technology {technology} or a Liberty file, not both")
-    target = read_liberty(Path(liberty)) if liberty else technology
-    datapath = make_datapath(name, **parameters)
+    target, datapath = _target(technology, liberty), make_datapath(name, **parameters)
     if isinstance(datapath, SystolicArray):
         return array_cost(datapath, target, mapping=mapping, timeout_s=timeout_s)
     return synthesize(datapath, target, mapping=mapping, timeout_s=timeout_s)
+
+
+def estimate_datapath(
+    name: str, *, technology: str = "open45", liberty: str = "", mapping: str = "balanced", **parameters: str
+) -> Cost | Estimate:
+    """Return a datapath's cost where it is known without synthesis, else an estimate with its leave-one-out error.
+
+    ``liberty`` is as in :func:`cost_datapath`. Raises :class:`HwsimError` where too few circuits of its kind are
+    characterised.
+    """
+    target, datapath = _target(technology, liberty), make_datapath(name, **parameters)
+    if isinstance(datapath, SystolicArray):
+        raise HwsimError("an array has no estimate; leave out --estimate, or ask for its multiply-accumulate's")
+    return known(datapath, target, mapping=mapping) or estimate(datapath, target, mapping)
+
+
+def _target(technology: str, liberty: str) -> Technology:
+    if liberty and technology != "open45":
+        raise HwsimError(f"give technology {technology} or a Liberty file, not both")
+    return read_liberty(Path(liberty)) if liberty else technology_of(technology)

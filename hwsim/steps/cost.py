@@ -113,7 +113,9 @@ def estimate_datapath(
     """
     target, datapath = _target(technology, liberty), make_datapath(name, **parameters)
     if isinstance(datapath, SystolicArray):
-        raise HwsimError("an array has no estimate; leave out --estimate, or ask for its multiply-accumulate's")
+        raise HwsimError(
+            "an array has no estimate; leave out --estimate, or ask for its multiply-accumulate's"
+        )
     return known(datapath, target, mapping=mapping) or estimate(datapath, target, mapping)
 
 

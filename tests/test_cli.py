@@ -256,3 +256,13 @@ def test_every_backend_measures_the_same_accuracy(explored, backend):
     assert result["verified_in"] == ran if ran is not None else "pyrtl" in result["verified_in"]
     assert bool(result["circuit_cycles"]) is (backend == "lanes")
     assert all(row["compared"] == 3 and row["difference"] is None for row in result["verified"])
+
+
+def test_every_command_takes_json():
+    from inspect import signature
+
+    from hwsim.cli import COMMANDS
+
+    assert [
+        name for name, command in COMMANDS.items() if "as_json" not in signature(command).parameters
+    ] == []

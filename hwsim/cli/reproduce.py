@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.output import live_progress
+from hwsim.cli.options import Json
+from hwsim.cli.output import live_progress, print_json
 
 
 def command(
@@ -20,6 +21,7 @@ def command(
         list[str] | None, typer.Option(help="A built-in model to measure on; may be given again.")
     ] = None,
     images: Annotated[int, typer.Option(min=0, help="Test images of each network; 0 takes all.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Measure a published table on the networks at hand."""
     from hwsim.reproduce import reproduce
@@ -27,4 +29,7 @@ def command(
     with live_progress() as show:
         directory = output or Path("reports") / f"reproduce-{paper}"
         readme = reproduce(paper, directory, networks=network or (), images=images, show=show)
+    if as_json:
+        return print_json({"table": str(readme)})
     print(f"table: {readme}")
+    return None

@@ -1,5 +1,8 @@
 """The exact search: prices that are the evaluations', a model that is Gaussian regression, points that promise most."""
 
+import sys
+from dataclasses import replace
+
 import moocore
 import numpy as np
 import pytest
@@ -44,8 +47,7 @@ def test_every_point_of_a_space_is_visited_once(explored):
 
 def test_prices_are_those_of_the_evaluations(explored):
     bench = explored.bench
-    space = search_space(bench.study, bench.network)
-    space = type(space)(space.layers, space.patterns, space.datapaths, space.quantizers, bench)
+    space = replace(search_space(bench.study, bench.network), bench=bench)
     names = priced_objectives(OBJECTIVES)
     of = {(price.datapath, price.quantizer): price for price in prices(space, names)}
     for e in explored.evaluations:
@@ -57,6 +59,49 @@ def test_prices_are_those_of_the_evaluations(explored):
         for name, cost in zip(names, costs, strict=True):
             exact = name != "compression_ratio"  # a constant of a requantiser may take a byte more
             assert cost == pytest.approx(METRICS[name].cost(e), rel=1e-12 if exact else 0.05), name
+
+
+def searched(name, explored, budget, set_aside=frozenset()):
+    """The points of a search on the tiny space, told what was evaluated there."""
+    bench = explored.bench
+    space = replace(search_space(bench.study, bench.network), bench=bench, set_aside=set_aside)
+    known, done = {e.point: e for e in explored.evaluations}, []
+    while len(done) < budget:
+        rng = np.random.default_rng([7, len(done)])
+        points = SEARCHES[name](space, list(done), OBJECTIVES, rng, min(5, budget - len(done)))
+        if not points:
+            break
+        done += [known[point] for point in points]
+    return [e.point for e in done]
+
+
+@pytest.mark.parametrize("name", ["exact", "greedy", "nsga2", "tpe"])
+def test_a_search_is_a_function_of_what_was_evaluated_and_visits_every_point_once(name, explored):
+    if name in ("nsga2", "tpe"):
+        pytest.importorskip("optuna")
+    points = searched(name, explored, 100)
+    assert len(points) == len(set(points)) == 12
+    assert searched(name, explored, 7) == points[:7] == searched(name, explored, 7)
+    others = searched(name, explored, 100, frozenset(points[:2]))
+    assert set(others) == set(points[2:])
+
+
+def test_without_optuna_its_searches_name_what_to_install(explored, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(HwsimError, match=r"search \"tpe\" needs Optuna: pip install 'hwsim\[search\]'"):
+        searched("tpe", explored, 1)
+
+
+def test_greedy_goes_down_from_what_moves_the_network_least(explored):
+    bench = explored.bench
+    layers = dict(search_space(bench.study, bench.network).layers)
+    first, *rest = searched("greedy", explored, 3)
+    found = sensitivity.of_choices(bench, layers, first.quantizer)
+    for name, bits in first.bits:
+        assert found[name][bits].divergence == min(effect.divergence for effect in found[name].values())
+    gates = {e.point: METRICS["gates"].cost(e) + METRICS["bandwidth"].cost(e) for e in explored.evaluations}
+    steps = [point for point in (first, *rest) if point.quantizer == first.quantizer]
+    assert sorted(steps, key=gates.get, reverse=True) == steps
 
 
 def test_what_was_measured_of_a_layer_is_not_measured_again(explored, monkeypatch):

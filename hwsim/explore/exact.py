@@ -53,7 +53,7 @@ def propose(
     count: int,
 ) -> list[DesignPoint]:
     """Return at most ``count`` points not tried yet: fewer where the fronts hold no more."""
-    guide = _guide(replace(space, set_aside=frozenset()), space.bench, objectives)
+    guide = guide_of(space, objectives)
     posterior = guide.believed(done)
     models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
     found = guide.candidates(models, space.tried(done))
@@ -180,13 +180,27 @@ class Guide:
     def promises(self, branch: IntArray, choices: IntArray) -> Promises:
         """Return what points are known to cost, and what their loss is believed from."""
         costs = np.zeros((len(choices), len(self.prices[0].start)))
-        for place, price in enumerate(self.prices):
-            of_branch = np.flatnonzero(branch == place)
-            sums = np.zeros((len(of_branch), len(price.start)))
-            for table in price.tables:
-                sums = sums + table.of(choices[of_branch])
-            costs[of_branch] = price.costs(sums)
+        for place in range(len(self.prices)):
+            costs[branch == place] = self.costs(place, choices[branch == place])
         return Promises(costs, self.rows(branch, choices))
+
+    def costs(self, branch: int, choices: IntArray) -> FloatArray:
+        """Return the known costs of a branch's points, [points, objectives]."""
+        price = self.prices[branch]
+        sums = np.zeros((len(choices), len(price.start)))
+        for table in price.tables:
+            sums = sums + table.of(choices)
+        return price.costs(sums)
+
+    def distances(self, branch: int) -> list[FloatArray]:
+        """Return how far each layer's choices, [choices], move the network's output alone."""
+        quantizer = self.space.quantizers.index(self.prices[branch].quantizer)
+        return [table[:, 0] for table in self.features.tables[quantizer]]
+
+    def distance(self, branch: int, choices: IntArray) -> FloatArray:
+        """Return the sums of the distances of a branch's points."""
+        columns = zip(self.distances(branch), choices.T, strict=True)
+        return np.asarray(sum((own[column] for own, column in columns), np.zeros(len(choices))))
 
     def measured(self, done: list[Evaluation]) -> FloatArray:
         """Return known costs and lost images of evaluated points, [points, objectives + 1]."""
@@ -201,6 +215,15 @@ def _widened(table: Table) -> Table:
     """Return a table with a last column of 0."""
     zero = np.zeros((*table.costs.shape[:-1], 1))
     return replace(table, costs=np.concatenate([table.costs, zero], axis=-1))
+
+
+def guide_of(space: SearchSpace, objectives: tuple[str, ...]) -> Guide:
+    """Return what is known of a space, measured and priced once.
+
+    Raises :class:`HwsimError` for a space without a bench and for objectives that are neither priced by tables nor the
+    accuracy.
+    """
+    return _guide(replace(space, set_aside=frozenset()), space.bench, objectives)
 
 
 @lru_cache(maxsize=4)

@@ -178,11 +178,68 @@ def exact(
     """The exact front of costs and of an accuracy model that learns: where measuring promises most."""
     from hwsim.explore.exact import propose
 
-    chosen = propose(space, done, objectives, rng, count)
+    return _filled(propose(space, done, objectives, rng, count), space, done, rng, count)
+
+
+def greedy(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """From the widest design down, each step the layer that saves most for the least effect alone."""
+    from hwsim.explore.greedy import propose
+
+    return _filled(propose(space, done, objectives, count), space, done, rng, count)
+
+
+def nsga2(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """Optuna's genetic algorithm NSGA-II."""
+    from hwsim.explore.samplers import ask
+
+    return _filled(ask("nsga2", space, done, objectives, rng, count), space, done, rng, count)
+
+
+def tpe(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """Optuna's tree-structured Parzen estimator."""
+    from hwsim.explore.samplers import ask
+
+    return _filled(ask("tpe", space, done, objectives, rng, count), space, done, rng, count)
+
+
+def _filled(
+    chosen: list[DesignPoint],
+    space: SearchSpace,
+    done: list[Evaluation],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """Return the points chosen, and where they are fewer than ``count`` others drawn at random."""
     if len(chosen) == count:
         return chosen
     others = _distinct(lambda: _draw(space, rng), space, done, count)
-    return [*chosen, *[point for point in others if point not in chosen]][:count]
+    return [*chosen, *(point for point in others if point not in chosen)][:count]
 
 
-SEARCHES: dict[str, Search] = {"evolve": evolve, "exact": exact, "uniform": uniform, "random": random}
+SEARCHES: dict[str, Search] = {
+    "evolve": evolve,
+    "exact": exact,
+    "greedy": greedy,
+    "nsga2": nsga2,
+    "tpe": tpe,
+    "uniform": uniform,
+    "random": random,
+}

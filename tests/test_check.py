@@ -14,6 +14,7 @@ from hwsim.datapath import DATAPATHS, Register, describe, elaborate
 from hwsim.datapath.add import Add
 from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.apot_mac import ApotMac
+from hwsim.datapath.constant_dot import ConstantDot
 from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.pool import AveragePool, MaxPool
@@ -69,6 +70,7 @@ def flip(index):
         Mac(Int(8), Int(8), Int(24), adder="carry_save", stages=2),
         ShiftMac(PowerOfTwo(4), Int(8), Int(16), adder="carry_save", stages=2),
         Resolve(Int(24), "kogge_stone"),
+        ConstantDot("-43,91,-117,5,33,-2,77,-6", Int(8)),
         ShiftMac(PowerOfTwo(4), Int(8), Int(16), Overflow.SATURATE),
         ShiftMac(PowerOfTwo(5), Int(8, signed=False), Int(32)),
         ApotMac(AdditivePowersOfTwo(4), Int(8), Int(16), Overflow.SATURATE),

@@ -31,7 +31,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Synthesise a circuit: gates, area, delay."""
-    from hwsim.steps.cost import cost_datapath, estimate_datapath
+    from hwsim.steps.cost import cost_datapath, estimate_datapath, make_datapath
 
     formats = {"weight": weight, "activation": activation, "accumulator": accumulator, "overflow": overflow}
     parameters = {name: text for name, text in formats.items() if text}
@@ -49,4 +49,9 @@ def command(
     if as_json:
         return print_json(cost.to_json())
     print(cost)
+    products = getattr(make_datapath(datapath, **parameters), "products", 1)
+    if products > 1:
+        print(
+            f"  a product      {cost.nand2_equivalents / products:.1f} NAND2 equivalents, one of {products}"
+        )
     return None

@@ -16,6 +16,7 @@ from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.adders import width_of
 from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.channel_clamp import ChannelClamp
+from hwsim.datapath.constant_dot import ConstantDot
 from hwsim.datapath.datapath import Datapath, Register, describe, elaborate, resolver
 from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.focused_mac import FocusedMac
@@ -55,6 +56,7 @@ DATAPATHS: dict[str, type[Any]] = {
     "apot_mac": ApotMac,
     "focused_mac": FocusedMac,
     "adder_tree": AdderTree,
+    "constant_dot": ConstantDot,
     "decomposable_mac": DecomposableMac,
     "output_stationary_array": OutputStationaryArray,
     "weight_stationary_array": WeightStationaryArray,

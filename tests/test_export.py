@@ -170,6 +170,28 @@ def test_the_readme_s_commands_run_as_they_stand(exported, tmp_path):
     assert done.returncode != 0 and "FAIL n0_stem, mac_0, row 3" in done.stdout
 
 
+@icarus
+def test_an_array_computes_the_network_s_own_sums(digits, digit_images, tmp_path):
+    """In each layer's formats; the sums that leave at the bottom are numpy's product of the operands, wrapped."""
+    folder = bundle(digits, digit_images[:4], tmp_path / "array", outputs=1, array=(2, 3))
+    compiled(folder)
+    assert ran(folder)[0] == 0
+    lines = (folder / "vectors" / "n11_classifier_array.hex").read_text().splitlines()
+    names = lines[0].removeprefix("// ").split(", ")
+    last = dict(zip(names, zip(*(line.split("_") for line in lines[1:]), strict=True), strict=True))
+    item, seen = digits.layers[-1], {}
+    run(digits, digit_images[:1], lambda i, inputs, output, over: seen.setdefault(i.layer.name, inputs[0]))
+    exact = item.weight[:3, :, 0, 0] @ seen["classifier"][0, :, 0, 0]
+    found = [int(last[f"sum{c}"][-1], 16) for c in range(3)]
+    assert found == (exact & 0xFFF).tolist() and exact.any()
+    work = folder / "vectors" / "n11_classifier_array.hex"
+    lines[-1] = lines[-1][:-1] + f"{int(lines[-1][-1], 16) ^ 1:x}"
+    work.write_text("\n".join([*lines, ""]))
+    status, said = ran(folder)
+    assert status != 0 and "FAIL n11_classifier, array_" in said
+    assert {m for m in modules_in_yosys(folder) if m.startswith("array_") and not m.endswith("_cycle")}
+
+
 def modules_in_yosys(folder):
     """The modules that Yosys finds in the bundle's Verilog, after its checks."""
     sources = " ".join(sorted(f"rtl/{p.name}" for p in folder.glob("rtl/*.v")))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hwsim.bundle.agreement import Agreement, measure_agreement
+from hwsim.bundle.arrays import array_vectors
 from hwsim.bundle.memories import memories
 from hwsim.bundle.names import identifiers
 from hwsim.bundle.qdq import qdq_model, says
@@ -32,12 +33,14 @@ def contents(
     outputs: int = 4,
     seed: int = 0,
     mac: str = "mac",
+    array: tuple[int, int] | None = None,
     origin: Mapping[str, str] | None = None,
 ) -> dict[str, bytes | str]:
     """Return the files of a network's bundle by path.
 
     The vectors are ``outputs`` outputs of each layer, drawn with ``seed`` from the first 16 of ``images``
-    [n, h, w, c]; on all of them the ONNX file is held against the network. ``mac`` names the multiply-accumulate and
+    [n, h, w, c]; on all of them the ONNX file is held against the network. ``mac`` names the multiply-accumulate,
+    ``array`` gives the rows and columns of an output-stationary array to add in the formats of each layer, and
     ``origin`` says where the design comes from.
     """
     names = identifiers([item.layer.name for item in network.layers])
@@ -45,12 +48,15 @@ def contents(
     circuits = {
         item.layer.name: parts(item, formats, network.rounding, mac=apart(mac)) for item in network.layers
     }
+    arrays = array_vectors(network, images[:1], *array) if array else ()
+    for one in arrays:
+        circuits[network.layers[one.layer].layer.name][one.part] = one.datapath
     modules = _modules(circuits)
     layers = [names[item.layer.name] for item in network.layers]
     vectors = golden(network, images[:VECTOR_IMAGES], outputs=outputs, seed=seed, mac=mac)
     blocks = [
         Block(v, modules[v.datapath], layers[v.layer], f"vectors/{layers[v.layer]}_{v.part}.hex")
-        for v in vectors
+        for v in (*vectors, *arrays)
     ]
     known = {module: datapath for datapath, module in modules.items()}
     verilog = {f"rtl/{m}.v": export(datapath, m, f"{m}_cycle") for m, datapath in known.items()}

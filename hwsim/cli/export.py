@@ -25,16 +25,28 @@ def command(
     outputs: Annotated[int, typer.Option(min=1, help="Outputs of each layer to write vectors of.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of those outputs.")] = 0,
     mac: Annotated[str, typer.Option(help="A network's multiply-accumulate datapath, or file.py:name.")] = "",
+    array: Annotated[
+        str, typer.Option(help="Rows x columns of a systolic array to add in each layer's formats, 4x4 say.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Write a design as a bundle of files for others.
 
     Verilog of its circuits, a testbench that checks itself against the network's own values, weights as memory files,
     the bit configuration, and ONNX."""
+    from hwsim.cost.memory.hierarchy import parse_array
     from hwsim.steps.export import export_design
 
     written = export_design(
-        source, output, point=point, data=data, images=images, outputs=outputs, seed=seed, mac=mac
+        source,
+        output,
+        point=point,
+        data=data,
+        images=images,
+        outputs=outputs,
+        seed=seed,
+        mac=mac,
+        array=parse_array(array) if array else None,
     )
     if as_json:
         return print_json({"folder": str(output), "files": list(written)})

@@ -38,13 +38,15 @@ def export_design(
     outputs: int = 4,
     seed: int = 0,
     mac: str = "",
+    array: tuple[int, int] | None = None,
 ) -> tuple[str, ...]:
     """Write a design's bundle into a new folder, whole or not at all, and return the paths within it.
 
     ``source`` is an integer network, its file, or an exploration's folder, whose ``point`` is a design point's key or
     the beginning of it. ``outputs`` outputs of each layer become vectors, drawn with ``seed``; the ONNX file is run
     on the test split of ``data`` (the design's own if left out), or its first ``images``. ``mac`` names the
-    multiply-accumulate; a point has its own.
+    multiply-accumulate; a point has its own. With ``array``, rows and columns, an output-stationary systolic array in the
+    formats of each layer is added.
     """
     if outputs < 1:
         raise HwsimError(f"a bundle has vectors of 1 output of each layer or more, not {outputs}")
@@ -58,6 +60,7 @@ def export_design(
         outputs=outputs,
         seed=seed,
         mac=design.mac,
+        array=array,
         origin=design.origin,
     )
     files.write_folder(Path(directory), made)

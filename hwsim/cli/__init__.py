@@ -31,6 +31,7 @@ from hwsim.cli import (
     report,
     reproduce,
     simulate,
+    teach,
     traffic,
 )
 from hwsim.errors import HwsimError
@@ -53,6 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff.command,
     "export": export.command,
     "reproduce": reproduce.command,
+    "teach": teach.command,
 }
 
 app = typer.Typer(

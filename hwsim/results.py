@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
 from hwsim.explore.bench import COMPARED_IMAGES, point_bits
 from hwsim.explore.evaluation import Evaluation, pareto_front
-from hwsim.explore.exploration import Explored
+from hwsim.explore.explain import explain
+from hwsim.explore.explanation import Explanation
+from hwsim.explore.exploration import Explored, Progress
 from hwsim.report import StudyFacts, write_report
 from hwsim.report.compare import write_comparison
 from hwsim.study import HardwareTable, Study
@@ -26,13 +28,27 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True)
 class Results:
-    """What an exploration's folder holds: facts of the study and everything measured, in order."""
+    """What an exploration's folder holds: facts of the study, everything measured, in order, and what explains the front.
+
+    ``explanations`` are by the key of a design point.
+    """
 
     facts: StudyFacts
     evaluations: list[Evaluation]
+    explanations: dict[str, Explanation] = field(default_factory=dict)
 
 
-def write_results(explored: Explored, directory: Path, command: str = "") -> Path:
+EXPLAINING = "explain the front"
+"""The stage of an exploration after its evaluations, as its progress names it."""
+
+
+def write_results(
+    explored: Explored,
+    directory: Path,
+    command: str = "",
+    *,
+    progress: Progress = lambda stage, done, planned: None,
+) -> Path:
     """Write the evaluations and the front's bit configurations, draw the report and return the page's path.
 
     The data hold no clock, host or path besides ``command``, so that the same study gives the same bytes.
@@ -40,16 +56,26 @@ def write_results(explored: Explored, directory: Path, command: str = "") -> Pat
     facts = _facts(explored, directory, command)
     for evaluation in explored.front:
         files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
-    fields = asdict(Results(facts, explored.evaluations))
+    explanations = _explanations(explored, progress)
+    fields = asdict(Results(facts, explored.evaluations, explanations))
     text = json.dumps(fields, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     files.write(directory / RESULTS, text.encode(errors="replace"))  # a path's bytes need be no text
-    return write_report(directory, explored.evaluations, facts)
+    return write_report(directory, explored.evaluations, facts, explanations)
+
+
+def _explanations(explored: Explored, progress: Progress) -> dict[str, Explanation]:
+    found: dict[str, Explanation] = {}
+    for evaluation in explored.front:
+        progress(EXPLAINING, len(found), len(explored.front))
+        found[evaluation.point.key()] = explain(explored.bench, evaluation)
+    progress(EXPLAINING, len(found), len(found))
+    return found
 
 
 def redraw_report(directory: Path) -> Path:
     """Draw the report of a folder again from its results; raises :class:`HwsimError` where they are missing or damaged."""
     results = read_results(directory)
-    return write_report(directory, results.evaluations, results.facts)
+    return write_report(directory, results.evaluations, results.facts, results.explanations)
 
 
 def compare_reports(directories: Sequence[Path], output: Path) -> Path:

@@ -16,7 +16,7 @@ from hwsim.explore.evaluation import METRICS, Evaluation, pareto_front
 from hwsim.report import write_report
 from hwsim.report.tradeoffs import CLOSE_UP, knee, rows
 from hwsim.report.wording import visible
-from test_report import HOSTILE, LAYERS, OBJECTIVES, evaluations, facts, renamed, study_of
+from test_report import HOSTILE, LAYERS, OBJECTIVES, evaluations, explanations, facts, renamed, study_of
 
 Open = Callable[..., Any]
 
@@ -28,7 +28,7 @@ def listed() -> list[Evaluation]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory, listed: list[Evaluation]) -> Path:
-    return write_report(tmp_path_factory.mktemp("page"), listed, facts(listed))
+    return write_report(tmp_path_factory.mktemp("page"), listed, facts(listed), explanations(listed))
 
 
 def shown(page: Any) -> list[str]:
@@ -222,7 +222,7 @@ def attacked(directory: Path) -> Path:
     names = (f"{name}{i}" for i, name in enumerate(itertools.cycle(HOSTILE)))
     listed = renamed(evaluations(40), lambda: next(names))
     study = dataclasses.replace(study_of(listed, lambda: next(names), len(HOSTILE)), title="the title")
-    return write_report(directory, listed, study)
+    return write_report(directory, listed, study, explanations(listed))
 
 
 def use_everything(page: Any) -> None:

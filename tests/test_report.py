@@ -9,6 +9,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -22,8 +23,11 @@ from typing import Any
 import pytest
 import rich.console
 
+from hwsim.bits import LayerBits
 from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation, LayerResult, Part, pareto_front
+from hwsim.explore.explanation import Explanation, LayerWeights, Step
 from hwsim.report import StudyFacts, terminal_table, write_report
+from hwsim.report.roofline import roofline
 from hwsim.report.tables import column
 from hwsim.report.tradeoffs import Row, choices, curve, knee, reference, rows
 from hwsim.report.wording import TIMES, number, runs, short_bits, visible
@@ -270,6 +274,19 @@ def study_of(listed: list[Evaluation], name: Callable[[], str], size: int = 8) -
     )
 
 
+def explanations(listed: list[Evaluation]) -> dict[str, Explanation]:
+    """A made-up explanation of each evaluation, by key."""
+
+    def one(e: Evaluation) -> Explanation:
+        names = [layer.name for layer in e.layers if layer.bits]
+        steps = (Step(name, what, by, 120.5 * by, 8 * by, 64 * by) for name in names
+                 for what, by in (("weight", -1), ("weight", 1), ("activation", -1)))  # fmt: skip
+        weights = (LayerWeights(name, 7.7, "0 3 9 4 0") for name in names)
+        return Explanation(tuple(steps), tuple(weights), dict.fromkeys(names, 17))
+
+    return {e.point.key(): one(e) for e in listed}
+
+
 class Page(HTMLParser):
     """The elements of a page with their attributes, its scripts, data and visible text."""
 
@@ -312,7 +329,8 @@ class Page(HTMLParser):
 
 
 def written(directory: Path, listed: list[Evaluation], study: StudyFacts | None = None) -> Page:
-    return Page(write_report(directory, listed, study or facts(listed)).read_text(encoding="utf-8"))
+    path = write_report(directory, listed, study or facts(listed), explanations(listed))
+    return Page(path.read_text(encoding="utf-8"))
 
 
 def lines_of(path: Path) -> io.StringIO:
@@ -324,7 +342,7 @@ def lines_of(path: Path) -> io.StringIO:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("report")
-    write_report(directory, evaluations(60), facts(evaluations(60)))
+    write_report(directory, evaluations(60), facts(evaluations(60)), explanations(evaluations(60)))
     return directory
 
 
@@ -398,6 +416,35 @@ def test_section_holds_the_figures_of_its_layers(tmp_path: Path) -> None:
     assert "circuits of this design are proved equivalent" in text and "Not proved" not in text
 
 
+def test_section_explains_one_bit_weights_and_safe_accumulators(tmp_path: Path) -> None:
+    listed = evaluations(20)
+    front = pareto_front(listed, OBJECTIVES)
+    page = written(tmp_path, listed)
+    text = " ".join("".join(page.text).split())
+    weighted = sum(kind in ("convolution", "linear") for _, kind, *_ in LAYERS)
+    assert text.count("One bit less or more") == text.count("Weights and the levels") == len(front)
+    less = "-120-8 · -64".replace("-", "\N{MINUS SIGN}")
+    assert text.count("+120+8 · +64") == text.count(less) / 2 == weighted * len(front)
+    shapes = {a["id"] for a in page.of("g") if str(a.get("id", "")).startswith("shape-")}
+    uses = [str(a["href"])[1:] for a in page.of("use")]
+    assert len(uses) == weighted * len(front) and set(uses) == shapes
+    safe = sum(
+        LayerBits.parse(bits, signed=False).accumulator.bits >= 17 for e in front for _, bits in e.point.bits
+    )
+    assert text.count("17 ✓") == safe > 0
+
+
+def test_roofline_puts_a_layer_below_the_roof_by_its_share_of_the_traffic() -> None:
+    drawn = roofline(evaluation(3, LAYERS))
+    assert drawn is not None
+    x, y, right, top = drawn.roof
+    dots = sorted(drawn.dots, key=lambda dot: dot.share)
+    below = [
+        (dot.y - (y + (top - y) * (dot.x - x) / (right - x))) / math.log(100 / dot.share) for dot in dots
+    ]
+    assert max(below) == pytest.approx(min(below)) and below[0] > 0
+
+
 def test_sizes_that_no_technology_gave_are_left_out(tmp_path: Path) -> None:
     def sizeless(layer: LayerResult) -> LayerResult:
         parts = (dataclasses.replace(p, area_um2=None, critical_path_ps=None) for p in layer.parts)
@@ -462,7 +509,7 @@ def test_data_that_could_end_its_element_is_escaped(tmp_path: Path) -> None:
 def test_redrawing_gives_the_same_bytes_under_another_hash_seed(folder: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_report as t;"
-        "t.write_report(Path(sys.argv[2]), t.evaluations(60), t.facts(t.evaluations(60)))"
+        "listed = t.evaluations(60); t.write_report(Path(sys.argv[2]), listed, t.facts(listed), t.explanations(listed))"
     )
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     arguments = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "again")]
@@ -582,7 +629,7 @@ def test_one_objective_is_enough(tmp_path: Path) -> None:
 def test_500_points_of_22_layers_stay_below_6_megabytes(tmp_path: Path) -> None:
     deep = tuple((f"block{i}.{name}", *rest) for i in range(3) for name, *rest in LAYERS)[:22]
     listed = evaluations(500, deep)  # type: ignore[arg-type]
-    assert write_report(tmp_path, listed, facts(listed)).stat().st_size < 6_000_000
+    assert write_report(tmp_path, listed, facts(listed), explanations(listed)).stat().st_size < 6_000_000
 
 
 def test_terminal_table_shows_the_front_and_names_do_not_act() -> None:

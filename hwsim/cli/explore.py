@@ -26,7 +26,7 @@ def command(
     command = shlex.join(["hwsim", "explore", str(study), "-o", str(output)])
     with live_progress() as progress:
         explored = explore(read_study(study), output, progress=progress)
-        page = write_results(explored, output, command)
+        page = write_results(explored, output, command, progress=progress)
     front = explored.front
     if as_json:
         return print_json(

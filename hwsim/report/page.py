@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,10 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hwsim.explore.evaluation import METRICS, Metric, Part, traffic_bytes
+from hwsim.explore.explanation import Explanation
 from hwsim.report import wording
 from hwsim.report.convergence import REFERENCE, convergence, hypervolume, scaled_costs
 from hwsim.report.plotted import Plotted, measured, plotted, shown
-from hwsim.report.section import sections
+from hwsim.report.roofline import roofline
+from hwsim.report.section import STEPS, sections
 from hwsim.report.svg import accuracy_strip, markup, steps
 from hwsim.report.tradeoffs import CLOSE_UP, Row, choices, front_order, gain, price, reference
 from hwsim.report.wording import TIMES, caption, number, quantity, visible
@@ -43,15 +45,20 @@ SCRIPTS = (
 """The page's scripts in the order in which they run, as one function."""
 
 
-def page(listed: Sequence[Row], study: StudyFacts) -> str:
+def page(listed: Sequence[Row], study: StudyFacts, explanations: Mapping[str, Explanation]) -> str:
     """Return the report of a study's rows as HTML."""
     front = front_order(listed, study.objectives)
+    shown_sections = sections(front, explanations)
+    drawings = dict.fromkeys(h.drawing for section in shown_sections for h in section.histograms)
+    shapes = {drawing: number for number, drawing in enumerate(drawings)}
     return render(
         "report.html",
         study=study,
         title=study.title,
         front=front,
-        sections=sections(front),
+        sections=shown_sections,
+        shapes=shapes,
+        steps=STEPS,
         base=reference(listed) if listed else None,
         choices=choices(listed, study.objectives) if listed else [],
         price=price(study.objectives),
@@ -105,8 +112,14 @@ def _environment() -> Environment:
         "figure": lambda metric, row: wording.figure(metric, row.values[metric.name]),
         "short_bits": lambda row: wording.short_bits(row.evaluation.point),
         "unit": wording.unit,
+        "signed": wording.signed,
     }
-    environment.globals |= {"gain": _gain_words, "accuracy_strip": accuracy_strip, "traffic": traffic_bytes}
+    environment.globals |= {
+        "gain": _gain_words,
+        "roofline": roofline,
+        "accuracy_strip": accuracy_strip,
+        "traffic": traffic_bytes,
+    }
     return environment
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from hwsim.explore.evaluation import LayerResult
+from hwsim.explore.explanation import Explanation, Step
 from hwsim.report import wording
 from hwsim.report.explained import Dominance, dominances
+from hwsim.report.histograms import Histogram, histograms
 from hwsim.report.svg import bar, spark
 from hwsim.report.tradeoffs import Row
 
@@ -45,6 +47,24 @@ class LayerRow:
     widths: tuple[tuple[int, str], ...]
     gates: Stack
     traffic: Stack
+    safe_bits: int
+
+    @property
+    def safe(self) -> bool:
+        """Whether no input overflows the accumulator."""
+        return self.safe_bits <= self.widths[2][0]
+
+
+STEPS = (("weight", -1), ("weight", 1), ("activation", -1), ("activation", 1))
+"""The changes that a section shows of each layer, in their order."""
+
+
+@dataclass(frozen=True)
+class LayerSteps:
+    """What each of :data:`STEPS` changes in one layer, None where its format has no room for it."""
+
+    layer: str
+    steps: tuple[Step | None, ...]
 
 
 @dataclass(frozen=True)
@@ -61,19 +81,22 @@ class Section:
     sums: int
     unproved: tuple[tuple[str, str], ...]
     proved: int
+    steps: tuple[LayerSteps, ...]
+    histograms: tuple[Histogram, ...]
 
 
-def sections(front: Sequence[Row]) -> list[Section]:
+def sections(front: Sequence[Row], explanations: Mapping[str, Explanation]) -> list[Section]:
     """Return the sections of the front's points; bars of one kind are out of the largest layer of them all."""
     layers = [layer for row in front for layer in row.evaluation.layers]
     longest = [
         max([1.0, *(sum(size for _, size in kind(layer)) for layer in layers)])
         for kind in (layer_gates, layer_traffic)
     ]
-    return [_section(row, *longest) for row in front]
+    nothing = Explanation((), (), {})
+    return [_section(row, explanations.get(row.key, nothing), *longest) for row in front]
 
 
-def _section(row: Row, most_gates: float, most_traffic: float) -> Section:
+def _section(row: Row, explanation: Explanation, most_gates: float, most_traffic: float) -> Section:
     layers = row.evaluation.layers
     circuits = {
         (layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts
@@ -87,6 +110,7 @@ def _section(row: Row, most_gates: float, most_traffic: float) -> Section:
                 _widths(layer),
                 _stack(layer_gates(layer), most_gates),
                 _stack(layer_traffic(layer), most_traffic),
+                explanation.safe_bits.get(layer.name, 0),
             )
             for layer in layers
         ),
@@ -97,7 +121,15 @@ def _section(row: Row, most_gates: float, most_traffic: float) -> Section:
         sum(layer.sums for layer in layers),
         tuple((layer, circuit) for (layer, _, circuit), proved in circuits.items() if not proved),
         len({circuit for (_, _, circuit), proved in circuits.items() if proved}),
+        tuple(_steps(explanation.steps)),
+        tuple(histograms(explanation.weights, {layer.name: layer.bits for layer in layers})),
     )
+
+
+def _steps(steps: Sequence[Step]) -> Iterator[LayerSteps]:
+    found = {(step.layer, step.what, step.by): step for step in steps}
+    for name in dict.fromkeys(step.layer for step in steps):
+        yield LayerSteps(name, tuple(found.get((name, *change)) for change in STEPS))
 
 
 def _stack(sizes: Sizes, longest: float) -> Stack:

@@ -39,6 +39,19 @@ def spark(widths: Iterable[Sequence[int]]) -> Markup:
     )
 
 
+def histogram(counts: Sequence[int], edge: float, levels: Sequence[int]) -> Markup:
+    """Return what a box of 192 by 53 shows: even bins from -``edge`` to ``edge`` as columns, square roots of counts high, and the levels as ticks below."""
+    most = max([1, *counts]) ** 0.5
+    width = 192 / max(1, len(counts))
+    columns = "".join(
+        f"M{width * i:.4g} 44v-{42 * count**0.5 / most:.3g}h{width:.4g}V44Z"
+        for i, count in enumerate(counts)
+        if count
+    )
+    ticks = "".join(f"M{96 + 96 * level / edge:.4g} 46v6" for level in levels)
+    return markup(f'<path d="{columns}"/><path class=ticks d="{ticks}"/>')
+
+
 def accuracy_strip(accuracy: float, interval: tuple[float, float], floating: float) -> tuple[Markup, float]:
     """Return an accuracy with its interval and the float network's as a drawing, and the axis's left end, in percent.
 

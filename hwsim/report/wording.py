@@ -45,6 +45,15 @@ def number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1e-4 else f"{value:.{max(0, 2 - _exponent(value))}f}"
 
 
+def signed(value: float) -> str:
+    """Return a change for reading: with its sign, and whole.
+
+    >>> signed(-1234.4) == "\N{MINUS SIGN}1,234", signed(12), signed(0.2)
+    (True, '+12', '0')
+    """
+    return f"{round(value):+,}".replace("-", "\N{MINUS SIGN}") if round(value) else "0"
+
+
 def _exponent(value: float) -> int:
     return int(f"{value:e}".partition("e")[2])
 

@@ -1,0 +1,46 @@
+"""What is worked out for the designs of a front beside their measurement, so that a report can explain them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BINS = 48
+"""Bins of a histogram of weights."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One bit more (``by`` 1) or less (-1) in a layer's weights or input, and what that changes of the whole design.
+
+    ``gates`` are NAND2 equivalents, ``traffic_bytes`` those of an image, ``stored_bits`` those of weights and constants
+    before they are coded. The accuracy is another measurement.
+    """
+
+    layer: str
+    what: str
+    by: int
+    gates: float
+    traffic_bytes: int
+    stored_bits: int
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """A layer's float weights in units of their quantizer's step, where its levels are integers.
+
+    ``counts`` has, as text, how many weights lie in each of :data:`BINS` even bins from -``edge`` to ``edge``; those
+    beyond are in the outermost bins. ``edge`` is 1.1 times the largest level.
+    """
+
+    layer: str
+    edge: float
+    counts: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The steps of a design, its layers' weights, and the narrowest accumulator of each layer that no input overflows."""
+
+    steps: tuple[Step, ...]
+    weights: tuple[LayerWeights, ...]
+    safe_bits: dict[str, int]

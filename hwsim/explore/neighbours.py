@@ -1,0 +1,84 @@
+"""What one bit more or less in each layer of a design would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.cost.configurations import METRICS, Configurations
+from hwsim.errors import HwsimError
+from hwsim.explore.bench import Bench, point_bits
+from hwsim.explore.evaluation import DesignPoint, Evaluation
+from hwsim.explore.explanation import Step
+from hwsim.formats import Int
+
+
+def steps(bench: Bench, evaluation: Evaluation) -> tuple[Step, ...]:
+    """Return the steps of a measured design, layer by layer, those that a format has no room for left out.
+
+    Empty where the design's costs are no sums over layers and formats of tensors, as with channels of widths of their own:
+    where :class:`Configurations` refuses the design or does not come to its measured gates and traffic.
+    """
+    bits = point_bits(evaluation.point)
+    changes = list(_changes(bits))
+    try:
+        priced = _prices(bench, evaluation.point, [bits, *(changed for *_, changed in changes)])
+    except HwsimError:
+        return ()
+    own, *others = priced.tolist()
+    if not np.allclose(own[:2], _measured(evaluation), rtol=1e-9):
+        return ()
+    return tuple(
+        Step(name, what, by, round(gates - own[0], 2), int(moved - own[1]), int(stored - own[2]))
+        for (name, what, by, _), (gates, moved, stored) in zip(changes, others, strict=True)
+    )
+
+
+def _changes(bits: BitConfig) -> Iterator[tuple[str, str, int, BitConfig]]:
+    for name, layer in bits.items():
+        for what in ("weight", "activation"):
+            for by in (-1, 1):
+                changed = _changed(layer, what, by)
+                if changed is not None:
+                    yield name, what, by, bit_config({**bits, name: changed}.items())
+
+
+def _changed(bits: LayerBits, what: str, by: int) -> LayerBits | None:
+    try:
+        if what == "weight":
+            return replace(bits, weight=replace(bits.weight, bits=bits.weight.bits + by))
+        return replace(bits, activation=replace(bits.activation, bits=bits.activation.bits + by))
+    except HwsimError:
+        return None
+
+
+def _prices(bench: Bench, point: DesignPoint, configurations: list[BitConfig]) -> np.ndarray:
+    """Return gates, bytes per image and stored bits of configurations around a design point, [configurations, 3]."""
+    study = bench.study
+    one_width = tuple(
+        (name, str(replace(bits, activation=Int(8, bits.activation.signed))))
+        for name, bits in point_bits(point).items()
+    )
+    network = bench.quantized(replace(point, bits=one_width))
+    choices = {name: tuple(dict.fromkeys(c[name] for c in configurations)) for name in network.bits}
+    space = Configurations(
+        network,
+        choices,
+        hardware=study.hardware.value(point.datapath),
+        memory=study.accelerator() or study.memory.value(),
+    )
+    prices = space.price(space.indices(configurations))
+    gates, stored, *moved = (
+        prices[:, METRICS.index(name)]
+        for name in ("gates", "stored_bits", "weight_bytes", "input_bytes", "output_bytes")
+    )
+    return np.stack([gates, sum(moved), stored], axis=1)
+
+
+def _measured(evaluation: Evaluation) -> tuple[float, float]:
+    layers = evaluation.layers
+    gates = sum(part.count * part.nand2_equivalents for layer in layers for part in layer.parts)
+    return gates, sum(layer.weight_bytes + layer.input_bytes + layer.output_bytes for layer in layers)

@@ -66,5 +66,7 @@ def test_what_an_adder_tree_does_not_have_is_refused():
             AdderTree(Int(8), Int(8), Int(32), products)
     with pytest.raises(HwsimError, match="weight int9 is out of range"):
         AdderTree(Int(9), Int(8), Int(32))
-    with pytest.raises(HwsimError, match="one activation and one weight a cycle"):
-        multiply_accumulate(LayerBits(Int(8), Int(8), Int(32)), "adder_tree")
+    with pytest.raises(HwsimError, match="cannot saturate as a network does; use wrap"):
+        multiply_accumulate(LayerBits(Int(8), Int(8), Int(32), Overflow.SATURATE), "adder_tree")
+    with pytest.raises(HwsimError, match=r"has the ports activation0, .* say their schedule"):
+        multiply_accumulate(LayerBits(Int(8), Int(8), Int(32)), "output_stationary_array")

@@ -168,7 +168,7 @@ def test_a_network_on_carry_save_sums_is_priced_with_its_adders_and_cycles():
     mac, resolve, requantize = circuits(network, hardware)["conv"]
     assert [part.part for part in (mac, resolve, requantize)] == ["mac", "resolve", "requantize"]
     # 144 outputs of 18 products, a cycle for the product register and one for the reset; a resolved sum each.
-    assert operations(conv, "mac", latency=1) == 144 * 20
+    assert operations(conv, "mac", hardware.datapaths(network, conv)["mac"]) == 144 * 20
     assert mac.count == -(-144 * 20 * mac.cycles // 100)
     assert resolve.count == -(-144 * resolve.cycles // 100)
     assert mac.flip_flops == 14 + 2 * 14  # a product, of which 14 bits count, and the sum twice

@@ -14,13 +14,16 @@ from hwsim.datapath import DATAPATHS, Register, describe, elaborate
 from hwsim.datapath.add import Add
 from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.apot_mac import ApotMac
+from hwsim.datapath.bit_serial_mac import BitSerialMac
 from hwsim.datapath.constant_dot import ConstantDot
 from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.mac import Mac
+from hwsim.datapath.output_stationary_array import OutputStationaryArray
 from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.resolve import Resolve
 from hwsim.datapath.shift_mac import ShiftMac
+from hwsim.datapath.weight_stationary_array import WeightStationaryArray
 from hwsim.errors import HwsimError
 from hwsim.formats import AdditivePowersOfTwo, Int, Overflow, PowerOfTwo, Rounding
 from hwsim.simulate.check import check, check_datapath
@@ -77,6 +80,9 @@ def flip(index):
         ApotMac(AdditivePowersOfTwo(7), Int(8, signed=False), Int(32)),
         AdderTree(Int(4), Int(4), Int(16), 4),
         DecomposableMac(Int(8), Int(32)),
+        BitSerialMac(Int(8), Int(8), Int(32)),
+        OutputStationaryArray(Int(4), Int(4), Int(16), 2, 2),
+        WeightStationaryArray(PowerOfTwo(4), Int(4), Int(12), 2, 2, Overflow.SATURATE),
         AdderTree(Int(8), Int(8, signed=False), Int(32), 3, Overflow.SATURATE),
         Requantize(Int(32), Int(8), Rounding.HALF_EVEN),
         Requantize(Int(16), Int(4, signed=False)),

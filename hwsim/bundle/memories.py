@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from hwsim.bundle.vectors import digits
-from hwsim.datapath.datapath import Datapath
+from hwsim.datapath.datapath import Datapath, Scheduled
 from hwsim.formats import Format, Int, IntArray
 from hwsim.network import BIAS, EXPONENT, MASK, MASK_MULTIPLIER, MULTIPLIER, SHIFT, WIDTH, QuantizedNetwork
 
@@ -33,7 +33,8 @@ def memories(
     for item in network.layers:
         name = item.layer.name
         if item.weight is not None:
-            form = circuits[name]["mac"].inputs["weight"]
+            mac = circuits[name]["mac"]
+            form = mac.weight if isinstance(mac, Scheduled) else mac.inputs["weight"]
             yield f"memories/{names[name]}_weight.hex", _text(item.weight, form)
         for constant, constant_form in CONSTANTS.items():
             if (array := getattr(item, constant)) is not None:

@@ -17,7 +17,7 @@ from typing import Any
 from hwsim.cost.synthesis import MAPPINGS, Cost, synthesize
 from hwsim.cost.technology import technology
 from hwsim.datapath import Datapath, describe, parts
-from hwsim.datapath.datapath import latency
+from hwsim.datapath.datapath import sum_cycles
 from hwsim.errors import HwsimError, unknown
 from hwsim.layers import AveragePool, MaxPool
 from hwsim.network import IntegerLayer, QuantizedNetwork
@@ -120,17 +120,18 @@ def distinct_datapaths(networks: Iterable[QuantizedNetwork], hardware: Hardware)
     )
 
 
-def operations(item: IntegerLayer, part: str, latency: int = 0) -> int:
-    """Return how often one image uses a part of a layer.
+def operations(item: IntegerLayer, part: str, datapath: Datapath | None = None) -> int:
+    """Return in how many cycles one image uses a part of a layer.
 
-    A mac works once for each product of an output and a pool once for each element of its window (padding
-    counted in both), and once more to reset its register; an add or a requantizer works once for an output. A pipelined
-    mac works ``latency`` times more, for the reset of the next sum clears its pipeline too.
+    A mac works once for each product of an output, unless its ``datapath`` has another schedule, and a pool once for
+    each element of its window (padding counted in both), and once more to reset its register; an add or a requantizer
+    works once for an output. A pipelined mac works its latency longer, for the reset of the next sum clears its pipeline too.
     An input_sum works like a mac for each mask, of a mask that all outputs share once for each group and position.
     """
     layer = item.layer
     if part == "mac":
-        return layer.outputs * (layer.products + latency + 1)
+        cycles = layer.products if datapath is None else sum_cycles(datapath, layer.products)
+        return layer.outputs * (cycles + 1)
     if part == "input_sum":
         positions = math.prod(layer.output_shape[1:])
         return positions * sum(map(len, item.mask_rows)) * (layer.products + 1)
@@ -151,7 +152,7 @@ def _part(item: IntegerLayer, name: str, datapath: Datapath, hardware: Hardware)
     return Part(
         part=name,
         circuit=describe(datapath),
-        count=-(-operations(item, name, latency(datapath)) * cycles // hardware.cycles_per_image),
+        count=-(-operations(item, name, datapath) * cycles // hardware.cycles_per_image),
         nand2_equivalents=cost.nand2_equivalents,
         flip_flops=cost.flip_flops,
         area_um2=cost.area_um2,

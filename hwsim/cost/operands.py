@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from hwsim.datapath.datapath import Datapath
+from hwsim.datapath.datapath import Datapath, refuse_scheduled
 from hwsim.datapath.netlist import RESET
 from hwsim.formats import Format, IntArray
 from hwsim.network import IntegerLayer
@@ -73,6 +73,7 @@ def layer_traces(
     found = {}
     for run in runs(item, circuits, inputs, output, places, _arithmetic):
         if run.part == "mac" and held:
+            refuse_scheduled(run.datapath, "dataflow weight")
             found[run.part] = _passing_tiles(run.datapath, run.streams, tile, cycles, rng).first(cycles)
         else:
             found[run.part] = in_place(run.datapath, run.streams).first(cycles)

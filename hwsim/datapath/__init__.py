@@ -15,9 +15,10 @@ from hwsim.datapath.add import Add
 from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.adders import width_of
 from hwsim.datapath.apot_mac import ApotMac
+from hwsim.datapath.bit_serial_mac import BitSerialMac
 from hwsim.datapath.channel_clamp import ChannelClamp
 from hwsim.datapath.constant_dot import ConstantDot
-from hwsim.datapath.datapath import Datapath, Register, describe, elaborate, resolver
+from hwsim.datapath.datapath import Datapath, Register, Scheduled, describe, elaborate, resolver
 from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.from_half import FromHalf
@@ -35,7 +36,7 @@ from hwsim.datapath.systolic import MACS
 from hwsim.datapath.to_half import ToHalf
 from hwsim.datapath.weight_stationary_array import WeightStationaryArray
 from hwsim.errors import HwsimError, unknown
-from hwsim.formats import Focused, Half, Int, Rounding, TensorFormat
+from hwsim.formats import Focused, Half, Int, Overflow, Rounding, TensorFormat
 from hwsim.network import IntegerLayer
 
 __all__ = [
@@ -55,6 +56,7 @@ DATAPATHS: dict[str, type[Any]] = {
     "shift_mac": ShiftMac,
     "apot_mac": ApotMac,
     "focused_mac": FocusedMac,
+    "bit_serial_mac": BitSerialMac,
     "adder_tree": AdderTree,
     "constant_dot": ConstantDot,
     "decomposable_mac": DecomposableMac,
@@ -257,10 +259,16 @@ def multiply_accumulate(
     except Exception as error:
         why = error if isinstance(error, HwsimError) else reason(error)
         raise HwsimError(f'the datapath "{name}" cannot be made for {bits}: {why}') from error
-    if set(made.inputs) != {"activation", "weight"}:
+    if isinstance(made, Scheduled):
+        if bits.overflow is not Overflow.WRAP:
+            raise HwsimError(
+                f'the datapath "{name}" does not add product by product, so that it cannot {bits.overflow} as a network '
+                "does; use wrap"
+            )
+    elif set(made.inputs) != {"activation", "weight"}:
         raise HwsimError(
-            f'the datapath "{name}" has the ports {", ".join(made.inputs)}; a network runs on circuits with one '
-            "activation and one weight a cycle"
+            f'the datapath "{name}" has the ports {", ".join(made.inputs)}; a network runs on circuits that take '
+            "activation and weight, or that say their schedule in cycles() and operands()"
         )
     return made
 

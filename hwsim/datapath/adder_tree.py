@@ -90,6 +90,19 @@ class AdderTree:
         total = accumulate(extend(bits_of(wires["accumulator"]), width), add(terms, bits))
         return {"accumulator": wire_of(fitted(total, self.accumulator, self.overflow))}
 
+    def cycles(self, products: int) -> int:
+        """Return the clock cycles of a sum: one for every so many products."""
+        return -(-products // self.products)
+
+    def operands(self, activations: IntArray, weights: IntArray) -> dict[str, IntArray]:
+        """Return the ports' values [cycles, lanes] of sums of activations and weights [products, lanes]."""
+        missing = -len(weights) % self.products
+        ports: dict[str, IntArray] = {}
+        for name, values in (("activation", activations), ("weight", weights)):
+            whole = np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
+            ports |= {f"{name}{k}": whole[k :: self.products] for k in range(self.products)}
+        return ports
+
     @staticmethod
     def variants() -> Iterator[AdderTree]:
         """Two to sixteen products, narrow and wide, wrapping and saturating, and a sum wider than its accumulator."""

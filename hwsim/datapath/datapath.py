@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from threading import RLock
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyrtl
 
@@ -88,6 +88,37 @@ def resolved(datapath: Datapath, values: Mapping[str, IntArray]) -> dict[str, In
     apart = {name: value for name, value in values.items() if name not in behind.inputs}
     whole = behind.compute({name: values[name] for name in behind.inputs})
     return apart | {"accumulator": whole["output"]}
+
+
+@runtime_checkable
+class Scheduled(Datapath, Protocol):
+    """A multiply-accumulate that does not take one product a cycle, and so has ports and a schedule of its own.
+
+    Its ``accumulator`` after a sum is that of the products one by one, wrapping.
+    """
+
+    @property
+    def weight(self) -> Format:
+        """The format of a weight."""
+
+    def cycles(self, products: int) -> int:
+        """Return the clock cycles of a sum of so many products."""
+
+    def operands(self, activations: IntArray, weights: IntArray) -> dict[str, IntArray]:
+        """Return every port's values [cycles, lanes] for sums of activations and weights [products, lanes]."""
+
+
+def sum_cycles(datapath: Datapath, products: int) -> int:
+    """Return the clock cycles that a multiply-accumulate takes for a sum of so many products, its latency included."""
+    return (datapath.cycles(products) if isinstance(datapath, Scheduled) else products) + latency(datapath)
+
+
+def refuse_scheduled(datapath: Datapath, what: str) -> None:
+    """Refuse a multiply-accumulate that does not take one product a cycle, for ``what`` follows single products."""
+    if isinstance(datapath, Scheduled):
+        raise HwsimError(
+            f"{what} follows a sum product by product, which {describe(datapath)} does not; choose another datapath"
+        )
 
 
 def describe(datapath: Datapath) -> str:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.arithmetic import dot
 from hwsim.datapath import apart, parts
-from hwsim.datapath.datapath import Datapath
-from hwsim.formats import IntArray, Rounding
+from hwsim.datapath.datapath import Datapath, Scheduled
+from hwsim.formats import IntArray, Overflow, Rounding
 from hwsim.layers import AveragePool, Convolution, MaxPool
 from hwsim.network import IntegerLayer, QuantizedNetwork
-from hwsim.simulate.inference import Overflowed, compute_layer, per_output, windows
+from hwsim.simulate.inference import Overflowed, compute_layer, per_output, weight_operands, windows
+from hwsim.simulate.inference import operands as operands_of
 from hwsim.simulate.lanes import Reduction, run_channels, run_lanes
 from hwsim.simulate.replay import cycles_per_output
 
@@ -45,14 +48,9 @@ class Circuits:
         self._parts = {
             item.layer.name: parts(item, formats, network.rounding, mac=apart(mac)) for item in network.layers
         }
+        observe = ("overflow",) if overflows else ()
         self._sums = {
-            item.layer.name: _Sums(
-                item,
-                item.weight,
-                self._parts[item.layer.name]["mac"],
-                gates,
-                ("overflow",) if overflows else (),
-            )
+            item.layer.name: _sums(item, self._parts[item.layer.name]["mac"], gates, observe)
             for item in network.layers
             if item.weight is not None
         }
@@ -133,6 +131,16 @@ class Circuits:
         return register.reshape(taken.shape[1], -1)
 
 
+def _sums(
+    item: IntegerLayer, circuit: Datapath, gates: bool, observe: tuple[str, ...]
+) -> _Sums | _ScheduledSums:
+    """Return the sums of a layer's weights on a circuit."""
+    assert item.weight is not None
+    if isinstance(circuit, Scheduled):
+        return _ScheduledSums(item, item.weight, circuit, bool(observe))
+    return _Sums(item, item.weight, circuit, gates, observe)
+
+
 def _by_channel(x: IntArray) -> IntArray:
     """Return a tensor [n, c, h, w] as [c, n * h * w]."""
     return x.transpose(1, 0, 2, 3).reshape(x.shape[1], -1)
@@ -157,6 +165,50 @@ def _constants(item: IntegerLayer) -> dict[str, IntArray]:
     if item.width is not None and item.exponent is not None:
         constants |= {"width": item.width, "exponent": item.exponent}
     return constants
+
+
+_VALUES = 1 << 22
+"""Values of a port that a circuit with a schedule of its own is given at a time."""
+
+
+class _ScheduledSums:
+    """Sums of one layer, one for each row of weights, on a circuit with a schedule of its own, gate by gate.
+
+    It has no register that holds the sum after every product: which of them overflowed is what the arithmetic says.
+    """
+
+    step = "netlist, gate by gate, on its own schedule"
+
+    def __init__(self, item: IntegerLayer, weight: IntArray, circuit: Scheduled, watched: bool) -> None:
+        self.item, self.circuit, self.watched = item, circuit, watched
+        self.weights = weight_operands(weight, item.layer.as_convolution.groups)
+
+    def run(self, x: IntArray, threads: int) -> tuple[dict[str, IntArray], Overflowed | None]:
+        """Return accumulators [n, rows, height, width] by their register and, if watched, which of them overflowed."""
+        activations = operands_of(x, self.item.layer.as_convolution)
+        shape = (len(self.weights), len(x), *self.item.layer.output_shape[1:], -1)
+
+        def planes(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return sums.reshape(shape).transpose(1, 0, 4, 2, 3).reshape(len(x), -1, *shape[2:4])
+
+        groups = zip(activations, self.weights, strict=True)
+        sums = {"accumulator": planes(np.stack([self._group(a, w, threads) for a, w in groups]))}
+        if not self.watched:
+            return sums, None
+        accumulator = self.circuit.registers["accumulator"].format
+        return sums, planes(dot(activations, self.weights, accumulator, Overflow.WRAP).overflowed)
+
+    def _group(self, activations: IntArray, weights: IntArray, threads: int) -> IntArray:
+        """Return sums [m, n] of activations [m, k] and weights [k, n]."""
+        products, columns = weights.shape
+        step = max(1, _VALUES // self.circuit.cycles(products) // columns)
+        found = []
+        for start in range(0, len(activations), step):
+            rows = activations[start : start + step]
+            lanes = np.repeat(rows.T, columns, axis=1), np.tile(weights, (1, len(rows)))
+            ran = run_lanes(self.circuit, self.circuit.operands(*lanes), threads=threads)
+            found.append(ran["accumulator"].reshape(-1, columns).astype(np.int64))
+        return np.concatenate(found)
 
 
 class _Sums:

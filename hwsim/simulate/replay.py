@@ -16,7 +16,7 @@ import numpy as np
 from hwsim.arithmetic import dot
 from hwsim.catalogue import look_up
 from hwsim.datapath import apart, parts
-from hwsim.datapath.datapath import Datapath, latency, resolved, resolver
+from hwsim.datapath.datapath import Datapath, Scheduled, latency, resolved, resolver, sum_cycles
 from hwsim.formats import IntArray
 from hwsim.layers import AveragePool, MaxPool, Padding, Pair
 from hwsim.network import Images, IntegerLayer, QuantizedNetwork
@@ -72,14 +72,14 @@ def replay(
 
 def cycles_per_output(item: IntegerLayer, circuits: Mapping[str, Datapath]) -> int:
     """Return the clock cycles that one output of a layer takes on its circuits."""
-    return sum(_terms(item, part) + latency(circuit) for part, circuit in circuits.items())
+    return sum(_terms(item, part, circuit) for part, circuit in circuits.items())
 
 
-def _terms(item: IntegerLayer, part: str) -> int:
+def _terms(item: IntegerLayer, part: str, datapath: Datapath) -> int:
     """Return the clock cycles of one circuit of a layer for one output."""
     operator = item.layer.operator
     if part == "mac":
-        return item.layer.products
+        return sum_cycles(datapath, item.layer.products)
     if part == "input_sum":
         return item.layer.products * len(item.mask_rows)
     if part in ("average_pool", "max_pool"):
@@ -170,6 +170,8 @@ def runs(
         if part != "channel_clamp" and "channel_clamp" in circuits and not datapath.registers:
             # The output is what the clamp behind this circuit makes of it: here the arithmetic is the reference.
             expected = datapath.compute(streams)["output"][0]
+        if isinstance(datapath, Scheduled):
+            streams = datapath.operands(streams["activation"], streams["weight"])
         found = runner(datapath, streams)
         values = result(datapath, found)
         results[part] = values

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim.datapath import apart, parts
-from hwsim.datapath.datapath import Datapath, describe, latency, resolver
+from hwsim.datapath.datapath import Datapath, describe, latency, refuse_scheduled, resolver
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, Int, IntArray
 from hwsim.network import Images, IntegerLayer, QuantizedNetwork
@@ -112,6 +112,7 @@ def _recorded(
         return {name: row[-1:] for name, row in recorded.items()}
 
     datapath = parts(item, network.formats(), network.rounding, mac=apart(mac))["mac"]
+    refuse_scheduled(datapath, "a waveform")
     if latency(datapath) or resolver(datapath):
         raise HwsimError(
             f"the waveform of {describe(datapath)} would need more than one register of its sum; give a mac of one "

@@ -10,6 +10,7 @@ import numpy as np
 
 from hwsim.certificate import Certificate, certify, witness
 from hwsim.datapath import multiply_accumulate
+from hwsim.datapath.datapath import refuse_scheduled
 from hwsim.network import QuantizedNetwork
 from hwsim.simulate.lanes import reduce
 from hwsim.steps.inputs import read_network
@@ -56,5 +57,6 @@ def _verdict(network: QuantizedNetwork, certificate: Certificate, mac: str) -> V
     weight = next(item.weight for item in network.layers if item.layer.name == certificate.layer)
     assert activations is not None and weight is not None
     circuit = multiply_accumulate(certificate.bits, mac)
+    refuse_scheduled(circuit, "a witness")
     sums = reduce(circuit, activations[None], weight[channel].reshape(-1, 1), observe=["overflow"])
     return Verdict(certificate, channel, tuple(activations.tolist()), bool(np.all(sums.overflowed)))

@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import METRICS, Evaluation, LayerResult, dominates, pareto_front
+from hwsim.explore.evaluation import (
+    METRICS,
+    Evaluation,
+    LayerResult,
+    Metric,
+    dominates,
+    known_metrics,
+    pareto_front,
+)
 from hwsim.report.convergence import hypervolume, scaled_costs
 from hwsim.results import Results
 from hwsim.simulate.inference import wilson
@@ -116,7 +124,7 @@ def compare_studies(
         (hypervolume(parts[0]), hypervolume(parts[1]), hypervolume(parts[2])),
         dominated,
         len(both),
-        tuple(key for key in both if _figures(keys[0][key]) != _figures(keys[1][key])),
+        tuple(key for key in both if _differ(keys[0][key], keys[1][key])),
     )
 
 
@@ -132,8 +140,13 @@ def _dominations(
             yield Domination(e.point.key(), by)
 
 
-def _figures(evaluation: Evaluation) -> dict[str, float]:
-    return {name: metric.of(evaluation) for name, metric in METRICS.items()}
+def _differ(first: Evaluation, second: Evaluation) -> bool:
+    metrics = known_metrics((first, second))
+    return _figures(first, metrics) != _figures(second, metrics)
+
+
+def _figures(evaluation: Evaluation, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    return {name: metric.of(evaluation) for name, metric in metrics.items()}
 
 
 def _facts(
@@ -190,7 +203,8 @@ class PointComparison:
 
 def compare_points(first: Evaluation, second: Evaluation, objectives: Sequence[str]) -> PointComparison:
     """Return two design points side by side; ``objectives`` decide whether one dominates the other."""
-    figures = (_figures(first), _figures(second))
+    metrics = known_metrics((first, second))
+    figures = (_figures(first, metrics), _figures(second, metrics))
     costs = [tuple(METRICS[name].cost(e) for name in objectives) for e in (first, second)]
     better = "first" if dominates(costs[0], costs[1]) else "second" if dominates(costs[1], costs[0]) else ""
     points = [{"datapath": e.point.datapath, "quantizer": e.point.quantizer} for e in (first, second)]
@@ -204,7 +218,7 @@ def compare_points(first: Evaluation, second: Evaluation, objectives: Sequence[s
         first.point.key(),
         second.point.key(),
         tuple(_differing(*points)),
-        tuple(Difference(name, figures[0][name], figures[1][name]) for name in METRICS),
+        tuple(Difference(name, figures[0][name], figures[1][name]) for name in metrics),
         accuracy_interval((first.correct, first.images), (second.correct, second.images)),
         tuple(layer for layer in compared if layer.differences),
         better,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hwsim import files
 from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
 from hwsim.explore.bench import COMPARED_IMAGES, point_bits
-from hwsim.explore.evaluation import Evaluation, pareto_front
+from hwsim.explore.evaluation import Evaluation, pareto_front, plain
 from hwsim.explore.explain import explain
 from hwsim.explore.explanation import Explanation
 from hwsim.explore.exploration import Explored, Progress
@@ -57,7 +57,7 @@ def write_results(
     for evaluation in explored.front:
         files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
     explanations = _explanations(explored, progress)
-    fields = asdict(Results(facts, explored.evaluations, explanations))
+    fields = plain(Results(facts, explored.evaluations, explanations))
     text = json.dumps(fields, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     files.write(directory / RESULTS, text.encode(errors="replace"))  # a path's bytes need be no text
     return write_report(directory, explored.evaluations, facts, explanations)

@@ -29,6 +29,7 @@ from hwsim.catalogue import look_up
 from hwsim.cost.hardware import Hardware
 from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
 from hwsim.cost.memory.search import OBJECTIVES
+from hwsim.cost.network_energy import EnergyModel
 from hwsim.cost.technology import technology
 from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError, unknown
@@ -36,6 +37,9 @@ from hwsim.explore.evaluation import METRICS
 from hwsim.explore.search import SEARCHES
 from hwsim.formats import parse_int, parse_weight
 from hwsim.quantize.settings import Settings
+
+ENERGY_CYCLES = 256
+"""Cycles of each circuit's operands that a design point's energy is counted on."""
 
 _Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -190,6 +194,7 @@ class Study(_Table):
         sizes = {"area", "critical_path"} & set(self.objectives)
         if sizes and not technology(self.hardware.technology).physical:
             raise ValueError(f"technology {self.hardware.technology} has no {min(sizes)}; choose open45, say")
+        self.energy_model("mac")
         return self
 
     def _array_known(self) -> None:
@@ -206,6 +211,16 @@ class Study(_Table):
         if self.array.minimise not in OBJECTIVES:
             raise unknown("objective of a tiling", self.array.minimise, OBJECTIVES)
         self.accelerator()
+
+    def energy_model(self, datapath: str) -> EnergyModel | None:
+        """Return what an energy is that of, for one datapath; None where energy is no objective."""
+        accelerator = self.accelerator()
+        if "energy" not in self.objectives:
+            return None
+        if accelerator is None:
+            raise ValueError("energy is that of an array and its memories; add an [array] table")
+        cells = technology(self.hardware.technology)
+        return EnergyModel(cells, accelerator, self.hardware.clock_mhz, datapath, cycles=ENERGY_CYCLES)
 
     def accelerator(self) -> Accelerator | None:
         """Return the array and its memories; None where the traffic is that of one buffer without an array."""

@@ -3,11 +3,13 @@
 import json
 import math
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tiny
 from hwsim import cost
 from hwsim.cli import main
 from hwsim.cost.energy import circuit_energy, clock_fj
@@ -17,10 +19,14 @@ from hwsim.cost.network_energy import EnergyModel, layer_energies
 from hwsim.cost.operands import layer_traces, passing
 from hwsim.cost.technology import technology
 from hwsim.datapath import parts
+from hwsim.explore.evaluation import METRICS, known_metrics
+from hwsim.explore.exploration import explore
 from hwsim.network import save
+from hwsim.results import read_results, write_results
 from hwsim.simulate.inference import run
 from hwsim.steps.energy import network_energy
 from hwsim.steps.traffic import memory_traffic
+from hwsim.study import Study
 from networks import every_kind
 from test_energy import INT4, OPEN45, SHIFT
 
@@ -244,3 +250,51 @@ def test_a_library_without_memories_takes_those_of_the_45_nm_class(tmp_path, fil
     assert "memories of open45" in own.text() and "memories of open130" in ready.text()
     assert own.by_part["clock"] == ready.by_part["clock"]
     assert own.by_part["buffer"] < ready.by_part["buffer"]
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory):
+    """Two design points of a tiny study, with and without energy among the objectives."""
+    folder = tiny.write(tmp_path_factory.mktemp("explored"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        found = {}
+        for objectives in (("accuracy_loss", "gates"), ("accuracy_loss", "energy")):
+            text = (folder / "study.toml").read_text().replace('"gates"', '"open45"')
+            table = tomllib.loads(text) | {"budget": 2, "objectives": objectives}
+            study = Study.model_validate(table | {"array": {"rows": 4, "columns": 4, "dataflow": "output"}})
+            results = explore(study, folder / objectives[1])
+            write_results(results, folder / objectives[1])
+            found[objectives[1]] = results, folder / objectives[1]
+        yield found
+
+
+def test_an_exploration_has_the_energy_where_it_is_an_objective(explored, monkeypatch):
+    results, folder = explored["energy"]
+    monkeypatch.chdir(folder.parent)
+    study = results.bench.study
+    for evaluation in results.evaluations:
+        called = network_energy(
+            results.bench.quantized(evaluation.point),
+            data="images.npz",
+            accelerator=study.accelerator(),
+            cycles=256,
+        )
+        assert METRICS["energy"].of(evaluation) == pytest.approx(called.total_fj / 1e9)
+    table = (folder / "evaluations.csv").read_text().splitlines()
+    assert table[0].endswith(",energy_uj")
+    assert float(table[1].rpartition(",")[2]) in [METRICS["energy"].of(e) for e in results.evaluations]
+    assert read_results(folder).evaluations == results.evaluations
+
+
+def test_an_exploration_without_it_knows_no_energy(explored):
+    results, folder = explored["gates"]
+    assert "energy" not in known_metrics(results.evaluations)
+    text = (folder / "results.json").read_text() + (folder / "evaluations.csv").read_text()
+    assert "energy" not in text
+    assert read_results(folder).evaluations == results.evaluations
+
+
+def test_a_point_measured_without_energy_is_measured_again_with_it(explored):
+    plain, measured = (explored[name][0].bench.stamp for name in ("gates", "energy"))
+    assert plain != measured

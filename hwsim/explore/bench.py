@@ -7,12 +7,14 @@ import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from hwsim.bits import BitConfig, LayerBits, bit_config
 from hwsim.catalogue import file_digest
 from hwsim.cost.compression import compress, float32_bytes, layer_bytes
 from hwsim.cost.hardware import circuits as network_circuits
 from hwsim.cost.memory.network import network_memory
+from hwsim.cost.network_energy import layer_energies
 from hwsim.cost.technology import technology
 from hwsim.cost.traffic import LayerTraffic, traffic
 from hwsim.data import Split, load_split
@@ -30,6 +32,10 @@ from hwsim.study import Study
 
 COMPARED_IMAGES = 64
 """Test images, from the first on, for which each design point's circuits are compared with exact arithmetic."""
+
+
+ENERGY_IMAGES = 8
+"""Test images, from the first on, that the operands of an energy are drawn from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +68,19 @@ class Bench:
             study.memory.model_dump(),
             *([] if study.array is None else [study.array.model_dump()]),
             technology(study.hardware.technology).digest,
+            *self._energy_facts(),
             *(file_digest(name) for name in study.space.datapaths),
             *(file_digest(name) for text in study.space.quantizers for name in Settings.parse(text).methods),
         ]
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+
+    def _energy_facts(self) -> list[Any]:
+        """Return what only the energy depends on; nothing where the study does not ask for it."""
+        model = self.study.energy_model("mac")
+        if model is None:
+            return []
+        clock = model.technology.flip_flop
+        return ["energy", clock.clock_capacitance, clock.clock_energy, str(model.memories.sram), model.cycles]
 
     def quantized(self, point: DesignPoint) -> QuantizedNetwork:
         """Return the integer network of a design point."""
@@ -113,6 +128,7 @@ class Bench:
         moved = {item.layer: item for item in study_traffic(self.study, network)}
         packed = layer_bytes(network)
         overflows = {item.layer: item for item in accuracy.overflows}
+        energies = self._energies(network, point)
         rows = []
         for item in network.layers:
             name = item.layer.name
@@ -132,9 +148,18 @@ class Bench:
                     file_bytes=packed.get(name, 0),
                     sums=over.sums if over else 0,
                     overflowed=over.overflowed if over else 0,
+                    energy_pj=energies.get(name),
                 )
             )
         return tuple(rows)
+
+    def _energies(self, network: QuantizedNetwork, point: DesignPoint) -> dict[str, dict[str, float]]:
+        """Return every layer's energy in pJ by where it goes; nothing where the study does not ask for it."""
+        model = self.study.energy_model(point.datapath)
+        if model is None:
+            return {}
+        found = layer_energies(network, self.test.images[:ENERGY_IMAGES], model, compare=False)
+        return {layer.layer: {name: fj / 1e3 for name, fj in layer.by_part.items()} for layer in found}
 
 
 def study_traffic(study: Study, network: QuantizedNetwork) -> tuple[LayerTraffic, ...]:

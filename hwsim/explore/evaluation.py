@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,7 +45,8 @@ class LayerResult:
     """What one layer of the integer network costs per image, and what its accumulators did on the split.
 
     Sizes are bytes per image (``file_bytes``: of the compressed weight file). ``overflowed`` counts sums
-    that left the accumulator's range on the way, of ``sums``.
+    that left the accumulator's range on the way, of ``sums``. ``energy_pj`` is the energy of an image by where it goes,
+    where the study asks for it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class LayerResult:
     file_bytes: int
     sums: int
     overflowed: int
+    energy_pj: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,16 @@ class Evaluation:
         return wilson(self.correct, self.images)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return plain(self)
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """Return a dataclass as plain data, without the energies that no study asked for."""
+    return asdict(value, dict_factory=_without_energies_not_asked_for)
+
+
+def _without_energies_not_asked_for(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if name != "energy_pj" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,10 @@ def _overflow_rate(evaluation: Evaluation) -> float:
     return 1e6 * sum(layer.overflowed for layer in evaluation.layers) / max(sums, 1)
 
 
+def _energy(evaluation: Evaluation) -> float:
+    return sum(sum((layer.energy_pj or {}).values()) for layer in evaluation.layers) / 1e6
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -184,8 +199,22 @@ METRICS: dict[str, Metric] = {
         Metric(
             "overflow_rate", "ppm", "lower", _overflow_rate, "Sums that overflowed on the way, per million"
         ),
+        Metric(
+            "energy",
+            "uJ",
+            "lower",
+            _energy,
+            "Energy of an image: circuits on its operands, registers, buffers and DRAM; as an objective only",
+        ),
     )
 }
+
+
+def known_metrics(evaluations: Iterable[Evaluation]) -> dict[str, Metric]:
+    """Return the metrics that all evaluations have a figure of: energy is measured where it is an objective."""
+    measured = [any(layer.energy_pj is not None for layer in evaluation.layers) for evaluation in evaluations]
+    asked_for = bool(measured) and all(measured)
+    return {name: metric for name, metric in METRICS.items() if asked_for or name != "energy"}
 
 
 def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hwsim.explore.evaluation import METRICS, Evaluation, Metric
+from hwsim.explore.evaluation import Evaluation, Metric, known_metrics
 from hwsim.report import wording
 from hwsim.report.section import bit_widths
 from hwsim.report.tradeoffs import CLOSE_UP, Row, curve, knee
@@ -31,7 +31,8 @@ def measured(listed: Sequence[Row]) -> list[Metric]:
             getattr(p, field) is None for r in listed for layer in r.evaluation.layers for p in layer.parts
         )
     }
-    return [metric for name, metric in METRICS.items() if name not in unknown or not listed]
+    metrics = known_metrics(row.evaluation for row in listed)
+    return [metric for name, metric in metrics.items() if name not in unknown or not listed]
 
 
 def shown(texts: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import rich.box
 import rich.table
 from rich.text import Text
 
-from hwsim.explore.evaluation import METRICS, Evaluation, Metric
+from hwsim.explore.evaluation import METRICS, Evaluation, Metric, known_metrics
 from hwsim.report.tradeoffs import Row, front_order, rows
 from hwsim.report.wording import caption, differing, figure, short_bits, unit, visible
 
@@ -44,6 +44,7 @@ def evaluations_csv(listed: Sequence[Row]) -> str:
     """Return rows as CSV (RFC 4180, but lines end in LF): one line a point, one column a metric."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
+    metrics = known_metrics(row.evaluation for row in listed)
     facts = [
         "index",
         "key",
@@ -56,7 +57,7 @@ def evaluations_csv(listed: Sequence[Row]) -> str:
         "images",
         "float_correct",
     ]
-    writer.writerow([*facts, "accuracy_low_percent", "accuracy_high_percent", *map(column, METRICS.values())])
+    writer.writerow([*facts, "accuracy_low_percent", "accuracy_high_percent", *map(column, metrics.values())])
     for row in listed:
         e = row.evaluation
         names = (e.point.label(), e.point.datapath, e.point.quantizer)

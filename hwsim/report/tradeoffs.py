@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwsim.explore.evaluation import METRICS, Evaluation, dominates, pareto_front
+from hwsim.explore.evaluation import METRICS, Evaluation, dominates, known_metrics, pareto_front
 from hwsim.report.wording import layer_bits
 
 ACCEPTED_LOSSES = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -42,13 +42,14 @@ def rows(evaluations: Sequence[Evaluation], objectives: tuple[str, ...]) -> list
     """Return the evaluations in their order, judged against the front of the objectives."""
     front = pareto_front(list(evaluations), objectives)
     on_front = {id(e) for e in front}
+    metrics = known_metrics(evaluations)
     front_costs = [(f"P{e.index}", _costs(e, objectives)) for e in front]
     return [
         Row(
             e,
             f"P{e.index}",
             e.point.key(),
-            {name: metric.of(e) for name, metric in METRICS.items()},
+            {name: metric.of(e) for name, metric in metrics.items()},
             id(e) in on_front,
             *(() if id(e) in on_front else _beater(_costs(e, objectives), front_costs)),
         )

@@ -79,7 +79,7 @@ def flip(index):
         ApotMac(AdditivePowersOfTwo(4), Int(8), Int(16), Overflow.SATURATE),
         ApotMac(AdditivePowersOfTwo(7), Int(8, signed=False), Int(32)),
         AdderTree(Int(4), Int(4), Int(16), 4),
-        DecomposableMac(Int(8), Int(32)),
+        DecomposableMac(Int(8), Int(8), Int(32)),
         BitSerialMac(Int(8), Int(8), Int(32)),
         OutputStationaryArray(Int(4), Int(4), Int(16), 2, 2),
         WeightStationaryArray(PowerOfTwo(4), Int(4), Int(12), 2, 2, Overflow.SATURATE),

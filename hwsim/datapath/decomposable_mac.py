@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
 import pyrtl
 
 from hwsim import arithmetic
@@ -27,8 +28,7 @@ from hwsim.datapath.adders import (
     wire_of,
 )
 from hwsim.datapath.datapath import Register
-from hwsim.datapath.mac import check_accumulator, fitted
-from hwsim.errors import HwsimError
+from hwsim.datapath.mac import check_operands, fitted
 from hwsim.formats import Format, Int, IntArray, Overflow
 
 WIDTHS = (8, 4, 2)
@@ -44,8 +44,9 @@ class DecomposableMac:
     """Accumulator plus one 8x8 product, four 4x4 products or sixteen 2x2 products, by a ``mode`` of 0, 1 or 2.
 
     ``next = fit(accumulator + sum of products)``: the exact sum, fitted once. Operands lie side by side in words of 32
-    bits, the first lowest; bits above those that a mode uses mean nothing, and mode 3 is mode 2. Weights are signed;
-    ``activation`` is int8 or uint8, and the narrower activations are signed like it.
+    bits, the first lowest; bits above those that a mode uses mean nothing, and mode 3 is mode 2. Weights are signed,
+    activations signed as ``activation`` is. The widths of ``weight`` and ``activation`` are those that a layer brings: its
+    sums run in the narrowest mode that holds both (:meth:`operands`), and the circuit is the same for all.
 
     The fusion unit of Sharma et al., "Bit Fusion" (ISCA 2018): sixteen 2-bit multipliers whose products are shifted and
     added as the mode says. The words are spread over the multipliers inside the circuit. Where their multipliers have
@@ -53,14 +54,18 @@ class DecomposableMac:
     (Baugh and Wooley, 1973) is added once for each mode.
     """
 
+    weight: Int
     activation: Int
     accumulator: Int
     overflow: Overflow = Overflow.WRAP
 
     def __post_init__(self) -> None:
-        if not isinstance(self.activation, Int) or self.activation.bits != 8:
-            raise HwsimError(f"activation {self.activation} is out of range; give int8 or uint8")
-        check_accumulator(self.accumulator)
+        check_operands(self.weight, Int, self.activation, self.accumulator)
+
+    @property
+    def mode(self) -> int:
+        """The mode that a layer's widths need."""
+        return max(k for k, bits in enumerate(WIDTHS) if bits >= max(self.weight.bits, self.activation.bits))
 
     @property
     def inputs(self) -> dict[str, Format]:
@@ -79,7 +84,7 @@ class DecomposableMac:
         for mode, bits in enumerate(WIDTHS):
             form = Int(bits, self.activation.signed)
             chosen = values["mode"] == mode if mode < 2 else values["mode"] >= mode
-            for place in range(0, bits * (8 // bits) ** 2, bits):
+            for place in range(0, bits * _count(mode), bits):
                 field = (1 << bits) - 1
                 activation = form.decode(values["activation"] >> place & field)
                 exact = exact + chosen * activation * Int(bits).decode(values["weight"] >> place & field)
@@ -100,6 +105,22 @@ class DecomposableMac:
         total = accumulate(extend(bits_of(wires["accumulator"]), self._width), products[: self._width])
         return {"accumulator": wire_of(fitted(total, self.accumulator, self.overflow))}
 
+    def cycles(self, products: int) -> int:
+        """Return the clock cycles of a sum: as many products in each as the mode has."""
+        return -(-products // _count(self.mode))
+
+    def operands(self, activations: IntArray, weights: IntArray) -> dict[str, IntArray]:
+        """Return the ports' values [cycles, lanes] of sums of activations and weights [products, lanes]."""
+        bits, count = WIDTHS[self.mode], _count(self.mode)
+        missing = -len(weights) % count
+        ports = {}
+        for name, values in (("activation", activations), ("weight", weights)):
+            codes = values & ((1 << bits) - 1)
+            whole = np.concatenate([codes, np.zeros((missing, *codes.shape[1:]), np.int64)])
+            places = np.arange(count)[:, None] * bits
+            ports[name] = (whole.reshape(-1, count, *codes.shape[1:]) << places).sum(axis=1)
+        return {**ports, "mode": np.full_like(ports["weight"], self.mode)}
+
     @property
     def _width(self) -> int:
         """How many bits of the exact sum decide the accumulator's next value."""
@@ -112,7 +133,7 @@ class DecomposableMac:
     def variants() -> Iterator[DecomposableMac]:
         """Signed and unsigned activations, accumulators narrower and wider than the products, both overflows."""
         for signed, bits, overflow in product((False, True), (8, 16, 21, 32), Overflow):
-            yield DecomposableMac(Int(8, signed), Int(bits), overflow)
+            yield DecomposableMac(Int(8), Int(8, signed), Int(bits), overflow)
 
 
 @dataclass(frozen=True)
@@ -173,6 +194,11 @@ class _Modes:
             )
             for k in range(_SUM)
         ]
+
+
+def _count(mode: int) -> int:
+    """Return how many products a mode has."""
+    return (8 // WIDTHS[mode]) ** 2
 
 
 def _excess(bits: int, signed: bool) -> int:

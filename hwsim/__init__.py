@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hwsim.steps.export import export_design
     from hwsim.steps.fine_tune import fine_tune_model
     from hwsim.steps.quantize import quantize_model
+    from hwsim.steps.sensitivity import measure_sensitivity
     from hwsim.steps.simulate import simulate_network
     from hwsim.steps.traffic import memory_traffic
     from hwsim.study import read_study
@@ -48,6 +49,7 @@ _HOMES = {
     "compress_network": "hwsim.steps.compress",
     "decompress_network": "hwsim.steps.compress",
     "read_study": "hwsim.study",
+    "measure_sensitivity": "hwsim.steps.sensitivity",
     "explore_study": "hwsim.steps.explore",
     "export_design": "hwsim.steps.export",
     "compare_reports": "hwsim.results",
@@ -72,6 +74,7 @@ __all__ = [
     "load",
     "load_model",
     "make_datapath",
+    "measure_sensitivity",
     "memory_traffic",
     "network_energy",
     "quantize_model",

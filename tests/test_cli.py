@@ -29,11 +29,13 @@ COMMANDS = [
     "energy",
     "compress",
     "decompress",
+    "sensitivity",
     "explore",
     "report",
     "diff",
     "export",
     "reproduce",
+    "teach",
 ]
 
 

@@ -19,17 +19,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr
 
-from hwsim.bits import LayerBits
 from hwsim.cost.configurations import Table
 from hwsim.errors import HwsimError
+from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model
 from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation
 from hwsim.explore.front import alone, nondominated, pareto_merge
 from hwsim.explore.prices import LOSSES, Prices, priced_objectives, prices
 from hwsim.explore.search import SearchSpace
-from hwsim.explore.sensitivity import of_choices, tried_images
-from hwsim.explore.surrogate import Features, Posterior, Scale, features, fit
+from hwsim.explore.surrogate import Posterior, Scale
 from hwsim.formats import IntArray
-from hwsim.models.forward import accuracy as float_accuracy
 from hwsim.network import FloatArray
 
 if TYPE_CHECKING:
@@ -54,14 +52,14 @@ def propose(
 ) -> list[DesignPoint]:
     """Return at most ``count`` points not tried yet: fewer where the fronts hold no more."""
     guide = guide_of(space, objectives)
-    posterior = guide.believed(done)
+    posterior = guide.model.believed(done)
     models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
     found = guide.candidates(models, space.tried(done))
     if not found:
         return []
     branch, choices = (np.array(part) for part in zip(*found.values(), strict=True))
     promises = guide.promises(branch, choices)
-    chosen = most_promising(promises, posterior, guide.measured(done), guide.scale, rng, count)
+    chosen = most_promising(promises, posterior, guide.measured(done), guide.model.scale, rng, count)
     points = list(found)
     return [points[place] for place in chosen]
 
@@ -123,31 +121,12 @@ class Guide:
     space: SearchSpace
     objectives: tuple[str, ...]
     prices: tuple[Prices, ...]
-    features: Features
-    scale: Scale
-
-    def believed(self, done: list[Evaluation]) -> Posterior:
-        """Return what the evaluations say of the accuracy."""
-        correct = np.array([float(e.correct) for e in done])
-        return fit(
-            self.features,
-            self.rows(*self.places(done)),
-            self.scale.sums(correct),
-            self.scale.variance(correct),
-        )
-
-    def places(self, done: list[Evaluation]) -> tuple[IntArray, IntArray]:
-        """Return evaluated points as branches [points] and choices [points, layers]."""
-        branches = {(price.datapath, price.quantizer): place for place, price in enumerate(self.prices)}
-        known = [{text: place for place, text in enumerate(texts)} for _, texts in self.space.layers]
-        branch = [branches[e.point.datapath, e.point.quantizer] for e in done]
-        choices = [[own[text] for own, (_, text) in zip(known, e.point.bits, strict=True)] for e in done]
-        return np.array(branch, np.int64), np.array(choices, np.int64).reshape(len(done), len(known))
+    model: AccuracyModel
 
     def rows(self, branch: IntArray, choices: IntArray) -> FloatArray:
         """Return the features of points."""
         texts = [self.space.quantizers.index(price.quantizer) for price in self.prices]
-        return self.features.of(np.array(texts, np.int64)[branch], choices)
+        return self.model.features.of(np.array(texts, np.int64)[branch], choices)
 
     def candidates(
         self, models: list[FloatArray], tried: set[DesignPoint]
@@ -164,7 +143,7 @@ class Guide:
     def front(self, branch: int, factors: FloatArray) -> IntArray:
         """Return the choices on the front of a branch's known costs and of the loss that factors say."""
         price = self.prices[branch]
-        losses = self.features.tables[self.space.quantizers.index(price.quantizer)]
+        losses = self.model.features.tables[self.space.quantizers.index(price.quantizer)]
         tables = [_widened(table) for table in price.tables]
         for layer, table in enumerate(losses):
             loss = np.zeros((len(table), len(price.start) + 1))
@@ -195,7 +174,7 @@ class Guide:
     def distances(self, branch: int) -> list[FloatArray]:
         """Return how far each layer's choices, [choices], move the network's output alone."""
         quantizer = self.space.quantizers.index(self.prices[branch].quantizer)
-        return [table[:, 0] for table in self.features.tables[quantizer]]
+        return [table[:, 0] for table in self.model.features.tables[quantizer]]
 
     def distance(self, branch: int, choices: IntArray) -> FloatArray:
         """Return the sums of the distances of a branch's points."""
@@ -234,22 +213,4 @@ def _guide(space: SearchSpace, bench: Bench | None, objectives: tuple[str, ...])
             "accuracy_loss, or choose another search"
         )
     priced = prices(space, priced_objectives(objectives))
-    tried = tried_images(bench)
-    right, images = float_accuracy(bench.network, tried)
-    classes = bench.network.outputs
-    effects = []
-    for quantizer in space.quantizers:
-        found = of_choices(bench, dict(space.layers), quantizer)
-        effects.append(
-            [
-                [(LayerBits.parse(text, signed=False), found[name][text]) for text in texts]
-                for name, texts in space.layers
-            ]
-        )
-    return Guide(
-        space,
-        objectives,
-        priced,
-        features(effects, Scale(images, right, classes)),
-        Scale(len(bench.test), bench.float_correct, classes),
-    )
+    return Guide(space, objectives, priced, accuracy_model(bench, space.layers, space.quantizers))

@@ -1,0 +1,54 @@
+"""``hwsim sensitivity``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.options import Json, Quantizer
+from hwsim.cli.output import live_progress, print_json
+
+DRAWING, TABLE = "sensitivity.svg", "sensitivity.json"
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A study file (.toml), a built-in model, or file.py:name.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder for the plot and the figures.")
+    ] = None,
+    quantizer: Quantizer = "",
+    explored: Annotated[
+        str, typer.Option(help="Folder of an exploration to hold the additive accuracy model against.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Measure and estimate each layer's sensitivity.
+
+    One layer at a time is quantized, its weights and its input apart, the others stay in float: the divergence of the
+    output's distribution over calibration images, measured, and estimated to second order from gradients."""
+    import json
+
+    from hwsim import files
+    from hwsim.report.sensitivity import sensitivity_drawing
+    from hwsim.steps.sensitivity import measure_sensitivity
+
+    with live_progress() as show:
+        found = measure_sensitivity(
+            model,
+            quantizer=quantizer,
+            explored=explored,
+            progress=lambda done, planned: show("try each choice alone", done, planned),
+        )
+    written: dict[Path, bytes | str] = {}
+    if output is not None:
+        text = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+        written = {output / DRAWING: sensitivity_drawing(found.layers, found.title), output / TABLE: text}
+        files.write_together(written)
+    if as_json:
+        return print_json(found.to_json() | {"written": [str(path) for path in written]})
+    print(found.text())
+    if written:
+        print(f"wrote {' and '.join(map(str, written))}")
+    return None

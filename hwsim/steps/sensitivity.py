@@ -1,0 +1,111 @@
+"""``hwsim sensitivity``: what each choice of each layer does to a network by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from hwsim.explore.accuracy_model import ModelError, accuracy_model
+from hwsim.explore.bench import open_bench
+from hwsim.explore.sensitivity import Effects, of_parts, tried_images
+from hwsim.explore.space import search_space
+from hwsim.results import read_results
+from hwsim.study import Study, read_study
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The effects of each layer's weight formats and input formats apart, over images of the calibration split.
+
+    ``agreement`` is Spearman's rank correlation of what was estimated from gradients with what was measured; ``error``
+    that of the additive accuracy model against the designs of an exploration, where one was given.
+    """
+
+    title: str
+    model: str
+    quantizer: str
+    images: int
+    layers: Effects
+    agreement: float
+    error: ModelError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def text(self) -> str:
+        """Return the layers as a table for people, the choices that do most first."""
+        lines = [
+            f"{'layer':{self._width}}  {'quantized alone':18}  {'measured':>10}  {'estimated':>10}  {'accuracy lost':>13}"
+        ]
+        ranked = sorted(
+            ((name, text, effect) for name, found in self.layers.items() for text, effect in found.items()),
+            key=lambda row: -row[2].divergence,
+        )
+        for name, text, effect in ranked:
+            lost = 100 * effect.lost / self.images
+            lines.append(
+                f"{name:{self._width}}  {text:18}  {effect.divergence:10.3g}  {effect.estimated:10.3g}  {lost:6.2f} points"
+            )
+        lines.append(
+            f"divergence of the output in nats over {self.images} calibration images; the rank correlation of estimated "
+            f"with measured is {self.agreement:.3f}"
+        )
+        if self.error is not None:
+            lines.append(_error_text(self.error))
+        return "\n".join(lines)
+
+    @property
+    def _width(self) -> int:
+        return max(5, *map(len, self.layers))
+
+
+def _error_text(error: ModelError) -> str:
+    return (
+        f"additive model against {error.designs} measured designs: rank correlation {error.rank_correlation:.3f} and "
+        f"{error.rmse_points:.2f} points (root mean square) before measuring, {error.refitted_rank_correlation:.3f} and "
+        f"{error.refitted_rmse_points:.2f} points refitted to four fifths of them"
+    )
+
+
+def measure_sensitivity(
+    model: str | Path | Study,
+    *,
+    quantizer: str = "",
+    explored: str | Path = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> Sensitivity:
+    """Return the sensitivity of a model's layers, or of a study's (a file or a :class:`Study`), under one quantizer.
+
+    A model gets the choices of a study without a space. ``quantizer`` is the study's first if left out. The folder of an
+    exploration of the study, ``explored``, has the designs that the additive model of the accuracy is held against.
+    """
+    study = _study(model)
+    bench = open_bench(study)
+    space = search_space(study, bench.network)
+    chosen = quantizer or space.quantizers[0]
+    layers = of_parts(bench, dict(space.layers), chosen, progress)
+    flat = [effect for found in layers.values() for effect in found.values()]
+    measured, estimated = (
+        np.array([getattr(effect, name) for effect in flat]) for name in ("divergence", "estimated")
+    )
+    varies = np.ptp(measured) > 0 and np.ptp(estimated) > 0
+    agreement = float(spearmanr(measured, estimated).statistic) if varies else 1.0
+    error = None
+    if explored:
+        believed = accuracy_model(bench, space.layers, space.quantizers, progress)
+        error = believed.error(read_results(Path(explored)).evaluations)
+    images = len(tried_images(bench))
+    return Sensitivity(study.title, bench.network.name, chosen, images, layers, agreement, error)
+
+
+def _study(model: str | Path | Study) -> Study:
+    if isinstance(model, Study):
+        return model
+    return (
+        read_study(Path(model)) if str(model).endswith(".toml") else Study(title=str(model), model=str(model))
+    )

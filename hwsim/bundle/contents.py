@@ -60,8 +60,8 @@ def contents(
     ]
     known = {module: datapath for datapath, module in modules.items()}
     verilog = {f"rtl/{m}.v": export(datapath, m, f"{m}_cycle") for m, datapath in known.items()}
-    onnx_file, agreement = _onnx(network, names, images)
-    described = _described(network, names, circuits, modules, blocks, onnx_file, agreement, origin or {})
+    onnx_files, agreement = _onnx(network, names, images)
+    described = _described(network, names, circuits, modules, blocks, onnx_files, agreement, origin or {})
     return {
         "README.md": readme(described),
         "design.json": json.dumps(described, indent=1, allow_nan=False) + "\n",
@@ -71,7 +71,7 @@ def contents(
         **dict(memories(network, names, circuits)),
         "network.safetensors": to_bytes(network),
         "bits.toml": network.bits.to_toml(),
-        **onnx_file,
+        **onnx_files,
     }
 
 
@@ -93,13 +93,14 @@ def _with_head(block: Block) -> str:
 def _onnx(
     network: QuantizedNetwork, names: Mapping[str, str], images: Images
 ) -> tuple[dict[str, bytes | str], Agreement | None]:
-    """Return the ONNX file, none for a network in half precision, and how far it agrees with the network."""
+    """Return the ONNX files, none for a network in half precision, and how far the first agrees with the network."""
     if any(isinstance(item.output, Half) for item in network.layers):
         return {}, None
+    found: dict[str, bytes | str] = {"network.qonnx.onnx": qonnx_model(network, names)}
     if not says(network):
-        return {"network.qonnx.onnx": qonnx_model(network, names)}, None
+        return found, None
     model = qdq_model(network, names)
-    return {"network.qdq.onnx": model}, measure_agreement(model, network, images)
+    return {"network.qdq.onnx": model, **found}, measure_agreement(model, network, images)
 
 
 def _described(
@@ -108,7 +109,7 @@ def _described(
     circuits: Mapping[str, Mapping[str, Datapath]],
     modules: Mapping[Datapath, str],
     blocks: list[Block],
-    onnx_file: Mapping[str, object],
+    onnx_files: Mapping[str, object],
     agreement: Agreement | None,
     origin: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -140,6 +141,6 @@ def _described(
         ],
         "modules": {module: describe(datapath) for datapath, module in modules.items()},
         "vectors": {block.file: len(block.vectors) for block in blocks},
-        "onnx": next(iter(onnx_file), None),
+        "onnx": list(onnx_files),
         "onnx_agreement": None if agreement is None else asdict(agreement) | {"text": str(agreement)},
     }

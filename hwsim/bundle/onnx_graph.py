@@ -218,7 +218,7 @@ def _weighted(graph: Graph, item: IntegerLayer, x: str, scale: FloatArray, diale
     factor = np.asarray(item.multiplier * _step(item) / scale)
     dead = factor == 0
     weight = np.where(dead[:, None, None, None], 0, item.weight)
-    weights = dialect.weight(graph, weight, _holding(item), np.where(dead, 1.0, factor))
+    weights = dialect.weight(graph, weight, holding(item), np.where(dead, 1.0, factor))
     sums = graph.node("Conv", x, weights, **options)
     if item.masks is not None:
         sums = graph.node("Add", sums, graph.node("Conv", x, _mask_weights(graph, item, scale), **options))
@@ -234,8 +234,8 @@ def _mask_weights(graph: Graph, item: IntegerLayer, scale: FloatArray) -> str:
     return graph.constant(total.astype(np.float32))
 
 
-def _holding(item: IntegerLayer) -> Int:
-    """Return the integer format of a layer's weights: their own, or the one that holds their powers of two."""
+def holding(item: IntegerLayer) -> Int:
+    """Return the integer format of a layer's weights: their own, or the narrowest that holds their powers of two."""
     assert item.bits is not None and item.weight is not None
     if isinstance(item.bits.weight, Int):
         return item.bits.weight

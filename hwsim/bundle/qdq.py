@@ -1,4 +1,4 @@
-"""ONNX with QuantizeLinear and DequantizeLinear, for networks of integers of at most 16 bits."""
+"""ONNX with QuantizeLinear and DequantizeLinear, for weights that fit 8 bits and tensors of at most 16."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hwsim.bundle.onnx_graph import Dialect, Graph, model
+from hwsim.bundle.onnx_graph import Dialect, Graph, holding, model
 from hwsim.formats import Int, IntArray
 from hwsim.network import FloatArray, QuantizedNetwork
 
@@ -14,10 +14,10 @@ WEIGHT_BITS, TENSOR_BITS = 8, 16
 
 
 def says(network: QuantizedNetwork) -> bool:
-    """Return whether these nodes can say a network: integer weights of at most 8 bits, tensors of at most 16."""
-    weights = [item.bits.weight for item in network.layers if item.bits is not None]
+    """Return whether these nodes can say a network: weights that fit 8 bits as integers, tensors of at most 16."""
+    weights = [holding(item) for item in network.layers if item.weight is not None]
     tensors = [network.input, *(item.output for item in network.layers)]
-    return all(isinstance(form, Int) and form.bits <= WEIGHT_BITS for form in weights) and all(
+    return all(form.bits <= WEIGHT_BITS for form in weights) and all(
         isinstance(form, Int) and form.bits <= TENSOR_BITS for form in tensors
     )
 

@@ -18,7 +18,7 @@ _TEXT = """# A design exported by hwsim
 | `memories/` | integer weights, requantisation constants and the input's table, for `$readmemh` |
 | `network.safetensors`, `bits.toml` | the integer network and its bit configuration, for `hwsim simulate` |
 | `design.json` | all of this as data, with the map of names |
-{onnx_row}
+{onnx_rows}
 A line of a file in `vectors/` is a clock cycle; its first line names the fields. Before a line whose reset is 1 the
 circuit is reset. Inputs are those of the cycle, outputs combinational, registers as they are after it.
 
@@ -58,12 +58,11 @@ _FILES = {
 
 def readme(design: dict[str, Any]) -> str:
     """Return the README of a design, given as the data of ``design.json``."""
-    onnx = design["onnx"]
     return _TEXT.format(
         origin=_origin(design),
         modules=len(design["modules"]),
         vectors=sum(design["vectors"].values()),
-        onnx_row=f"| `{onnx}` | {_FILES[onnx]} |\n" if onnx else "",
+        onnx_rows="".join(f"| `{name}` | {_FILES[name]} |\n" for name in design["onnx"]),
         top=next(iter(design["modules"]), "none"),
         onnx=_onnx(design),
         layers="\n".join(map(_layer, design["layers"])),
@@ -78,17 +77,18 @@ def _origin(design: dict[str, Any]) -> str:
 
 
 def _onnx(design: dict[str, Any]) -> str:
-    if design["onnx"] is None:
+    if not design["onnx"]:
         return "Left out: tensors in half precision have no quantization there."
     text = (
         "It takes pixels as they are stored, by planes: uint8 [images, channels, height, width]. It computes in float32 what\n"
         "the circuits compute in integers; accumulators that overflow and the rounding of ties are not in it."
     )
+    if "network.qdq.onnx" not in design["onnx"]:
+        return f"{text}\nIt has not been run: onnxruntime has no Quant node, and QDQ nodes no weights above 8 bits."
     measured = design["onnx_agreement"]
     if measured is None:
-        why = "onnxruntime has no Quant node" if "qonnx" in design["onnx"] else "onnxruntime is not installed"
-        return f"{text}\nIt has not been run: {why}."
-    return f"{text}\nIn onnxruntime, on {measured['images']} images: {measured['text']}."
+        return f"{text}\nIt has not been run: onnxruntime is not installed."
+    return f"{text}\n`network.qdq.onnx` in onnxruntime, on {measured['images']} images: {measured['text']}."
 
 
 def _layer(layer: dict[str, Any]) -> str:

@@ -14,10 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from hwsim import files
 from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
+from hwsim.explore.beliefs import beliefs
 from hwsim.explore.bench import COMPARED_IMAGES, point_bits
 from hwsim.explore.evaluation import Evaluation, pareto_front, plain
 from hwsim.explore.explain import explain
-from hwsim.explore.explanation import Explanation
+from hwsim.explore.explanation import Beliefs, Explanation
 from hwsim.explore.exploration import Explored, Progress
 from hwsim.report import StudyFacts, write_report
 from hwsim.report.compare import write_comparison
@@ -30,12 +31,13 @@ RESULTS = "results.json"
 class Results:
     """What an exploration's folder holds: facts of the study, everything measured, in order, and what explains the front.
 
-    ``explanations`` are by the key of a design point.
+    ``explanations`` are by the key of a design point; ``beliefs`` are there where the search had a model.
     """
 
     facts: StudyFacts
     evaluations: list[Evaluation]
     explanations: dict[str, Explanation] = field(default_factory=dict)
+    beliefs: Beliefs | None = None
 
 
 EXPLAINING = "explain the front"
@@ -57,10 +59,13 @@ def write_results(
     for evaluation in explored.front:
         files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
     explanations = _explanations(explored, progress)
-    fields = plain(Results(facts, explored.evaluations, explanations))
+    guided = beliefs(explored.bench, explored.evaluations)
+    fields = plain(Results(facts, explored.evaluations, explanations, guided))
+    if guided is None:
+        del fields["beliefs"]
     text = json.dumps(fields, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     files.write(directory / RESULTS, text.encode(errors="replace"))  # a path's bytes need be no text
-    return write_report(directory, explored.evaluations, facts, explanations)
+    return write_report(directory, explored.evaluations, facts, explanations, guided)
 
 
 def _explanations(explored: Explored, progress: Progress) -> dict[str, Explanation]:
@@ -75,7 +80,7 @@ def _explanations(explored: Explored, progress: Progress) -> dict[str, Explanati
 def redraw_report(directory: Path) -> Path:
     """Draw the report of a folder again from its results; raises :class:`HwsimError` where they are missing or damaged."""
     results = read_results(directory)
-    return write_report(directory, results.evaluations, results.facts, results.explanations)
+    return write_report(directory, results.evaluations, results.facts, results.explanations, results.beliefs)
 
 
 def compare_reports(directories: Sequence[Path], output: Path) -> Path:

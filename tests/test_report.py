@@ -33,7 +33,7 @@ from hwsim.explore.evaluation import (
     known_metrics,
     pareto_front,
 )
-from hwsim.explore.explanation import Explanation, LayerWeights, Step
+from hwsim.explore.explanation import Beliefs, Explanation, LayerWeights, Sensitivity, Step
 from hwsim.report import StudyFacts, terminal_table, write_report
 from hwsim.report.roofline import roofline
 from hwsim.report.tables import column
@@ -440,6 +440,24 @@ def test_section_explains_one_bit_weights_and_safe_accumulators(tmp_path: Path) 
         LayerBits.parse(bits, signed=False).accumulator.bits >= 17 for e in front for _, bits in e.point.bits
     )
     assert text.count("17 ✓") == safe > 0
+
+
+def test_beliefs_of_a_search_are_shown_beside_what_was_measured(tmp_path: Path) -> None:
+    listed = evaluations(20)
+    loss = METRICS["accuracy_loss"].of
+    predicted = {e.point.key(): loss(e) + (1 if e.index % 4 else -3) for e in listed}
+    found = tuple(
+        Sensitivity(name, part, form, 0.01 * (i + 1), 0.04, i)
+        for i, name in enumerate(("stem", "<b>conv2"))
+        for part, form in (("weights", "int3"), ("input", "uint4"))
+    )
+    beliefs = Beliefs("activations=kl", 64, found, predicted)
+    path = write_report(tmp_path, listed, facts(listed), explanations(listed), beliefs)
+    page = Page(path.read_text(encoding="utf-8"))
+    text = " ".join("".join(page.text).split())
+    assert "Over 20 designs they differ by 1.00 points in the median and 1.50 on average." in text
+    assert text.index("<b>conv2weightsint30.1410.2001") < text.index("stemweightsint30.1000.2000")
+    assert "What guided the search" not in "".join(written(tmp_path / "without", listed).text)
 
 
 def test_roofline_puts_a_layer_below_the_roof_by_its_share_of_the_traffic() -> None:

@@ -44,3 +44,33 @@ class Explanation:
     steps: tuple[Step, ...]
     weights: tuple[LayerWeights, ...]
     safe_bits: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What one format of a layer's ``part`` (weights or input) does by itself, the rest of the network in float.
+
+    ``divergence`` is the mean Kullback-Leibler divergence of the float network's distribution over the classes from the
+    changed one's, in nats, ``estimated`` the same to second order from gradients, ``lost`` correct images.
+    """
+
+    layer: str
+    part: str
+    form: str
+    divergence: float
+    estimated: float
+    lost: int
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What a search with a model of the accuracy was guided by.
+
+    ``sensitivities`` were measured under ``quantizer`` on ``images`` of the calibration split. ``predicted`` has the
+    accuracy loss in points that the model expected of a design, by its key, before its batch was measured.
+    """
+
+    quantizer: str
+    images: int
+    sensitivities: tuple[Sensitivity, ...]
+    predicted: dict[str, float]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from hwsim import files
 from hwsim.explore.evaluation import Evaluation
-from hwsim.explore.explanation import Explanation
+from hwsim.explore.explanation import Beliefs, Explanation
 from hwsim.report.figures import drawings
 from hwsim.report.page import page
 from hwsim.report.tables import evaluations_csv, terminal_table
@@ -40,16 +40,17 @@ def write_report(
     evaluations: list[Evaluation],
     study: StudyFacts,
     explanations: Mapping[str, Explanation] = MappingProxyType({}),
+    beliefs: Beliefs | None = None,
 ) -> Path:
     """Write the report of a study into a folder and return the path of its page.
 
     The files are ``index.html``, ``evaluations.csv``, ``front.csv`` and ``figures/front_<metric>.svg`` and
-    ``.png``. ``explanations`` are by the key of a design point. The same values give the same bytes.
+    ``.png``. ``explanations`` are by the key of a design point, ``beliefs`` those of a search that had a model. The same values give the same bytes.
     """
     listed = rows(evaluations, study.objectives)
     for name, content in drawings(listed, study.objectives, study.title):
         files.write(directory / "figures" / name, content)
     files.write(directory / "evaluations.csv", evaluations_csv(listed))
     files.write(directory / "front.csv", evaluations_csv([row for row in listed if row.on_front]))
-    files.write(directory / "index.html", page(listed, study, explanations))
+    files.write(directory / "index.html", page(listed, study, explanations, beliefs))
     return directory / "index.html"

@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hwsim.explore.evaluation import METRICS, Metric, Part, traffic_bytes
-from hwsim.explore.explanation import Explanation
+from hwsim.explore.explanation import Beliefs, Explanation
 from hwsim.report import wording
+from hwsim.report.believed import believed
 from hwsim.report.convergence import REFERENCE, convergence, hypervolume, scaled_costs
 from hwsim.report.plotted import Plotted, measured, plotted, shown
 from hwsim.report.roofline import roofline
@@ -45,7 +46,12 @@ SCRIPTS = (
 """The page's scripts in the order in which they run, as one function."""
 
 
-def page(listed: Sequence[Row], study: StudyFacts, explanations: Mapping[str, Explanation]) -> str:
+def page(
+    listed: Sequence[Row],
+    study: StudyFacts,
+    explanations: Mapping[str, Explanation],
+    beliefs: Beliefs | None = None,
+) -> str:
     """Return the report of a study's rows as HTML."""
     front = front_order(listed, study.objectives)
     shown_sections = sections(front, explanations)
@@ -65,6 +71,7 @@ def page(listed: Sequence[Row], study: StudyFacts, explanations: Mapping[str, Ex
         beaters={row.name: row.key for row in front},
         explained={row.key for row in front},
         circuits=_circuits(front),
+        believed=believed(beliefs, listed),
         converged=_converged(listed, study.objectives),
         reference_point=f"{REFERENCE:g}",
         **explorer([Plotted(study.title, listed)], study.objectives),

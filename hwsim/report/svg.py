@@ -100,5 +100,37 @@ def steps(series: Sequence[Sequence[float]], label: str) -> Markup:
     )
 
 
+_STEPS = [factor * 10.0**power for power in range(-4, 3) for factor in (1, 2, 5)]
+
+
+def predictions(pairs: Sequence[tuple[float, float]]) -> Markup:
+    """Return points of (predicted, measured) accuracy loss beside the line where both are equal, on one scale."""
+    low = min((value for pair in pairs for value in pair), default=0.0)
+    high = max((value for pair in pairs for value in pair), default=1.0)
+    low, span = low - 0.03 * ((high - low) or 1), 1.06 * ((high - low) or 1)
+
+    def at(value: float) -> float:
+        return (value - low) / span
+
+    grid = ""
+    step = next(size for size in _STEPS if span / size <= 6)
+    for value in (step * i for i in range(math.ceil(low / step), math.floor((low + span) / step) + 1)):
+        x, y = f"{50 + 290 * at(value):.1f}", f"{300 - 290 * at(value):.1f}"
+        grid += (
+            f'<path d="M{x} 10V300M50 {y}H340"/><text x="{x}" y="317" text-anchor="middle">{value:g}</text>'
+        )
+        grid += f'<text x="44" y="{float(y) + 4:.1f}" text-anchor="end">{value:g}</text>'
+    dots = "".join(
+        f'<circle cx="{50 + 290 * at(expected):.1f}" cy="{300 - 290 * at(measured):.1f}" r="4"/>'
+        for expected, measured in pairs
+    )
+    return markup(
+        '<svg viewBox="0 0 350 345" role="img" aria-label="Measured accuracy loss against the predicted one">'
+        f'<g class="grid">{grid}</g><path class="roof" d="M50 300L340 10"/>{dots}'
+        '<text class="axis-title" x="195" y="338" text-anchor="middle">Predicted loss, points</text>'
+        '<text class="axis-title" transform="translate(12 155) rotate(-90)" text-anchor="middle">Measured loss, points</text></svg>'
+    )
+
+
 def _height(value: float, low: float) -> str:
     return f"{200 - 185 * (value - low) / ((1 - low) or 1):.1f}"

@@ -1,0 +1,61 @@
+"""What an exact search was guided by is kept beside what it measured."""
+
+from pathlib import Path
+
+import pytest
+
+from hwsim.explore.beliefs import beliefs
+from hwsim.explore.exploration import BATCH, explore
+from hwsim.results import read_results, write_results
+from hwsim.study import Study
+
+STUDY = {
+    "title": "t",
+    "model": "digits",
+    "search": "exact",
+    "objectives": ["accuracy_loss", "compression_ratio"],
+    "budget": BATCH + 1,
+    "data": {"calibration_images": 24, "test_images": 40},
+    "space": {"weights": ["int3", "int8"], "activations": [4, 8], "accumulators": ["int32"]},
+}
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("exact")
+    found = explore(Study.model_validate(STUDY), directory)
+    write_results(found, directory)
+    return found, read_results(directory)
+
+
+def test_every_design_has_a_prediction_and_every_format_a_sensitivity(explored):
+    found, results = explored
+    held = results.beliefs
+    assert set(held.predicted) == {e.point.key() for e in found.evaluations}
+    layers = list(found.bench.network.signed_inputs())
+    forms = {(s.layer, s.part, s.form.removeprefix("u")) for s in held.sensitivities}
+    parts = (("weights", "int3"), ("weights", "int8"), ("input", "int4"), ("input", "int8"))
+    assert forms == {(layer, *part) for layer in layers for part in parts}
+    worst = {
+        form: max(s.divergence for s in held.sensitivities if s.form == form) for form in ("int3", "int8")
+    }
+    assert worst["int3"] > 10 * worst["int8"]
+
+
+def test_a_prediction_knows_nothing_of_its_own_batch(explored):
+    found, results = explored
+    first = found.evaluations[:BATCH]
+    wrong = [type(e)(**{**vars(e), "correct": 0}) for e in first]
+    changed = beliefs(found.bench, [*wrong, *found.evaluations[BATCH:]]).predicted
+    keys = [e.point.key() for e in found.evaluations]
+    assert [changed[key] for key in keys[:BATCH]] == [results.beliefs.predicted[key] for key in keys[:BATCH]]
+    assert changed[keys[BATCH]] > results.beliefs.predicted[keys[BATCH]]
+
+
+def test_a_search_without_a_model_believes_nothing(explored):
+    found, _ = explored
+    study = found.bench.study.model_copy(update={"search": "evolve"})
+    other = type(found.bench)(study, found.bench.network, found.bench.calibration_split, found.bench.test)
+    assert beliefs(other, found.evaluations) is None
+    results = (Path(__file__).parent.parent / "reports" / "digits" / "results.json").read_text()
+    assert '"beliefs"' not in results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import re
@@ -417,6 +418,100 @@ def test_the_command_takes_a_liberty_file_and_a_mapping(tmp_path: Path) -> None:
     for call, sentence in refused:
         with pytest.raises(HwsimError, match=sentence):
             call()
+
+
+def test_a_packed_file_is_the_same_library(tmp_path: Path) -> None:
+    plain = technology(str(written(tmp_path, LIBERTY)))
+    packed = technology(str(written(tmp_path, gzip.compress(LIBERTY.encode()), "five.lib.gz")))
+    assert packed == plain and str(packed) == str(plain)
+    assert read_liberty(written(tmp_path, gzip.compress(LIBERTY.encode()), "packed")) == plain
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(LIBERTY.encode())[:-99], b"\x1f\x8b\x08", b"\x1f\x8b" + bytes(99)], ids=len
+)
+def test_a_damaged_packed_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(
+        HwsimError, match=r'Liberty file "five.lib.gz" is damaged: .*; pack it again with gzip'
+    ):
+        technology(str(written(tmp_path, content, "five.lib.gz")))
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused_soon(tmp_path: Path) -> None:
+    path = written(tmp_path, gzip.compress(bytes(liberty.LIMIT_BYTES + 1), 1), "five.lib.gz")
+    with pytest.raises(HwsimError, match="is larger than 64 MiB"):
+        technology(str(path))
+
+
+SEVERAL_OUTPUTS = r"""
+  cell (HA_X1) { area : 2.66; cell_leakage_power : 61;
+    pin (CO) { direction : output; function : "(A & B)"; timing () { related_pin : "A"; cell_rise (by_load) { values ("1, 2"); } } }
+    pin (S) { direction : output; function : "(A ^ B)"; timing () { related_pin : "A"; cell_rise (by_load) { values ("1, 2"); } } }
+    pin (A, B) { direction : input; capacitance : 0.0033; } }
+  cell (FA_X1) { area : 4.256;
+    pin (CO) { direction : output; function : "((A & B) | (CI & (A | B)))"; }
+    pin (S) { direction : output; function : "(CI ^ (A ^ B))"; }
+    pin (A) { direction : input; capacitance : 0.0036; } pin (B) { direction : input; capacitance : 0.0034; }
+    pin (CI) { direction : input; capacitance : 0.0028; } }
+  cell (FA_bundled) { area : 4; bundle (out) { members (S, CO); direction : output; function : "A"; }
+    pin (A) { direction : input; capacitance : 0.003; } }
+  cell (LOGIC01) { area : 0.5; pin (HI) { direction : output; function : "1"; } pin (LO) { direction : output; function : "0"; } }
+  cell (CLKBUF2) { area : 0.1; pin (A) { direction : input; capacitance : 0.001; }
+    pin (Y) { direction : output; function : "A"; } pin (YN) { direction : output; function : "!A"; } }
+  cell (COMPRESS42) { area : 8; pin (A, B, C, D, E) { direction : input; capacitance : 0.003; }
+    pin (S) { direction : output; function : "A^B^C^D^E"; } pin (K1) { direction : output; function : "A"; }
+    pin (K2) { direction : output; } }
+"""
+
+
+def test_cells_of_several_outputs_are_left_out_and_change_no_cost(tmp_path: Path) -> None:
+    """The mapper takes cells of one output: half and full adders may be in a library, and are not used."""
+    more = LIBERTY.replace("  cell (inv)", f"{SEVERAL_OUTPUTS}  cell (inv)", 1)
+    plain, library = (technology(str(written(tmp_path, text))) for text in (LIBERTY, more))
+    assert facts(library) == facts(plain) and library.flip_flop == plain.flip_flop
+    assert "5 of 20 cells" in library.description
+    costs = [synthesize(SMALL_MAC, each) for each in (plain, library)]
+    assert costs[0].cells == costs[1].cells and costs[1].equivalent
+
+
+def large(cells: int) -> str:
+    """The library with that many NANDs more, each with tables of 7 x 7 as characterised libraries have them."""
+    grid = '"0.001, 0.004, 0.01, 0.02, 0.05, 0.08, 0.1"'
+    rows = ", ".join(
+        '"' + ", ".join(f"{0.01 + 0.001 * i + 0.002 * j:.6f}" for j in range(7)) + '"' for i in range(7)
+    )
+    table = f"(seven) {{ index_1 ({grid}); index_2 ({grid}); values ({rows}); }}\n"
+    delays = "".join(
+        f"{name} {table}" for name in ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
+    )
+    power = f"internal_power () {{ rise_power {table} fall_power {table} }}"
+    text = []
+    for place in range(cells):
+        pins = "ABCDE"[: 2 + place % 4]
+        arcs = "".join(f'timing () {{ related_pin : "{pin}"; {delays} }} {power}\n' for pin in pins)
+        inputs = " ".join(f"pin ({pin}) {{ direction : input; capacitance : 0.0016; }}" for pin in pins)
+        output = f'pin (Y) {{ direction : output; function : "!({" & ".join(pins)})"; {arcs} }}'
+        text.append(f"cell (more{place}) {{ area : {2 + place % 4}; {inputs} {output} }}\n")
+    template = (
+        "lu_table_template (seven) { variable_1 : input_net_transition; variable_2 : total_output_net_capacitance; "
+        f"index_1 ({grid}); index_2 ({grid}); }}\n"
+    )
+    return LIBERTY.replace("  cell (inv)", f"{template}{''.join(text)}  cell (inv)", 1)
+
+
+def test_a_library_of_hundreds_of_cells_with_full_tables_is_read_in_time_in_proportion(
+    tmp_path: Path,
+) -> None:
+    seconds = []
+    for cells in (50, 400):
+        path = written(tmp_path, large(cells))
+        start = time.process_time()
+        library = technology(str(path))
+        seconds.append((time.process_time() - start) / path.stat().st_size)
+        assert len(library.cells) == cells + 5
+    assert path.stat().st_size > 5_000_000
+    assert seconds[1] < 3 * seconds[0]
+    assert library.cell["more0"].function == "!(A & B)"
 
 
 DEBIAN = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")

@@ -21,7 +21,7 @@ def command(
         list[str] | None, typer.Option("--set", help="Any other parameter of the datapath, name=value.")
     ] = None,
     technology: Annotated[str, typer.Option(help="The cell library to map to.")] = "open45",
-    liberty: Annotated[str, typer.Option(help="A Liberty file (.lib) to map to instead.")] = "",
+    liberty: Annotated[str, typer.Option(help="A Liberty file (.lib, .lib.gz) to map to instead.")] = "",
     mapping: Annotated[str, typer.Option(help="smallest, balanced or fastest.")] = "balanced",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds the synthesis may take.")] = 120,
     estimate: Annotated[

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
@@ -114,7 +115,16 @@ def read(path: Path) -> Characterisation:
         if head.pop("format") != _FORMAT:
             raise ValueError("its format is another")
         return Characterisation(Claims(**head), tuple(_row(line) for line in lines))
-    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise HwsimError(
             f'"{path}" is no characterisation of this version ({type(error).__name__}: {error}); write it again with '
             "hwsim characterise"

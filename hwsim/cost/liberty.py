@@ -7,8 +7,11 @@ costs time in proportion to its length.
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +19,7 @@ from pathlib import Path
 from hwsim.errors import HwsimError
 
 LIMIT_BYTES = 64 << 20
+_GZIP = b"\x1f\x8b"
 _NESTING = 24
 _TOKENS = 10_000_000
 _GROUPS = 500_000
@@ -64,7 +68,7 @@ class Group:
 
 
 def read(path: Path) -> bytes:
-    """Return a Liberty file's bytes; refuse what is no regular file or larger than 64 MiB."""
+    """Return a Liberty file's bytes, unpacked if it is gzip's; refuse what is no regular file or larger than 64 MiB."""
     try:
         content = _beginning(path) if path.is_file() else None
     except OSError as error:
@@ -73,8 +77,10 @@ def read(path: Path) -> bytes:
         ) from None
     if content is None:
         raise HwsimError(
-            f"{name_of(path)} is missing or no regular file; give the path of a Liberty file (.lib)"
+            f"{name_of(path)} is missing or no regular file; give the path of a Liberty file (.lib or .lib.gz)"
         )
+    if content.startswith(_GZIP):
+        content = _unpacked(content, path)
     if len(content) > LIMIT_BYTES:
         raise HwsimError(
             f"{name_of(path)} is larger than {LIMIT_BYTES >> 20} MiB; leave out the cells or current-source "
@@ -86,6 +92,15 @@ def read(path: Path) -> bytes:
 def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(LIMIT_BYTES + 1)
+
+
+def _unpacked(content: bytes, path: Path) -> bytes:
+    """Return what is packed, as much as tells that it is too much."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            return stream.read(LIMIT_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise HwsimError(f"{name_of(path)} is damaged: {error}; pack it again with gzip") from None
 
 
 def name_of(path: Path) -> str:

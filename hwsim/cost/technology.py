@@ -305,16 +305,18 @@ def read_liberty(path: Path) -> Technology:
 
 
 def technology(text: str) -> Technology:
-    """Return a technology by its name, from a Liberty file (.lib) or from a TOML file like those beside this one.
+    """Return a technology by its name, from a Liberty file (.lib, .lib.gz) or from a TOML file like those beside this one.
 
     >>> technology("open45").nand2_area
     0.798
     """
     if text.endswith(".toml"):
         return _parse(Path(text).stem, read_text(Path(text), "technology file"))
-    if text.endswith(".lib"):
+    if text.endswith((".lib", ".lib.gz")):
         return read_liberty(Path(text))
-    return look_up("technology", text, TECHNOLOGIES, "give the path of a technology file (.toml or .lib)")
+    return look_up(
+        "technology", text, TECHNOLOGIES, "give the path of a technology file (.toml, .lib or .lib.gz)"
+    )
 
 
 TECHNOLOGIES: dict[str, Technology] = {

@@ -12,7 +12,7 @@ from hwsim.cli.output import live_progress, print_json
 
 
 def command(
-    paper: Annotated[str, typer.Argument(help="aciq, bag-of-tricks or focused.")],
+    paper: Annotated[str, typer.Argument(help="aciq, bag-of-tricks, focused or gates.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The folder to write; reports/reproduce-PAPER if left out."),

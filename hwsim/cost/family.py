@@ -18,7 +18,7 @@ from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.huffman_decode import LONGEST, HuffmanDecode
 from hwsim.datapath.input_sum import InputSum, sum_format
-from hwsim.datapath.mac import Mac
+from hwsim.datapath.mac import Mac, architectures
 from hwsim.datapath.multipliers import MULTIPLIERS
 from hwsim.datapath.pool import AveragePool
 from hwsim.datapath.requantize import Requantize
@@ -29,6 +29,7 @@ from hwsim.formats import AdditivePowersOfTwo, Focused, Int, Overflow, PowerOfTw
 
 _ALL, _EVEN = range(2, 9), (2, 4, 6, 8)
 _BETWEEN = (12, 14, 18, 20, 22, 24, 26, 28, 30)
+_ARCHITECTURES = [point for point in architectures() if point[:2] != ("ripple", 1)]
 _SHAPES = ((2, 2), (2, 8), (4, 4), (4, 8), (8, 4), (8, 8))
 
 
@@ -53,7 +54,8 @@ def _uint(bits: int) -> Int:
 
 
 def _macs() -> Iterator[Mac]:
-    """Every width of both operands behind a ReLU, the even ones with signs, accumulators between, every multiplier."""
+    """Every width of both operands behind a ReLU, the even ones with signs, accumulators between; every multiplier, adder
+    and pipeline."""
     for n, overflow, w, a in product((16, 32), Overflow, _ALL, _ALL):
         yield Mac(Int(w), _uint(a), Int(n), overflow)
     for n, overflow, w, a in product((16, 32), Overflow, (2, 3, 4, 6, 8), _EVEN):
@@ -62,6 +64,10 @@ def _macs() -> Iterator[Mac]:
         yield Mac(Int(w), _uint(a), Int(n))
     for multiplier, n, w, a in product(MULTIPLIERS, (16, 32), _EVEN, _EVEN):
         yield Mac(Int(w), _uint(a), Int(n), multiplier=multiplier)
+    for (adder, stages, overflow), n, (w, a) in product(
+        _ARCHITECTURES, (16, 32), ((2, 2), (4, 4), (4, 8), (8, 8))
+    ):
+        yield Mac(Int(w), _uint(a), Int(n), overflow, adder=adder, stages=stages)
 
 
 def _shift_macs() -> Iterator[ShiftMac]:
@@ -71,6 +77,8 @@ def _shift_macs() -> Iterator[ShiftMac]:
         yield ShiftMac(PowerOfTwo(w), Int(a), Int(n), overflow)
     for n, w in product((12, 20, 24, 28), (3, 4, 5)):
         yield ShiftMac(PowerOfTwo(w), _uint(8), Int(n))
+    for (adder, stages, overflow), n in product(_ARCHITECTURES, (16, 32)):
+        yield ShiftMac(PowerOfTwo(4), _uint(8), Int(n), overflow, adder, stages)
 
 
 def _apot_macs() -> Iterator[ApotMac]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwsim.errors import unknown
-from hwsim.reproduce import accumulators, aciq, bag_of_tricks, focused, sizes
+from hwsim.errors import HwsimError, unknown
+from hwsim.reproduce import accumulators, aciq, bag_of_tricks, focused, gates, sizes
 from hwsim.reproduce.table import Show, bench, fill, silent
 from hwsim.reproduce.write import write
 
@@ -24,10 +24,15 @@ def reproduce(
     """Measure a paper's table on built-in networks and write it into ``directory``; return the README's path.
 
     ``networks`` are built-in models, the paper's choice of them if left out; ``images`` limits the test images of
-    each. Rows that were measured before are recalled from the user's cache folder.
+    each. Rows that were measured before are recalled from the user's cache folder. "gates" stands for published areas
+    and gate counts, which need no network.
     """
+    if name == gates.NAME:
+        if networks or images:
+            raise HwsimError("gates are counted on circuits; leave out --network and --images")
+        return gates.reproduce_gates(directory, show=show)
     if name not in PAPERS:
-        raise unknown("paper", name, PAPERS)
+        raise unknown("paper", name, (*PAPERS, gates.NAME))
     paper = PAPERS[name]
     benches = [bench(network, images, show) for network in networks or paper.networks]
     table = fill(paper, benches, show)

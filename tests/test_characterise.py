@@ -90,7 +90,8 @@ def test_every_multiply_accumulate_of_the_default_space_is_shipped_at_every_mapp
 
 def test_shipped_rows_are_those_of_the_circuits_as_they_are() -> None:
     """A circuit that was changed has another netlist: characterise it again."""
-    held = [(row, circuits()[row.datapath]) for row in shipped().rows]
+    held = [(row, circuits()[row.datapath]) for row in shipped().rows if row.datapath in circuits()]
+    assert len(held) > 600
     for row, circuit in held[:: len(held) // 12]:
         assert row.netlist == netlist_digest(verilog(clock_cycle(circuit))), row.datapath
 
@@ -374,6 +375,17 @@ def test_a_circuit_that_differs_from_its_arithmetic_has_no_row() -> None:
 def test_a_circuit_that_takes_too_long_has_no_row_and_the_sweep_goes_on() -> None:
     sweep = characterise([f"{HERE}:Small"], mappings=["balanced"], timeout_s=1e-3)
     assert len(sweep.refused) == 2 and all("raise the limit" in sentence for sentence in sweep.refused)
+
+
+def test_rows_of_circuits_that_a_family_no_longer_has_go_and_others_stay(tmp_path: Path) -> None:
+    path, family = tmp_path / "rows.jsonl.gz", f"{HERE}:Small"
+    held = characterise([family], mappings=["balanced"], path=path).characterisation
+    row = held.rows[0]
+    gone = replace(row, datapath="Small(weight=int7)", netlist="a")
+    other = replace(row, datapath="Other()", family="other", netlist="b")
+    path.write_bytes(replace(held, rows=(*held.rows, gone, other)).to_bytes())
+    again = characterise([family], mappings=["balanced"], path=path).characterisation
+    assert set(again.by_datapath) == {*held.by_datapath, "Other()"}
 
 
 def test_rows_of_a_changed_library_are_done_again(tmp_path: Path) -> None:

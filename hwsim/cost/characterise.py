@@ -65,8 +65,8 @@ def characterise(
 ) -> Sweep:
     """Return the characterisation of families (:func:`hwsim.cost.family.designs`), written to ``path`` family by family.
 
-    What ``path`` holds already and what still counts is not done again, and its other rows stay; single costs are also
-    kept in the user's cache folder, so that a sweep that was interrupted goes on. A circuit that differs from its
+    What ``path`` holds already and what still counts is not done again; its rows of other families stay, and those of
+    circuits that a family no longer has go. Single costs are also kept in the user's cache folder, so that a sweep that was interrupted goes on. A circuit that differs from its
     arithmetic, cannot be mapped in ``timeout_s`` or is not proved gets no row. ``jobs`` circuits are mapped at a time.
     """
     targets = [technology(name) for name in technologies]
@@ -130,7 +130,9 @@ def _family(
                 rows.append(row)
                 reused += row is known.get(row.netlist)
             progress(family, done, len(circuits))
-    held = merged(sweep.characterisation.rows, rows)
+    names = {describe(circuit) for circuit in circuits}
+    before = (r for r in sweep.characterisation.rows if r.family != family or r.datapath in names)
+    held = merged(before, rows)
     return Sweep(replace(sweep.characterisation, rows=held), reused, tuple(refused))
 
 

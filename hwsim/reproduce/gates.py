@@ -106,7 +106,7 @@ AREAS = (
         _BIT_FUSION,
         "fusion unit, 8 bits down to 2",
         1733,
-        DecomposableMac(Int(8), Int(32)),
+        DecomposableMac(Int(8), Int(8), Int(32)),
         "sixteen 2-bit multipliers, their shifters and one accumulator of 32 bits; what registers the published unit has is "
         "not stated",
     ),

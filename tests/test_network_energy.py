@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hwsim.cost.network_energy import EnergyModel, layer_energies
 from hwsim.cost.operands import layer_traces, passing
 from hwsim.cost.technology import technology
 from hwsim.datapath import parts
+from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS, known_metrics
 from hwsim.explore.exploration import explore
 from hwsim.network import save
@@ -298,3 +300,21 @@ def test_an_exploration_without_it_knows_no_energy(explored):
 def test_a_point_measured_without_energy_is_measured_again_with_it(explored):
     plain, measured = (explored[name][0].bench.stamp for name in ("gates", "energy"))
     assert plain != measured
+
+
+@pytest.mark.parametrize("mac", ["mac", "bit_serial_mac"])
+def test_circuits_with_a_schedule_of_their_own_are_measured_where_their_sums_stay(explored, mac):
+    results, _ = explored["gates"]
+    network = results.bench.quantized(results.evaluations[0].point)
+    model = replace(OUTPUT, mac=mac, mac_options=() if mac == "bit_serial_mac" else (("stages", 2),))
+    images = results.bench.test.images[:4]
+    for item, layer in zip(network.layers, layer_energies(network, images, model), strict=True):
+        if item.layer.has_weights:
+            assert layer.parts[0].operations > item.layer.macs + item.layer.outputs
+            assert layer.parts[0].one.operation.total == layer.mac_fj["output"]
+            assert "weight" not in layer.mac_fj
+    passing_on = replace(model, accelerator=WEIGHT.accelerator)
+    with pytest.raises(
+        HwsimError, match=r"passes no sums on, as a weight-stationary array does; choose output"
+    ):
+        layer_energies(network, images, passing_on)

@@ -20,10 +20,10 @@ from hwsim.cost.hardware import operations
 from hwsim.cost.memory.energy import memory_energy
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import layer_memory
-from hwsim.cost.operands import DATAFLOWS, HELD, Trace, layer_traces, random_trace
+from hwsim.cost.operands import DATAFLOWS, HELD, Trace, layer_traces, passes_sums, random_trace
 from hwsim.cost.technology import TECHNOLOGIES, Technology
 from hwsim.datapath import apart, parts
-from hwsim.datapath.datapath import Datapath
+from hwsim.datapath.datapath import Datapath, Scheduled
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import IntArray
 from hwsim.network import Images, IntegerLayer, QuantizedNetwork
@@ -163,13 +163,18 @@ def _layer(
     random: dict[Datapath, float] | None,
 ) -> LayerEnergy:
     circuits = parts(item, network.formats(), network.rounding, apart(model.mac), **dict(model.mac_options))
-    traces = {dataflow: _traces(item, circuits, tensors, model, dataflow) for dataflow in DATAFLOWS}
+    mac, by_operands, registers = circuits.get("mac"), dict[str, float](), 0.0
+    dataflows = DATAFLOWS if passes_sums(mac) else dict.fromkeys(("output", model.dataflow))
+    traces = {dataflow: _traces(item, circuits, tensors, model, dataflow) for dataflow in dataflows}
     chosen = traces[model.dataflow]
     found = tuple(
-        PartEnergy(name, _measured(circuits[name], trace, model), _operations(item, name, model.dataflow))
+        PartEnergy(
+            name,
+            _measured(circuits[name], trace, model),
+            _operations(item, name, circuits[name], model.dataflow),
+        )
         for name, trace in chosen.items()
     )
-    mac, by_operands, registers = circuits.get("mac"), {}, 0.0
     if mac is not None:
         registers = _operand_registers(mac, chosen["mac"], item, model)
         if random is not None:
@@ -195,11 +200,10 @@ def _measured(datapath: Datapath, trace: Trace, model: EnergyModel) -> CircuitEn
     return circuit_energy(datapath, model.technology, trace, clock_mhz=model.clock_mhz)
 
 
-def _operations(item: IntegerLayer, part: str, dataflow: str) -> int:
-    """Return how often an image uses a circuit; sums that pass are not reset."""
-    if part == "mac" and dataflow == "weight":
-        return item.layer.outputs * item.layer.products
-    return operations(item, part)
+def _operations(item: IntegerLayer, part: str, datapath: Datapath, dataflow: str) -> int:
+    """Return in how many cycles an image uses a circuit; sums that pass are not reset."""
+    cycles = operations(item, part, datapath)
+    return cycles - item.layer.outputs if part == "mac" and dataflow == "weight" else cycles
 
 
 def _by_operands(
@@ -210,22 +214,25 @@ def _by_operands(
     random: dict[Datapath, float],
 ) -> dict[str, float]:
     """Return the energy of a multiply-accumulate by what it reads; see :class:`LayerEnergy`."""
-    if mac not in random:
-        random[mac] = _measured(mac, random_trace(mac, model.cycles, model.seed), model).operation.total
     found = {name: _measured(mac, trace, model).operation.total for name, trace in others.items()}
-    found |= {model.dataflow: own.operation.total, "random": random[mac]}
-    return {name: found[name] for name in ("random", *DATAFLOWS)}
+    found[model.dataflow] = own.operation.total
+    if not isinstance(mac, Scheduled):
+        if mac not in random:
+            random[mac] = _measured(mac, random_trace(mac, model.cycles, model.seed), model).operation.total
+        found["random"] = random[mac]
+    return {name: found[name] for name in ("random", *DATAFLOWS) if name in found}
 
 
 def _operand_registers(mac: Datapath, trace: Trace, item: IntegerLayer, model: EnergyModel) -> float:
     """Return the energy in fJ of the registers in front of a layer's multiply-accumulates for one image."""
-    flip_flop, count = model.technology.flip_flop, _operations(item, "mac", model.dataflow)
+    flip_flop, count = model.technology.flip_flop, _operations(item, "mac", mac, model.dataflow)
+    working = _operations(item, "mac", mac, "weight")
     held = min(HELD, math.prod(item.layer.output_shape[1:])) if model.dataflow == "weight" else 1
     energy = 0.0
     for name, form in mac.inputs.items():
         codes = trace.inputs[name]
         changes = int(np.bitwise_count(codes[1:] ^ codes[:-1]).sum()) / trace.cycles
-        clocked = form.bits * item.layer.macs / (held if name == "weight" else 1)
+        clocked = form.bits * working / (held if name == "weight" else 1)
         leaking = form.bits * flip_flop.leakage * 1e-6 * 1e6 / model.clock_mhz
         energy += count * (changes * flip_flop.energy + leaking) + clocked * clock_fj(model.technology)
     return energy

@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from hwsim.datapath.datapath import Datapath, refuse_scheduled
+from hwsim.datapath.datapath import Datapath, Scheduled, describe
 from hwsim.datapath.netlist import RESET
+from hwsim.errors import HwsimError
 from hwsim.formats import Format, IntArray
 from hwsim.network import IntegerLayer
 from hwsim.simulate.replay import runs, sample
@@ -68,16 +69,24 @@ def layer_traces(
     """
     rng = np.random.default_rng(seed)
     held = dataflow == "weight"
+    if held and not passes_sums(circuits.get("mac")):
+        raise HwsimError(
+            f"{describe(circuits['mac'])} passes no sums on, as a weight-stationary array does; choose output"
+        )
     tile = min(HELD, output.shape[2] * output.shape[3]) if held else 1
     places = _tiles_of_places(output, tile, rng) if held else sample(output, None, _PLACES, rng)
     found = {}
     for run in runs(item, circuits, inputs, output, places, _arithmetic):
         if run.part == "mac" and held:
-            refuse_scheduled(run.datapath, "dataflow weight")
             found[run.part] = _passing_tiles(run.datapath, run.streams, tile, cycles, rng).first(cycles)
         else:
             found[run.part] = in_place(run.datapath, run.streams).first(cycles)
     return found
+
+
+def passes_sums(mac: Datapath | None) -> bool:
+    """Return whether a layer's sums can pass: where its multiply-accumulate, if any, adds a product to one register a cycle."""
+    return mac is None or (list(mac.registers) == ["accumulator"] and not isinstance(mac, Scheduled))
 
 
 def _tiles_of_places(output: IntArray, tile: int, rng: np.random.Generator) -> IntArray:

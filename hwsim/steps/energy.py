@@ -89,7 +89,7 @@ class NetworkEnergy:
         rows = [
             [
                 layer.layer,
-                *(f"{value / 1e3:.3f}" for value in layer.mac_fj.values()),
+                *(_picojoules(layer.mac_fj.get(name)) for name in ("random", "output", "weight")),
                 layer.parts[0].one.circuit.partition("(")[0],
             ]
             for layer in self.layers
@@ -115,6 +115,10 @@ class NetworkEnergy:
             f"at 20 pJ a bit; operands of {self.images} images of {self.data}"
         )
         yield "every output and every flip-flop of the mapped netlists equals the arithmetic in every cycle"
+
+
+def _picojoules(energy_fj: float | None) -> str:
+    return "-" if energy_fj is None else f"{energy_fj / 1e3:.3f}"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> Iterator[str]:

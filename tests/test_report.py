@@ -35,6 +35,7 @@ from hwsim.explore.evaluation import (
 )
 from hwsim.explore.explanation import Beliefs, Explanation, LayerWeights, Sensitivity, Step
 from hwsim.report import StudyFacts, terminal_table, write_report
+from hwsim.report.explained import dominances
 from hwsim.report.roofline import roofline
 from hwsim.report.tables import column
 from hwsim.report.tradeoffs import Row, choices, curve, knee, reference, rows
@@ -471,6 +472,22 @@ def test_roofline_puts_a_layer_below_the_roof_by_its_share_of_the_traffic() -> N
     assert max(below) == pytest.approx(min(below)) and below[0] > 0
 
 
+def test_each_figure_names_its_largest_layer_and_part() -> None:
+    point = evaluation(5, LAYERS)
+    layers = tuple(
+        dataclasses.replace(layer, energy_pj={"circuits": float(i), "dram": 30.0 if i == 2 else 1.0})
+        for i, layer in enumerate(point.layers)
+    )
+    found = {d.figure: d for d in dominances(dataclasses.replace(point, layers=layers))}
+    assert found["Energy"].layers[0] == ("pointwise", 32.0) and found["Energy"].parts[0] == ("dram", 37.0)
+    assert found["Energy"].total == 28 + 37 and "Energy" not in {d.figure for d in dominances(point)}
+    gates = {layer.name: sum(p.count * p.nand2_equivalents for p in layer.parts) for layer in layers}
+    largest = max(gates, key=lambda name: gates[name])
+    assert found["Gates"].layers[0][0] == largest
+    assert found["Gates"].total == pytest.approx(METRICS["gates"].of(point))
+    assert sum(size for _, size in found["Gates"].parts) == pytest.approx(found["Gates"].total)
+
+
 def test_sizes_that_no_technology_gave_are_left_out(tmp_path: Path) -> None:
     def sizeless(layer: LayerResult) -> LayerResult:
         parts = (dataclasses.replace(p, area_um2=None, critical_path_ps=None) for p in layer.parts)
@@ -543,7 +560,7 @@ def test_redrawing_gives_the_same_bytes_under_another_hash_seed(folder: Path, tm
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     assert [str(n) for n in names] == sorted(
         ["evaluations.csv", "front.csv", "index.html"]
-        + [f"figures/front_{metric}.{kind}" for metric in OBJECTIVES[1:] for kind in ("png", "svg")]
+        + [f"figures/front_{metric}.{kind}" for metric in OBJECTIVES[1:] for kind in ("pdf", "png", "svg")]
     )
     for name in names:
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name

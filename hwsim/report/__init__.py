@@ -44,8 +44,8 @@ def write_report(
 ) -> Path:
     """Write the report of a study into a folder and return the path of its page.
 
-    The files are ``index.html``, ``evaluations.csv``, ``front.csv`` and ``figures/front_<metric>.svg`` and
-    ``.png``. ``explanations`` are by the key of a design point, ``beliefs`` those of a search that had a model. The same values give the same bytes.
+    The files are ``index.html``, ``evaluations.csv``, ``front.csv`` and ``figures/front_<metric>.svg``,
+    ``.pdf`` and ``.png``. ``explanations`` are by the key of a design point, ``beliefs`` those of a search that had a model. The same values give the same bytes.
     """
     listed = rows(evaluations, study.objectives)
     for name, content in drawings(listed, study.objectives, study.title):

@@ -21,10 +21,6 @@ class Dominance:
     layers: Shares
     parts: Shares
 
-    def share(self, ranked: Shares, count: int = 1) -> float:
-        """Return the percentage of the total that the first ``count`` of some shares have."""
-        return 100 * sum(size for _, size in ranked[:count]) / self.total
-
     @property
     def halving(self) -> int:
         """Return how many layers, the largest first, have half of the figure.
@@ -47,6 +43,7 @@ def dominances(evaluation: Evaluation) -> list[Dominance]:
         _dominance("Gates", "NAND2", layers, lambda layer: _parts(layer, "nand2_equivalents")),
         _dominance("Flip-flops", "bits", layers, lambda layer: _parts(layer, "flip_flops")),
         _dominance("Cell area", "µm²", layers, lambda layer: _parts(layer, "area_um2")),
+        _dominance("Energy", "pJ per image", layers, _energy),
         _dominance("Memory traffic", "bytes per image", layers, _traffic),
         _dominance("Compressed file", "bytes", layers, lambda layer: [("weights", layer.file_bytes)]),
         _dominance("Multiply-accumulates", "per image", layers, lambda layer: [(layer.kind, layer.macs)]),
@@ -56,6 +53,10 @@ def dominances(evaluation: Evaluation) -> list[Dominance]:
 
 def _parts(layer: LayerResult, field: str) -> list[tuple[str, float]]:
     return [(part.part.replace("_", " "), part.count * (getattr(part, field) or 0.0)) for part in layer.parts]
+
+
+def _energy(layer: LayerResult) -> list[tuple[str, float]]:
+    return [(where.replace("_", " "), size) for where, size in (layer.energy_pj or {}).items()]
 
 
 def _traffic(layer: LayerResult) -> list[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""The front as still pictures for papers and slides: SVG and PNG, byte for byte the same at every drawing."""
+"""The front as still pictures for papers and slides: SVG, PDF and PNG, byte for byte the same at every drawing."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def drawings(listed: Sequence[Row], objectives: tuple[str, ...], title: str) -> 
             with matplotlib.rc_context(STYLE):
                 drawn = _draw(listed, x, y, title)
                 yield f"front_{x}.svg", encoded(drawn, "svg", {"Date": None})
+                yield f"front_{x}.pdf", encoded(drawn, "pdf", {"CreationDate": None})
                 yield f"front_{x}.png", encoded(drawn, "png", {"Software": None})
 
 

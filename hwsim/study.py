@@ -180,9 +180,12 @@ class Study(_Table):
     hardware: HardwareTable = HardwareTable()
     memory: MemoryTable = MemoryTable()
     array: ArrayTable | None = None
+    constraints: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Study:
+        for name in self.constraints or {}:
+            _choose("metric", name, METRICS)
         for name in self.objectives:
             _choose("objective", name, METRICS)
         if len(set(self.objectives)) != len(self.objectives):

@@ -184,3 +184,17 @@ def test_of_points_that_are_certain_the_one_of_most_hypervolume_is_chosen(seed):
 
     gains = [volume(np.vstack([measured, points[6 + place]])) - volume(measured) for place in range(34)]
     assert gains[best] > 0.9 * max(gains)
+
+
+def test_points_beyond_the_limits_are_chosen_last():
+    scale = Scale(10_000, 10_000, 2)
+    costs = np.linspace(0, 1, 12)
+    lost = np.rint(4500 * (1 - costs) ** 2 + 10)
+    certain = Posterior(np.ones(1), np.full((1, 1), 1e9), 0.0)
+    promises = Promises(costs[:, None], scale.sums(10_000 - lost)[:, None])
+    within = {place for place in range(12) if costs[place] <= 0.7 and lost[place] <= 2500}
+    assert len(within) == 5
+    rng = np.random.default_rng(0)
+    nothing, limits = np.zeros((0, 2)), np.array([0.7, 2500.0])
+    assert set(most_promising(promises, certain, nothing, scale, rng, 5, limits=limits)) == within
+    assert set(most_promising(promises, certain, nothing, scale, rng, 5)) != within

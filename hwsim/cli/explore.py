@@ -18,6 +18,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Find a study's Pareto front and report it."""
+    from hwsim.explore.constraints import keeps, missed_text, nearest
     from hwsim.explore.exploration import explore
     from hwsim.report import terminal_table
     from hwsim.results import write_results
@@ -28,10 +29,15 @@ def command(
         explored = explore(read_study(study), output, progress=progress)
         page = write_results(explored, output, command, progress=progress)
     front = explored.front
+    constraints = explored.bench.study.constraints or {}
+    kept = [e for e in front if keeps(e, constraints)]
+    near = nearest(explored.evaluations, constraints) if explored.evaluations and not kept else None
     if as_json:
         return print_json(
             {"report": str(page), "evaluated": len(explored.evaluations), "reused": explored.reused}
             | {"front": [e.point.key() for e in front]}
+            | ({"within_constraints": [e.point.key() for e in kept]} if constraints else {})
+            | ({"nearest": near.point.key()} if near else {})
         )
     from rich.console import Console
 
@@ -40,5 +46,11 @@ def command(
     print(
         f"{len(explored.evaluations)} design points, {len(front)} on the front: {fresh} evaluated now, {explored.reused} reused"
     )
+    if near:
+        print(
+            f"no design keeps the constraints; nearest is {near.point.key()}: {missed_text(near, constraints)}"
+        )
+    elif constraints:
+        print(f"within the constraints: {', '.join(e.point.key() for e in kept)}")
     print(f"report: {page}")
     return None

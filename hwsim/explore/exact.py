@@ -12,6 +12,7 @@ M. Fisher, Mathematical Programming 14, 1978). Until a chosen point is measured 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,9 +23,10 @@ from scipy.special import ndtr
 from hwsim.cost.configurations import Table
 from hwsim.errors import HwsimError
 from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model
+from hwsim.explore.constraints import refuse_contradictions
 from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation
 from hwsim.explore.front import alone, nondominated, pareto_merge
-from hwsim.explore.prices import LOSSES, Prices, priced_objectives, prices
+from hwsim.explore.prices import LOSSES, SUMS, Prices, priced_objectives, prices
 from hwsim.explore.search import SearchSpace
 from hwsim.explore.surrogate import Posterior, Scale
 from hwsim.formats import IntArray
@@ -59,7 +61,9 @@ def propose(
         return []
     branch, choices = (np.array(part) for part in zip(*found.values(), strict=True))
     promises = guide.promises(branch, choices)
-    chosen = most_promising(promises, posterior, guide.measured(done), guide.model.scale, rng, count)
+    chosen = most_promising(
+        promises, posterior, guide.measured(done), guide.model.scale, rng, count, limits=guide.limits
+    )
     points = list(found)
     return [points[place] for place in chosen]
 
@@ -79,17 +83,22 @@ def most_promising(
     scale: Scale,
     rng: np.random.Generator,
     count: int,
+    *,
+    limits: FloatArray | None = None,
 ) -> list[int]:
     """Return the points whose measuring promises the largest dominated hypervolume, one after the other.
 
     ``measured`` holds known costs and lost images of the points already measured, [points, objectives + 1]. The volume
     is that of the box around the front of both, as far as the means tell; it is counted at random places in it. A point
-    that is chosen counts as measured at its mean, so that the next ones are chosen where it tells nothing.
+    that is chosen counts as measured at its mean, so that the next ones are chosen where it tells nothing. What is beyond
+    ``limits`` [objectives + 1] counts for nothing, where the box reaches below them.
     """
     mean = promises.rows @ posterior.mean
     points = np.concatenate([np.column_stack([promises.costs, scale.lost(mean)]), measured])
     front = points[nondominated(points)]
     low, high = front.min(axis=0), front.max(axis=0)
+    if limits is not None:
+        high = np.where(limits > low, np.minimum(high, limits), high)
     places = low + rng.random((PLACES, len(low))) * (np.where(high > low, high, low + 1.0) - low)
     places = places[~(measured[None] <= places[:, None]).all(axis=2).any(axis=1)]
     within = np.ones((len(mean), len(places)), bool)
@@ -181,6 +190,19 @@ class Guide:
         columns = zip(self.distances(branch), choices.T, strict=True)
         return np.asarray(sum((own[column] for own, column in columns), np.zeros(len(choices))))
 
+    @property
+    def limits(self) -> FloatArray:
+        """The most of each known cost and of lost images that the study's constraints allow."""
+        assert self.space.bench is not None
+        given, scale = self.space.bench.study.constraints or {}, self.model.scale
+        bounds = {name: bound if METRICS[name].better == "lower" else -bound for name, bound in given.items()}
+        known = [bounds.get(name, math.inf) for name in priced_objectives(self.objectives)]
+        lost = [
+            scale.images * bounds.get("accuracy_loss", math.inf) / 100,
+            scale.float_correct + scale.images * bounds.get("accuracy", math.inf) / 100,
+        ]
+        return np.array([*known, min(lost)])
+
     def measured(self, done: list[Evaluation]) -> FloatArray:
         """Return known costs and lost images of evaluated points, [points, objectives + 1]."""
         names = priced_objectives(self.objectives)
@@ -212,5 +234,8 @@ def _guide(space: SearchSpace, bench: Bench | None, objectives: tuple[str, ...])
             'search "exact" weighs the accuracy of a network against its costs; explore a study whose objectives name '
             "accuracy_loss, or choose another search"
         )
+    bounded = {name: bound for name, bound in (bench.study.constraints or {}).items() if name in SUMS}
+    if bounded:
+        refuse_contradictions(prices(space, tuple(bounded)), bounded)
     priced = prices(space, priced_objectives(objectives))
     return Guide(space, objectives, priced, accuracy_model(bench, space.layers, space.quantizers))

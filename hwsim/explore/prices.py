@@ -27,7 +27,7 @@ LOSSES = ("accuracy_loss", "accuracy")
 """Objectives that do not add over layers."""
 
 _FILE = "file_bytes"
-_SUMS: dict[str, tuple[str, ...]] = {
+SUMS: dict[str, tuple[str, ...]] = {
     "gates": ("gates",),
     "flip_flops": ("flip_flops",),
     "area": ("area_um2",),
@@ -62,12 +62,12 @@ class Prices:
 def priced_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
     """Return the objectives that tables price; refuse those that neither add over layers nor are the accuracy."""
     for name in objectives:
-        if name not in _SUMS and name not in LOSSES:
+        if name not in SUMS and name not in LOSSES:
             raise HwsimError(
                 f'search "exact" knows no way to add up {name} over layers; leave it out of the objectives or choose '
                 'search = "evolve"'
             )
-    return tuple(name for name in objectives if name in _SUMS)
+    return tuple(name for name in objectives if name in SUMS)
 
 
 def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...]:
@@ -91,7 +91,7 @@ def _prices(
     study = bench.study
     choices = {name: tuple(LayerBits.parse(text, signed=False) for text in texts) for name, texts in layers}
     reference = _quantized(bench, {name: Int(8) for name in choices}, quantizer)
-    sums = {figure for name in objectives for figure in _SUMS[name]}
+    sums = {figure for name in objectives for figure in SUMS[name]}
     configurations = Configurations(
         reference,
         choices,
@@ -101,7 +101,7 @@ def _prices(
     tables = [_objectives(table, objectives) for table in configurations.tables()]
     start = np.zeros(len(objectives))
     if _FILE in sums:
-        packed = [_FILE in _SUMS[name] for name in objectives]
+        packed = [_FILE in SUMS[name] for name in objectives]
         bytes_of, rest = _file_bytes(bench, choices, quantizer)
         tables += [alone(place, np.outer(sizes, packed)) for place, sizes in enumerate(bytes_of)]
         start += np.array(packed) * float(rest)
@@ -112,7 +112,7 @@ def _prices(
 def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
     """Return a table with a column for each objective; what is of the file stays 0."""
     columns = [
-        sum(table.costs[..., METRICS.index(figure)] for figure in _SUMS[name] if figure in METRICS)
+        sum(table.costs[..., METRICS.index(figure)] for figure in SUMS[name] if figure in METRICS)
         + np.zeros(table.costs.shape[:-1])
         for name in objectives
     ]

@@ -300,7 +300,7 @@ def family_points(characterisation: Characterisation, mapping: str = "balanced")
     """Yield every characterised circuit of the built-in family: its logic's gates, and what estimates say of it.
 
     ``gates`` are NAND2 equivalents at 45 nm without flip-flops. ``bit_operations`` are weight bits times activation bits,
-    of a multiply-accumulate only.
+    of a multiply-accumulate only. Circuits of nothing but wires are left out.
     """
     library = TECHNOLOGIES["open45"]
     flip_flop = library.flip_flop.area / library.nand2_area
@@ -308,7 +308,7 @@ def family_points(characterisation: Characterisation, mapping: str = "balanced")
         for circuit in designs(name):
             row = characterisation.by_datapath.get(describe(circuit))
             cost = row.costs.get(("open45", mapping)) if row else None
-            if row is None or cost is None:
+            if row is None or cost is None or not row.pyrtl_um2:
                 continue
             yield {
                 "family": name,

@@ -82,7 +82,7 @@ def flip(index):
         DecomposableMac(Int(8), Int(8), Int(32)),
         BitSerialMac(Int(8), Int(8), Int(32)),
         OutputStationaryArray(Int(4), Int(4), Int(16), 2, 2),
-        WeightStationaryArray(PowerOfTwo(4), Int(4), Int(12), 2, 2, Overflow.SATURATE),
+        WeightStationaryArray(Int(4), Int(4), Int(12), 2, 2, Overflow.SATURATE),
         AdderTree(Int(8), Int(8, signed=False), Int(32), 3, Overflow.SATURATE),
         Requantize(Int(32), Int(8), Rounding.HALF_EVEN),
         Requantize(Int(16), Int(4, signed=False)),

@@ -82,7 +82,7 @@ COMMANDS = {
     "unknown option": (["list", "--jsn"], "No such option: --jsn"),
     "missing argument": (["simulate"], "Missing argument 'network'"),
     "missing output": (["quantize", "digits"], "Missing option '--output'"),
-    "superfluous argument": (["report", "a", "b"], "unexpected extra argument"),
+    "superfluous argument": (["decompress", "a", "b", "-o", "c"], "unexpected extra argument"),
     "option without value": (["cost", "mac", "--weight"], "requires an argument"),
     "negative count": ([*SIMULATE, "--images", "-1"], "--images"),
     "count that is no number": ([*SIMULATE, "--samples", "many"], "--samples"),

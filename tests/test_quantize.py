@@ -239,6 +239,9 @@ def test_a_variance_of_zero_is_divided_by_the_root_of_epsilon() -> None:
 # --- calibration
 
 
+READ_BY_A_CLIP_ALONE = {"conv3"}
+
+
 def test_calibration_equals_statistics_of_all_tensors_at_once() -> None:
     network = _network(_shortcut)
     calibration = calibrate(network, IMAGES, batch=7)
@@ -251,8 +254,9 @@ def test_calibration_equals_statistics_of_all_tensors_at_once() -> None:
         np.testing.assert_allclose(calibration.channel_means(name), values.mean(axis=(0, 2, 3)), atol=1e-12)
         nonzero = np.abs(values[values != 0])
         expected, _ = np.histogram(nonzero, BINS, (0, float(seen.peak)))
-        assert seen.histogram is not None
-        assert np.abs(seen.histogram - expected).sum() <= 4  # a value on an edge may go either way
+        assert (seen.histogram is None) == (name in READ_BY_A_CLIP_ALONE)
+        if seen.histogram is not None:
+            assert np.abs(seen.histogram - expected).sum() <= 4  # a value on an edge may go either way
 
 
 def test_the_statistics_of_a_channel_are_those_of_a_tensor_of_that_channel_alone() -> None:
@@ -266,8 +270,9 @@ def test_the_statistics_of_a_channel_are_those_of_a_tensor_of_that_channel_alone
             expected = [row.mean(), np.abs(row - row.mean()).mean(), row.std()]
             np.testing.assert_allclose([seen.mean, seen.deviation, seen.std], expected, rtol=1e-9, atol=1e-12)
             counts, _ = np.histogram(np.abs(row[row != 0]), CHANNEL_BINS, (0, float(seen.peak) or 1.0))
-            assert seen.histogram is not None
-            assert np.abs(seen.histogram - counts).sum() <= 4
+            assert (seen.histogram is None) == (name in READ_BY_A_CLIP_ALONE)
+            if seen.histogram is not None:
+                assert np.abs(seen.histogram - counts).sum() <= 4
 
 
 @pytest.mark.parametrize("method", QUANTIZERS)

@@ -12,6 +12,10 @@ class HwsimError(ValueError):
     """
 
 
+class MachineError(HwsimError):
+    """What the machine refuses, whatever the input: a file's place, a process, space for temporary files."""
+
+
 def unknown(kind: str, value: object, known: Iterable[str], way_out: str = "") -> HwsimError:
     """Return the error for a name that is in no catalogue.
 

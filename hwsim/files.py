@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, MachineError
 
 UNFINISHED = ".writing-"
 """How the name of a file begins that is being written; a kill leaves it behind, and nobody reads it."""
@@ -104,7 +104,7 @@ def _remove_folder(folder: Path) -> None:
 
 def _refused(path: Path, error: OSError | ValueError) -> HwsimError:
     why = error.strerror if isinstance(error, OSError) else error
-    return HwsimError(f'cannot write "{path}": {why}; free or choose another place')
+    return MachineError(f'cannot write "{path}": {why}; free or choose another place')
 
 
 def _umask() -> int:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hwsim.errors import HwsimError
+from hwsim.errors import MachineError
 
 
 class OutOfTimeError(Exception):
@@ -40,37 +40,51 @@ def workplace(purpose: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="hwsim-", ignore_cleanup_errors=True) as folder:
             yield Path(folder)
     except OSError as error:
-        raise HwsimError(f"{purpose} cannot use the temporary folder: {error}; set TMPDIR") from None
+        raise MachineError(f"{purpose} cannot use the temporary folder: {error}; set TMPDIR") from None
+
+
+_BOUND = """
+ulimit -t "$0"
+exec 3<&0 </dev/null
+(read -r line <&3; kill -9 0) >/dev/null 2>&1 &
+exec 3<&-
+exec "$@"
+"""
+"""Becomes the command, beside a shell that ends it when nobody holds the other end of standard input any more."""
 
 
 def run(purpose: str, command: Sequence[str], folder: Path, timeout_s: float) -> str:
     """Run a command in a folder, in a session of its own; leave none of its processes; return what it printed.
 
-    The kernel bounds its processor time as well, so that a program whose parent was killed ends too.
-    Raises :class:`FailedError`, :class:`OutOfTimeError`, or :class:`HwsimError` where no process can be had.
+    Where this process is killed, whatever it was at, the program is too; the kernel bounds its processor time as well.
+    Raises :class:`FailedError`, :class:`OutOfTimeError`, or :class:`MachineError` where no process can be had.
     """
-    limited = ["/bin/sh", "-c", 'ulimit -t "$0"; exec "$@"', str(math.ceil(timeout_s) + 1), *command]
+    limited = ["/bin/sh", "-c", _BOUND, str(math.ceil(timeout_s) + 1), *command]
+    watched, held = os.pipe()
     try:
         process = subprocess.Popen(
             limited,
             cwd=folder,
             env={**os.environ, "TMPDIR": str(folder), "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
+            stdin=watched,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     except OSError as error:
-        raise HwsimError(f"cannot start a process for {purpose}: {error.strerror}; free memory") from None
-    try:
-        said = process.communicate(timeout=timeout_s)[0].decode(errors="replace")
-    except BaseException as error:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
+        os.close(held)
+        raise MachineError(f"cannot start a process for {purpose}: {error.strerror}; free memory") from None
+    finally:
+        os.close(watched)
+    with process:
+        try:
+            said = process.communicate(timeout=timeout_s)[0].decode(errors="replace")
+        except subprocess.TimeoutExpired:
             raise OutOfTimeError from None
-        raise
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            os.close(held)
     if process.returncode:
         raise FailedError(process.returncode, said)
     return said

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,17 @@ def _make_folders(wanted: Path, undo: contextlib.ExitStack) -> None:
         if not folder.exists():
             folder.mkdir(exist_ok=True)
             undo.callback(_remove_folder, folder)
+
+
+@contextlib.contextmanager
+def folder(path: Path) -> Iterator[None]:
+    """Make a folder, and those it lies in, while something is done; those made go again if nothing came into them."""
+    with contextlib.ExitStack() as undo:
+        try:
+            _make_folders(path, undo)
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+            raise _refused(path, error) from None
+        yield
 
 
 def _stage(path: Path, content: bytes | str, undo: contextlib.ExitStack) -> Path:

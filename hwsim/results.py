@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from hwsim import files
 from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
+from hwsim.explore.attempt import SetAside
 from hwsim.explore.beliefs import beliefs
 from hwsim.explore.bench import COMPARED_IMAGES, point_bits
 from hwsim.explore.evaluation import Evaluation, pareto_front, plain
@@ -38,6 +39,7 @@ class Results:
     evaluations: list[Evaluation]
     explanations: dict[str, Explanation] = field(default_factory=dict)
     beliefs: Beliefs | None = None
+    set_aside: tuple[SetAside, ...] = ()
 
 
 EXPLAINING = "explain the front"
@@ -60,9 +62,11 @@ def write_results(
         files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
     explanations = _explanations(explored, progress)
     guided = beliefs(explored.bench, explored.evaluations)
-    fields = plain(Results(facts, explored.evaluations, explanations, guided))
+    fields = plain(Results(facts, explored.evaluations, explanations, guided, explored.set_aside))
     if guided is None:
         del fields["beliefs"]
+    if not explored.set_aside:
+        del fields["set_aside"]
     text = json.dumps(fields, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     files.write(directory / RESULTS, text.encode(errors="replace"))  # a path's bytes need be no text
     return write_report(directory, explored.evaluations, facts, explanations, guided)
@@ -152,6 +156,7 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             "Every point's accuracy is that of its circuits, compiled from the netlists: they computed every output of "
             f"every test image, and equal exact arithmetic at every output of the first {COMPARED_IMAGES} images.",
             "One trained network is shown; differences between quantizers at 2 and 3 bits vary with the training seed.",
+            *(f"Set aside and in no figure: {item}." for item in explored.set_aside),
         ),
     )
 

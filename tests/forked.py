@@ -8,7 +8,7 @@ import tiny
 
 _SERVER = """
 import errno, importlib, json, os, resource, sys, time
-for name in "cli explore.exploration results report models.onnx models.forward cost.equivalence".split():
+for name in "cli explore.exploration explore.workers results report models.onnx models.forward cost.equivalence".split():
     importlib.import_module(f"hwsim.{name}")
 import rich.console
 from hwsim.cli import main

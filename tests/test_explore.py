@@ -163,6 +163,32 @@ def test_a_row_that_was_changed_counts_as_missing(tmp_path):
         assert store.get("a") is None
 
 
+def test_a_store_logs_ahead_and_is_one_process_s_at_a_time(tmp_path):
+    with open_store(tmp_path / "s") as store:
+        store.put("a", "1", 0.5)
+        assert store.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert not (tmp_path / "s-shm").exists()
+        with pytest.raises(HwsimError, match="in use"), open_store(tmp_path / "s"):
+            pass
+        store.put("b", "2")
+    with open_store(tmp_path / "s") as store:
+        assert (store.get("a"), store.get("b")) == ("1", "2")
+        assert store.measured()[0] == [0.5]
+
+
+def test_where_no_file_can_be_logged_ahead_a_store_keeps_its_rollback_journal(tmp_path, monkeypatch):
+    connect = sqlite3.connect
+
+    def without_write_ahead_logging(path, **options):  # the memory of a process is such a place
+        return connect(":memory:", **options)
+
+    monkeypatch.setattr(sqlite3, "connect", without_write_ahead_logging)
+    with open_store(tmp_path / "s") as store:
+        assert store.connection.execute("PRAGMA journal_mode").fetchone() == ("memory",)
+        store.put("a", "1")
+        assert store.get("a") == "1"
+
+
 @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
 def test_a_file_that_is_no_store_is_refused_and_left(tmp_path, content):
     path = tmp_path / "s"
@@ -212,7 +238,7 @@ def forks(tmp_path_factory, synthesis_cache):
     server.close()
 
 
-EXPLORE = ("explore", "study.toml", "-o", "out")
+EXPLORE = ("explore", "study.toml", "-o", "out", "--workers", "0")
 
 
 @pytest.fixture(scope="module")
@@ -348,12 +374,26 @@ def test_a_write_that_fails_on_the_disk_whichever_it_is_leaves_whole_files(forks
     assert count > 10
 
 
-def test_explorations_of_one_folder_at_once_end_well_with_the_same_bytes(forks, tmp_path, fresh):
+def test_of_two_explorations_of_one_folder_the_second_is_told_in_one_sentence(forks, tmp_path, fresh):
     tiny.write(tmp_path)
     results = forks.together(*[job(tmp_path, *EXPLORE)] * 2)
-    assert [status for status, *_ in results] == [0, 0], results
+    assert sorted(status for status, *_ in results) == [0, 2], results
+    _, out, err, _ = max(results)
+    assert out == ""
+    assert err.splitlines()[-1].startswith('hwsim: another exploration is at work in "out"')
     assert contents(tmp_path) == fresh[0]
     assert finish(forks, tmp_path, fresh[0]) == 10
+
+
+def test_a_store_of_another_model_is_refused_and_left(forks, tmp_path, fresh):
+    tiny.write(tmp_path)
+    finish(forks, tmp_path, fresh[0])
+    (tmp_path / "net.py").write_text(tiny.MODEL.replace("default_rng(0)", "default_rng(9)"))
+    before = rows(tmp_path)
+    status, out, err, _ = forks(tmp_path, *EXPLORE)
+    assert (status, out) == (2, "")
+    assert 'hwsim: "out" holds evaluations of another model' in err.splitlines()[-1]
+    assert (contents(tmp_path), rows(tmp_path)) == (fresh[0], before)
 
 
 @pytest.mark.parametrize("seed", ["0", pytest.param("1234", marks=pytest.mark.slow)])

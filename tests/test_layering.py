@@ -106,9 +106,10 @@ HELP = "import sys\nsys.argv = ['hwsim', {!r}]\nfrom hwsim.cli import main\ntry:
         ("import hwsim.datapath, hwsim.simulate.check, hwsim.simulate.replay", {"torch"}),
         ("import hwsim.cost.hardware, hwsim.cost.compression, hwsim.cost.traffic", {"torch", "pyosys"}),
         ("import hwsim.report", {"torch"}),
+        ("import hwsim.explore.worker", {"torch"}),
         ("import hwsim.study", {"torch"}),
     ],
-    ids=["hwsim", "--help", "settings", "quantize", "onnx", "simulate", "cost", "report", "study"],
+    ids=["hwsim", "--help", "settings", "quantize", "onnx", "simulate", "cost", "report", "worker", "study"],
 )
 def test_an_import_loads_no_more_than_it_needs(statement, absent):
     assert not loaded(statement) & absent

@@ -21,10 +21,8 @@ from hwsim.data import Split, load_split
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import EVALUATOR_VERSION, DesignPoint, Evaluation, LayerResult
 from hwsim.models import load_model
-from hwsim.models.forward import accuracy as float_accuracy
 from hwsim.network import FloatNetwork, QuantizedNetwork
-from hwsim.quantize import Calibration, quantize
-from hwsim.quantize.once import calibrate_once
+from hwsim.quantize import Calibration, once, quantize
 from hwsim.quantize.settings import Settings
 from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import Accuracy, compute_layer, measure_accuracy
@@ -33,28 +31,49 @@ from hwsim.study import Study
 COMPARED_IMAGES = 64
 """Test images, from the first on, for which each design point's circuits are compared with exact arithmetic."""
 
-
 ENERGY_IMAGES = 8
 """Test images, from the first on, that the operands of an energy are drawn from."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What one bench has computed and another of the same study need not: see :class:`Bench`."""
+
+    float_correct: int
+    calibration: bytes
+
+
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What every evaluation of a study shares: the float network, its calibration and the test split."""
+    """What every evaluation of a study shares: the float network, its calibration and the test split.
+
+    ``float_correct`` are the float network's correct predictions on the test split. They and the calibration are
+    computed when they are first asked for, or given to :func:`open_bench` by a bench that has them.
+    """
 
     study: Study
     network: FloatNetwork
     calibration_split: Split
     test: Split
+    given: Given | None = None
 
     @cached_property
     def calibration(self) -> Calibration:
-        return calibrate_once(self.network, self.calibration_split)
+        if self.given:
+            return once.from_bytes(self.given.calibration, self.network)
+        return once.calibrate_once(self.network, self.calibration_split)
 
     @cached_property
     def float_correct(self) -> int:
-        """Correct predictions of the float network on the test split."""
-        return float_accuracy(self.network, self.test)[0]
+        if self.given:
+            return self.given.float_correct
+        from hwsim.models.forward import accuracy  # torch, which a bench with everything given does without
+
+        return accuracy(self.network, self.test)[0]
+
+    def computed(self) -> Given:
+        """Return what another bench of the study need not compute again."""
+        return Given(self.float_correct, once.to_bytes(self.calibration))
 
     @cached_property
     def stamp(self) -> str:
@@ -175,8 +194,8 @@ def point_bits(point: DesignPoint) -> BitConfig:
     return bit_config((name, LayerBits.parse(text, signed=False)) for name, text in point.bits)
 
 
-def open_bench(study: Study) -> Bench:
-    """Load a study's network and splits."""
+def open_bench(study: Study, given: Given | None = None) -> Bench:
+    """Load a study's network and splits; with ``given``, nothing of it needs the float network's forward pass."""
     network = load_model(study.model)
     data = study.data
     return Bench(
@@ -184,6 +203,7 @@ def open_bench(study: Study) -> Bench:
         network,
         _split(network, data.calibration, "calibration", data.calibration_images),
         _split(network, data.test, "test", data.test_images),
+        given,
     )
 
 

@@ -1,9 +1,9 @@
-"""An exploration: the design points a search proposes, evaluated one by one and kept."""
+"""An exploration: the design points a search proposes, evaluated batch by batch and kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from pydantic import TypeAdapter
 from hwsim import files
 from hwsim.catalogue import call, look_up
 from hwsim.errors import HwsimError
+from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, SetAside, attempts, here
 from hwsim.explore.bench import Bench, open_bench
 from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front
-from hwsim.explore.folder import STORE, STUDY, refuse_other
+from hwsim.explore.folder import STORE, STUDY, claimed
 from hwsim.explore.search import SEARCHES, SearchSpace
 from hwsim.explore.space import search_space
 from hwsim.explore.store import Store, open_store
+from hwsim.network import FloatNetwork
 from hwsim.study import Study
 
 BATCH = 8
@@ -33,11 +35,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Explored:
-    """All evaluations of a study in order, how many came from the store, and the study's bench."""
+    """All evaluations of a study in order, how many came from the store, and the study's bench.
+
+    ``set_aside`` are the points of the budget that could not be evaluated.
+    """
 
     evaluations: list[Evaluation]
     reused: int
     bench: Bench
+    set_aside: tuple[SetAside, ...] = ()
 
     @property
     def front(self) -> list[Evaluation]:
@@ -46,58 +52,131 @@ class Explored:
 
 
 def explore(
-    study: Study, directory: Path, *, progress: Progress = lambda stage, done, planned: None
+    study: Study,
+    directory: Path,
+    *,
+    evaluators: Evaluators = here,
+    retry: bool = False,
+    progress: Progress = lambda stage, done, planned: None,
 ) -> Explored:
     """Evaluate a study's budget of design points, keeping each in ``directory`` as soon as it is measured.
 
-    What ``directory`` already holds is reused. A folder that holds another study, or files that are none of
-    hwsim's, is refused.
+    What ``directory`` already holds is reused, and what was set aside stays so unless ``retry`` is chosen. The result
+    does not depend on ``evaluators``. Raises :class:`HwsimError` for a folder that holds another study, another
+    model's evaluations or files that are none of hwsim's, or that another exploration is at work in; and where no
+    point of the first batch can be evaluated.
     """
-    refuse_other(study, directory)
-    progress(LOADING, 0, 1)
-    bench = open_bench(study)
-    space = replace(search_space(study, bench.network), bench=bench)
-    files.write(directory / STUDY, study.to_toml())
-    progress(LOADING, 1, 1)
-    planned = min(study.budget, space.size)
-    evaluations: list[Evaluation] = []
+    with claimed(study, directory):
+        progress(LOADING, 0, 1)
+        bench = open_bench(study)
+        space = replace(search_space(study, bench.network), bench=bench)
+        files.write(directory / STUDY, study.to_toml())
+        progress(LOADING, 1, 1)
+        with open_store(directory / STORE) as store:
+            _refuse_another_model(store, bench.network, directory)
+            if retry:
+                store.forget_set_aside()
+            with evaluators(bench) as evaluate:
+                return _evaluated(space, bench, _Kept(store, bench.stamp), evaluate, progress)
+
+
+def _refuse_another_model(store: Store, network: FloatNetwork, directory: Path) -> None:
+    known, given = store.fact("model"), network.digest()
+    if known is None:
+        store.put_fact("model", given)
+    elif known != given:
+        raise HwsimError(
+            f'"{directory}" holds evaluations of another model (sha256 {known[:12]}, this one has {given[:12]}); '
+            "choose another folder with -o"
+        )
+
+
+def _evaluated(
+    space: SearchSpace, bench: Bench, kept: _Kept, evaluate: Evaluate, progress: Progress
+) -> Explored:
+    """Return the evaluations of all that a search proposes; a batch begins when the one before has ended."""
+    study, planned = bench.study, min(bench.study.budget, space.size)
+    done: list[Evaluation] = []
+    aside: list[SetAside] = []
     reused = 0
-    with open_store(directory / STORE) as store:
-        for point in _proposals(study, space, evaluations):
-            progress(EVALUATING, len(evaluations), planned)
-            evaluation = _stored(store, bench, point, len(evaluations))
-            if evaluation is None:
-                evaluation = bench.evaluate(len(evaluations), point)
-                store.put(_key(bench, point), json.dumps(evaluation.to_json(), allow_nan=False))
+    while batch := propose(study, space, done, aside):
+        begun = len(done) + len(aside)
+        found = {point: result for point in batch if (result := kept.get(point)) is not None}
+        reused += sum(isinstance(result, Evaluation) for result in found.values())
+        progress(EVALUATING, begun + len(found), planned)
+        for made in attempts(evaluate, [point for point in batch if point not in found]):
+            found[made.point] = kept.put(made, begun + batch.index(made.point))
+            progress(EVALUATING, begun + len(found), planned)
+        for point in batch:
+            result = found[point]
+            if isinstance(result, Evaluation):
+                done.append(replace(result, index=len(done)))
             else:
-                reused += 1
-            evaluations.append(evaluation)
-    progress(EVALUATING, len(evaluations), len(evaluations))
-    return Explored(evaluations, reused, bench)
+                aside.append(result)
+        _refuse_failing_throughout(done, aside)
+        kept.put_aside([result for result in found.values() if isinstance(result, SetAside)])
+    progress(EVALUATING, len(done) + len(aside), len(done) + len(aside))
+    return Explored(done, reused, bench, tuple(aside))
 
 
-def _proposals(study: Study, space: SearchSpace, done: list[Evaluation]) -> Iterator[DesignPoint]:
-    """Yield points batch by batch; the caller appends each one's evaluation to ``done`` before the next."""
+def _refuse_failing_throughout(done: list[Evaluation], aside: list[SetAside]) -> None:
+    """Raise where nothing could be evaluated: it is no design point then that is at fault."""
+    if aside and not done:
+        raise HwsimError(
+            f"none of the first {len(aside)} design points can be evaluated; the first: {aside[0].reason}"
+        )
+
+
+def propose(
+    study: Study, space: SearchSpace, done: list[Evaluation], aside: list[SetAside]
+) -> list[DesignPoint]:
+    """Return the next batch of a study's search; none where the budget is spent or the search has ended."""
     search = look_up("search", study.search, SEARCHES)
-    while len(done) < study.budget:
-        rng = np.random.default_rng([study.seed, len(done)])
-        count = min(BATCH, study.budget - len(done))
-        what = f'search "{study.search}"'
-        batch = call(what, search, space, list(done), study.objectives, rng, count)
-        if len(batch) > count or len({*batch, *(e.point for e in done)}) < len(batch) + len(done):
-            raise HwsimError(f"{what} proposes a point again or more than {count}; propose new points only")
-        if not batch:
-            return
-        yield from batch
+    begun = len(done) + len(aside)
+    count = min(BATCH, study.budget - begun)
+    if not count:
+        return []
+    rng = np.random.default_rng([study.seed, begun])
+    space = replace(space, set_aside=frozenset(item.point for item in aside))
+    what = f'search "{study.search}"'
+    batch: list[DesignPoint] = call(what, search, space, list(done), study.objectives, rng, count)
+    if len(batch) > count or len({*batch, *(e.point for e in done)}) < len(batch) + len(done):
+        raise HwsimError(f"{what} proposes a point again or more than {count}; propose new points only")
+    return [point for point in batch if point not in space.set_aside]
 
 
-def _key(bench: Bench, point: DesignPoint) -> str:
-    return f"{bench.stamp}-{point.key()}"
+@dataclass(frozen=True)
+class _Kept:
+    """What a store holds of a bench's design points."""
 
+    store: Store
+    stamp: str
 
-def _stored(store: Store, bench: Bench, point: DesignPoint, index: int) -> Evaluation | None:
-    text = store.get(_key(bench, point))
-    return None if text is None else replace(_EVALUATION.validate_json(text), index=index)
+    def key(self, point: DesignPoint) -> str:
+        return f"{self.stamp}-{point.key()}"
+
+    def get(self, point: DesignPoint) -> Evaluation | SetAside | None:
+        """Return what is known of a point."""
+        text = self.store.get(self.key(point))
+        if text is not None:
+            return _EVALUATION.validate_json(text)
+        failed = self.store.set_aside(self.key(point))
+        return None if failed is None else SetAside(point, *failed)
+
+    def put(self, made: Attempt | SetAside, index: int) -> Evaluation | SetAside:
+        """Keep an evaluation, the ``index``-th that was proposed, and return it; return a point set aside as it is."""
+        if isinstance(made, SetAside):
+            return made
+        assert isinstance(made.result, Evaluation)
+        evaluation = replace(made.result, index=index)
+        text = json.dumps(evaluation.to_json(), allow_nan=False)
+        self.store.put(self.key(made.point), text, made.seconds)
+        return evaluation
+
+    def put_aside(self, items: list[SetAside]) -> None:
+        """Keep which points were set aside."""
+        for item in items:
+            self.store.put_aside(self.key(item.point), item.tries, item.reason)
 
 
 _EVALUATION = TypeAdapter(Evaluation)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from hwsim import files
@@ -10,6 +14,35 @@ from hwsim.study import Study, read_study
 
 STUDY, STORE = "study.toml", "evaluations.sqlite"
 """Files of an exploration's folder: the study with every default written out, and what was evaluated so far."""
+
+
+@contextlib.contextmanager
+def claimed(study: Study, directory: Path) -> Iterator[None]:
+    """Hold a study's folder, made if it is missing; it is gone again if nothing came into it.
+
+    Raises :class:`HwsimError` where another exploration holds it, and where :func:`refuse_other` does.
+    """
+    refuse_other(study, directory)
+    with files.folder(directory):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            _lock(descriptor, directory)
+            refuse_other(study, directory)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    """Lock a folder until its descriptor is closed, by whatever ends the process."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise HwsimError(
+            f'another exploration is at work in "{directory}"; wait until it ends or choose another folder with -o'
+        ) from None
+    except OSError:
+        return  # a file system without such locks: the store holds its own
 
 
 def refuse_other(study: Study, directory: Path) -> None:

@@ -1,7 +1,9 @@
 """The store an exploration resumes from: one SQLite file, one row per evaluated design point.
 
-A row is committed before the next point begins, so a kill at any moment loses at most the point under way.
-Several processes may share a store: SQLite's locks order their writes.
+A row is committed as soon as its point is measured, so a kill at any moment loses at most the points under way. One
+process writes and holds the file's lock while it does: write-ahead logging then needs no memory shared between
+processes, which file systems over a network do not have. Where a file system cannot log ahead at all, SQLite keeps
+its rollback journal; both are as safe.
 """
 
 from __future__ import annotations
@@ -15,8 +17,15 @@ from pathlib import Path
 
 from hwsim.errors import HwsimError
 
-SCHEMA_VERSION = 1
-_LOCK_TIMEOUT_S = 60.0
+SCHEMA_VERSION = 2
+_LOCK_TIMEOUT_S = 2.0
+
+_SCHEMA = (
+    "CREATE TABLE evaluations (key TEXT PRIMARY KEY, digest TEXT, text TEXT, seconds REAL)",
+    "CREATE TABLE set_aside (key TEXT PRIMARY KEY, tries INTEGER, reason TEXT)",
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT)",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,40 @@ class Store:
         digest, text = self.connection.execute(query, (key,)).fetchone() or (None, None)
         return text if isinstance(text, str) and digest == _digest(key, text) else None
 
-    def put(self, key: str, text: str) -> None:
-        """Store the text of a key durably."""
-        row = (key, _digest(key, text), text)
+    def put(self, key: str, text: str, seconds: float | None = None) -> None:
+        """Store the text of a key durably, and how long it took to have it."""
+        row = (key, _digest(key, text), text, seconds)
         self.connection.execute(
-            "INSERT OR REPLACE INTO evaluations (key, digest, text) VALUES (?, ?, ?)", row
+            "INSERT OR REPLACE INTO evaluations (key, digest, text, seconds) VALUES (?, ?, ?, ?)", row
         )
+
+    def set_aside(self, key: str) -> tuple[int, str] | None:
+        """Return after how many tries a key was set aside and why, or None where it was not."""
+        query = "SELECT tries, reason FROM set_aside WHERE key = ?"
+        row = self.connection.execute(query, (key,)).fetchone()
+        return None if row is None else (int(row[0]), str(row[1]))
+
+    def put_aside(self, key: str, tries: int, reason: str) -> None:
+        """Remember durably that a key could not be evaluated."""
+        self.connection.execute("INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?)", (key, tries, reason))
+
+    def forget_set_aside(self) -> None:
+        """Let every key that was set aside be tried again."""
+        self.connection.execute("DELETE FROM set_aside")
+
+    def fact(self, name: str) -> str | None:
+        """Return what the store says of itself under a name."""
+        row = self.connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_fact(self, name: str, value: str) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def measured(self) -> tuple[list[float], int]:
+        """Return how many seconds each evaluation took, where that is known, and the mean size of a row in bytes."""
+        seconds = self.connection.execute("SELECT seconds FROM evaluations WHERE seconds IS NOT NULL")
+        size = self.connection.execute("SELECT avg(length(text) + length(key)) FROM evaluations").fetchone()
+        return [float(row[0]) for row in seconds], int(size[0] or 0)
 
 
 def _digest(key: str, text: str) -> str:
@@ -45,31 +82,39 @@ def _digest(key: str, text: str) -> str:
 
 @contextmanager
 def open_store(path: Path) -> Iterator[Store]:
-    """Open or create a store; raises :class:`HwsimError` where it is damaged, foreign or cannot be written."""
+    """Open or create a store; raises :class:`HwsimError` where it is damaged, foreign, in use or cannot be written."""
     try:
         connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, isolation_level=None)
         try:
-            _prepare(connection)
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version != SCHEMA_VERSION:
-                raise HwsimError(
-                    f'the store "{path}" has schema {version}, this hwsim reads {SCHEMA_VERSION}; '
-                    "choose another folder or the hwsim that wrote it"
-                )
+            _prepare(connection, path)
             yield Store(connection)
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise HwsimError(
-            f'the store "{path}" cannot be used ({error}); free space, or remove it to evaluate again'
-        ) from None
+        raise _refused(path, error) from None
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Make an empty file a store, whole or not at all; leave any other as it is."""
+def _refused(path: Path, error: sqlite3.Error) -> HwsimError:
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return HwsimError(f'the store "{path}" is in use; wait until the other exploration ends')
+    return HwsimError(
+        f'the store "{path}" cannot be used ({error}); free space, or remove it to evaluate again'
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make an empty file a store, whole or not at all, and hold it; leave a file of another kind as it is."""
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-        connection.execute("CREATE TABLE evaluations (key TEXT PRIMARY KEY, digest TEXT, text TEXT)")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")
+        for statement in _SCHEMA:
+            connection.execute(statement)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute("COMMIT" if version == SCHEMA_VERSION else "ROLLBACK")
+    if version != SCHEMA_VERSION:
+        raise HwsimError(
+            f'the store "{path}" has schema {version}, this hwsim reads {SCHEMA_VERSION}; '
+            "choose another folder or the hwsim that wrote it"
+        )
+    connection.execute("PRAGMA journal_mode = WAL")

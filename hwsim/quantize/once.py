@@ -38,18 +38,19 @@ def calibrate_once(network: FloatNetwork, split: Split, progress: Progress | Non
     name = hashlib.sha256(key.encode()).hexdigest()
     kept = cache.recall("calibrations", name)
     if kept is not None:
-        return _from_bytes(kept, folded)
+        return from_bytes(kept, network)
     start = time.monotonic()
     calibration = calibrate(folded, split.images, progress=progress)
     if time.monotonic() - start >= WORTH_KEEPING_S:
-        cache.remember(_to_bytes(calibration), "calibrations", name)
+        cache.remember(to_bytes(calibration), "calibrations", name)
     return calibration
 
 
 _PARTS = ("statistics", "channels")
 
 
-def _to_bytes(calibration: Calibration) -> bytes:
+def to_bytes(calibration: Calibration) -> bytes:
+    """Return a calibration as bytes that :func:`from_bytes` reads, for the network it was made of."""
     arrays = {
         f"{part}.{index}.{field.name}": _narrow(np.asarray(value))
         for part in _PARTS
@@ -67,7 +68,9 @@ def _narrow(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array, narrow).reshape(array.shape)
 
 
-def _from_bytes(content: bytes, folded: FloatNetwork) -> Calibration:
+def from_bytes(content: bytes, network: FloatNetwork) -> Calibration:
+    """Return the calibration of a network from its bytes, equal to the one they were made of."""
+    folded = fold_batch_norm(network)
     content = zlib.decompress(content)
     length = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["header"])

@@ -1,0 +1,125 @@
+"""One attempt at a design point: its evaluation, or why there is none.
+
+Whatever evaluates design points (this process, workers beside it, a cluster) is an :data:`Evaluate`: it takes points
+and gives back attempts, in any order. A point that fails is tried again, and set aside when it keeps failing.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from hwsim.catalogue import reason
+from hwsim.errors import HwsimError, MachineError
+from hwsim.explore.bench import Bench
+from hwsim.explore.evaluation import DesignPoint, Evaluation
+
+TRIES = 3
+"""Attempts at a point before it is set aside."""
+
+Kind = Literal["unexpected", "refused", "machine"]
+"""Whether another attempt may succeed, none will, or no point can be evaluated here at all."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt gave no evaluation."""
+
+    reason: str
+    kind: Kind = "unexpected"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of a design point, and how long it took."""
+
+    point: DesignPoint
+    result: Evaluation | Failure
+    seconds: float
+
+    def to_text(self) -> str:
+        """Return one line of JSON that :meth:`from_text` reads."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @staticmethod
+    def from_text(text: str | bytes) -> Attempt:
+        return _ATTEMPT.validate_json(text)
+
+
+_ATTEMPT = TypeAdapter(Attempt)
+
+Evaluate = Callable[[Sequence[DesignPoint]], Iterator[Attempt]]
+"""From distinct points to an attempt at each, as they end."""
+
+Evaluators = Callable[[Bench], AbstractContextManager[Evaluate]]
+"""What evaluates the points of a bench while its context is open."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A design point that could not be evaluated, how often it was tried, and why it failed the last time."""
+
+    point: DesignPoint
+    tries: int
+    reason: str
+
+    def __str__(self) -> str:
+        tries = "once" if self.tries == 1 else f"{self.tries} times"
+        return f"{self.point.label()}: tried {tries}, {self.reason}"
+
+
+def attempt(bench: Bench, point: DesignPoint, threads: int = 0) -> Attempt:
+    """Try to evaluate a design point with some threads, or one a processor core; no error leaves it."""
+    start = time.monotonic()
+    result = _result(bench, point, threads)
+    return Attempt(point, result, round(time.monotonic() - start, 3))
+
+
+def _result(bench: Bench, point: DesignPoint, threads: int) -> Evaluation | Failure:
+    try:
+        return bench.evaluate(0, point, threads=threads)
+    except MachineError as error:
+        return Failure(str(error), "machine")
+    except HwsimError as error:
+        return Failure(str(error), "refused")
+    except (Exception, SystemExit) as error:
+        lacking = isinstance(error, OSError) and error.errno in _LACKING
+        return Failure(reason(error), "machine" if lacking else "unexpected")
+
+
+_LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+"""What the system says where it has no space, files or memory left."""
+
+
+def attempts(evaluate: Evaluate, points: Sequence[DesignPoint]) -> Iterator[Attempt | SetAside]:
+    """Yield each point's evaluation, or that it is set aside: refused once, or failed otherwise time after time.
+
+    Raises :class:`HwsimError` where the machine refuses to evaluate anything.
+    """
+    for tries in range(1, TRIES + 1):
+        if not points:
+            return
+        failed = []
+        for made in evaluate(points):
+            if isinstance(made.result, Evaluation):
+                yield made
+            elif made.result.kind == "machine":
+                raise HwsimError(made.result.reason)
+            elif made.result.kind == "unexpected" and tries < TRIES:
+                failed.append(made.point)
+            else:
+                yield SetAside(made.point, tries, made.result.reason)
+        points = failed
+
+
+@contextmanager
+def here(bench: Bench) -> Iterator[Evaluate]:
+    """Evaluate in this process, one point after the other: a point that ends its process ends this one."""
+    yield lambda points: (attempt(bench, point) for point in points)

@@ -1,0 +1,287 @@
+"""Workers: the bytes of the serial run with any number, whichever of them dies; points that never succeed."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import tiny
+from forked import Forks
+from hwsim import explore_study
+from hwsim.errors import HwsimError
+from hwsim.explore.attempt import here
+from hwsim.explore.workers import workers
+from hwsim.study import read_study
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, synthesis_cache):
+    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
+    monkeypatch.chdir(tiny.write(tmp_path))
+    return tmp_path
+
+
+def stored(folder):
+    """Every row of a store, without the seconds it took."""
+    with closing(sqlite3.connect(folder / "evaluations.sqlite")) as connection:
+        return sorted(connection.execute("SELECT key, digest, text FROM evaluations"))
+
+
+def written(folder):
+    """Every file that an exploration wrote but its store, by path; what a kill left unfinished is none of them."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes().replace(folder.name.encode(), b"")
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".sqlite" and not path.name.startswith(".writing-")
+    }
+
+
+def children(of=None):
+    """The workers that a process, this one if none is given, has started and not yet seen end."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == (of or os.getpid()) and b"hwsim.explore.worker" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def test_two_workers_one_of_which_is_killed_write_the_bytes_of_the_serial_run(place):
+    explore_study("study.toml", place / "one_by_one")
+    killed = []
+
+    def kill_one(stage, done, planned):
+        if stage == "evaluate design points" and done == 3 and not killed:
+            killed.append(children()[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    explored = explore_study("study.toml", place / "side_by_side", evaluators=workers(2), progress=kill_one)
+    assert killed and not children()
+    assert not explored.set_aside
+    assert written(place / "side_by_side") == written(place / "one_by_one")
+    assert stored(place / "side_by_side") == stored(place / "one_by_one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_any_number_of_workers_writes_the_same_bytes_though_twenty_are_killed(place, count):
+    explore_study("study.toml", place / "one_by_one")
+    kills = iter(range(5))
+
+    def kill_one(stage, done, planned):
+        if stage == "evaluate design points" and done < planned and next(kills, None) is not None:
+            os.kill(random.Random(done).choice(children() or [os.getpid()]), signal.SIGKILL)
+
+    explored = explore_study(
+        "study.toml", place / "side_by_side", evaluators=workers(count), progress=kill_one
+    )
+    assert not explored.set_aside
+    assert written(place / "side_by_side") == written(place / "one_by_one")
+    assert stored(place / "side_by_side") == stored(place / "one_by_one")
+
+
+POISON = """
+import os, signal, time
+from hwsim.quantize.min_max import threshold
+
+def ends(statistics, target):
+    print("a line on standard output")
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+def raises(statistics, target):
+    with open("raised", "a") as file:
+        file.write("x")
+    raise RuntimeError("two\\nlines")
+
+def sleeps(statistics, target):
+    time.sleep(1000)
+
+def prints(statistics, target):
+    print("no answer", flush=True)
+    return threshold(statistics, target)
+"""
+
+
+def poisoned(place, *names):
+    """A study of one point for each quantizer, some of which never give a threshold."""
+    (place / "own.py").write_text(POISON)
+    quantizers = ["activations=min_max", *(f"activations=own.py:{name}" for name in names)]
+    study = read_study(place / "study.toml")
+    space = study.space.model_copy(update={"weights": ("int4",), "quantizers": tuple(quantizers)})
+    return study.model_copy(update={"space": space})
+
+
+def test_points_that_never_succeed_are_set_aside_and_the_exploration_goes_on(place):
+    study = poisoned(place, "ends", "raises", "prints")
+    explored = explore_study(study, place / "out", evaluators=workers(1))
+    assert {e.point.quantizer for e in explored.evaluations} == {
+        "activations=min_max",
+        "activations=own.py:prints",
+    }
+    reasons = {item.point.quantizer: (item.tries, item.reason) for item in explored.set_aside}
+    assert reasons == {
+        "activations=own.py:ends": (3, "its process was ended by SIGSEGV"),
+        "activations=own.py:raises": (3, "RuntimeError: two lines"),
+    }
+    assert (place / "raised").read_text() == "xxx"
+    assert not children()
+
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert {item["reason"] for item in results["set_aside"]} == {why for _, why in reasons.values()}
+    for _, reason in reasons.values():
+        assert sum(f"tried 3 times, {reason}." in note for note in results["facts"]["notes"]) == 1
+        assert reason in (place / "out" / "index.html").read_text()
+
+    again = explore_study(study, place / "out", evaluators=here)
+    assert (again.set_aside, again.reused) == (explored.set_aside, 2)
+    assert (place / "raised").read_text() == "xxx"
+
+
+def test_a_point_set_aside_can_be_tried_again(place):
+    study = poisoned(place, "raises")
+    assert len(explore_study(study, place / "out").set_aside) == 1
+    assert (place / "raised").read_text() == "xxx"
+    explore_study(study, place / "out", retry=True)
+    assert (place / "raised").read_text() == "xxxxxx"
+
+
+def test_a_point_that_takes_too_long_is_set_aside(place):
+    study = poisoned(place, "sleeps")
+    assert explore_study(study.model_copy(update={"budget": 1}), place / "out").evaluations
+    explored = explore_study(study, place / "out", evaluators=workers(1, timeout_s=1.0))
+    (aside,) = explored.set_aside
+    assert explored.reused == 1
+    assert (aside.tries, aside.reason) == (3, "it took longer than 1 s")
+    assert not children()
+
+
+def test_where_no_point_can_be_evaluated_one_sentence_says_why_and_none_is_set_aside(place):
+    study = poisoned(place, "raises")
+    study = study.model_copy(
+        update={"space": study.space.model_copy(update={"quantizers": study.space.quantizers[1:]})}
+    )
+    with pytest.raises(HwsimError, match=r"none of the first 1 design points can be evaluated.*RuntimeError"):
+        explore_study(study, place / "out", evaluators=here)
+    (place / "own.py").write_text(
+        POISON.replace("raise RuntimeError", "return threshold(statistics, target) #")
+    )
+    assert not explore_study(study, place / "out", evaluators=here).set_aside
+
+
+def test_a_worker_that_cannot_load_the_study_says_why_in_one_sentence(place, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(HwsimError, match=r"no worker can be started \(its process ended with status 1\)"):
+        explore_study("study.toml", place / "out", evaluators=workers(2))
+
+
+def test_files_that_change_meanwhile_are_told_in_one_sentence(place):
+    def change(stage, done, planned):
+        if stage == "load" and done:
+            (place / "net.py").write_text(tiny.MODEL.replace("default_rng(0)", "default_rng(9)"))
+
+    with pytest.raises(HwsimError, match="files of the study changed"):
+        explore_study("study.toml", place / "out", evaluators=workers(1), progress=change)
+
+
+# Command lines, killed and interrupted
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory, synthesis_cache):
+    server = Forks(tmp_path_factory.mktemp("home"), synthesis_cache)
+    yield server
+    server.close()
+
+
+EXPLORE = ("explore", "study.toml", "-o", "out", "--workers")
+
+
+@pytest.fixture(scope="module")
+def fresh(forks, tmp_path_factory):
+    """The files of an exploration that nothing interrupted, and the seconds it takes with two workers."""
+    for name in ("first", "second"):
+        folder = tiny.write(tmp_path_factory.mktemp(name))
+        status, _, err, seconds = forks(folder, *EXPLORE, 2)
+        assert status == 0, err
+    return written(folder / "out"), seconds
+
+
+def at_work(folder):
+    """The processes that work in a folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if (place / "cwd").readlink() == folder:
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+def all_ended(folder, within_s=10.0):
+    until = time.monotonic() + within_s
+    while at_work(folder) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not at_work(folder)
+
+
+def rows(folder):
+    path = folder / "out" / "evaluations.sqlite"
+    if not path.exists():
+        return set()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return set()
+        found = connection.execute("SELECT key FROM evaluations").fetchall()
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_explorations_with_two_workers_are_killed_and_lose_nothing(forks, tmp_path, fresh, kills):
+    rng = random.Random(kills)
+    number, before = 0, set()
+    folder = tiny.write(tmp_path)
+    for _ in range(kills):
+        after_s = rng.uniform(0.2, 1) * fresh[1]
+        status, _, err, _ = forks(folder, *EXPLORE, 2, signal=signal.SIGKILL, after_s=after_s)
+        assert status in (-signal.SIGKILL, 0)
+        assert "hwsim:" not in err
+        assert all_ended(folder)
+        assert before <= rows(folder)
+        before = rows(folder)
+        if len(before) == 10:
+            assert forks(folder, *EXPLORE, 0)[0] == 0
+            assert written(folder / "out") == fresh[0]
+            number, before = number + 1, set()
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            tiny.write(folder)
+    status, out, err, _ = forks(folder, *EXPLORE, 0)
+    assert status == 0, err
+    assert f"{10 - len(before)} evaluated now, {len(before)} reused" in out
+    assert written(folder / "out") == fresh[0]
+
+
+@pytest.mark.parametrize(
+    "part", [0.5, pytest.param(0.3, marks=pytest.mark.slow), pytest.param(0.8, marks=pytest.mark.slow)]
+)
+def test_an_interrupt_ends_the_workers_too(forks, tmp_path, fresh, part):
+    tiny.write(tmp_path)
+    status, out, err, _ = forks(tmp_path, *EXPLORE, 2, signal=signal.SIGINT, after_s=part * fresh[1])
+    assert all_ended(tmp_path)
+    if status:
+        assert (status, out) == (130, "")
+        assert err.splitlines()[-1].startswith("hwsim: interrupted")
+    assert forks(tmp_path, *EXPLORE, 0)[0] == 0
+    assert written(tmp_path / "out") == fresh[0]

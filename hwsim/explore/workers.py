@@ -99,8 +99,7 @@ class Worker:
         answer, late = self._ask(json.dumps(asdict(point)))
         if answer:
             return Attempt.from_text(answer)
-        end = self._end()
-        why = f"it took longer than {self._timeout_s:g} s" if late else end
+        why = f"it took longer than {self._timeout_s:g} s" if late else self._end()
         return Attempt(point, Failure(why), round(time.monotonic() - start, 3))
 
     def dismiss(self) -> None:
@@ -160,7 +159,11 @@ class Worker:
             answer = b""
         finally:
             timer.cancel()
-        return (answer if answer.endswith(b"\n") else b""), late.is_set()
+        if answer.endswith(b"\n"):
+            return answer, False
+        process.kill()
+        process.wait()  # its output can end before it does, and nobody is to ask it again
+        return b"", late.is_set()
 
     def _kill(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -89,6 +89,10 @@ def test_pruned_networks_are_trained_quantized_and_their_files_measured(tmp_path
     few = replace(whole, setups=tuple(s for s in setups if s.group == "50%"), claims=())
     monkeypatch.setitem(PAPERS, "focused", few)
     folder = reproduce("focused", tmp_path, networks=["digits"], images=60).parent
+    with (folder / "trainings.csv").open() as file:
+        trainings = {row["setup"]: row for row in csv.DictReader(file)}
+    assert {setup.name for setup in few.setups} == set(trainings)
+    assert {(row["stage"], row["epochs"]) for row in trainings.values()} == {("fine-tuned", "2")}
     with (folder / "sizes.csv").open() as file:
         sizes = {row["method"]: row for row in csv.DictReader(file)}
     tuned = hwsim.fine_tune_model("digits", sparsity=0.5, float_epochs=2, epochs=0).stages[-2].network

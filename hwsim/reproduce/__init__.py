@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hwsim.errors import HwsimError, unknown
-from hwsim.reproduce import accumulators, aciq, bag_of_tricks, focused, gates, sizes
+from hwsim.reproduce import accumulators, aciq, bag_of_tricks, focused, gates, sizes, trainings
 from hwsim.reproduce.table import Show, bench, fill, silent
 from hwsim.reproduce.write import write
 
@@ -37,7 +37,7 @@ def reproduce(
     benches = [bench(network, images, show) for network in networks or paper.networks]
     table = fill(paper, benches, show)
     sections, extra = dict[str, str](), dict[str, str]()
-    for section in (accumulators.section, sizes.section):
+    for section in (accumulators.section, trainings.section, sizes.section):
         texts, files = section(table, benches)
         sections, extra = sections | texts, extra | files
     command = f"hwsim reproduce {name} -o {directory.as_posix()}"

@@ -153,9 +153,13 @@ class Bench:
 
     def trained(self, setup: Setup, show: Show = silent) -> Stage:
         """Return the last stage of a setup's training: the float network, and its integers if it trained them."""
+        return self.stages(setup, show)[-1]
+
+    def stages(self, setup: Setup, show: Show = silent) -> list[Stage]:
+        """Return the stages of a setup's training, the float network's first; what was trained before is recalled."""
         training = setup.training
         if training is None:
-            return Stage("float", self.network)
+            return [Stage("float", self.network)]
 
         def told(stage: str, done: int, planned: int, epoch: Epoch) -> None:
             show(f"{self.name} {setup.name}: {stage}", done, planned)
@@ -164,8 +168,7 @@ class Bench:
         done = fine_tune_model(
             self.network, bits, quantizer=setup.quantizer, progress=told, **asdict(training)
         )
-        kept = [stage for stage in done.stages if training.epochs or stage.integers is None]
-        return kept[-1]
+        return [stage for stage in done.stages if training.epochs or stage.integers is None]
 
 
 _LOSS_WORTH_A_SHARE = 0.5

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from hwsim.errors import HwsimError
 from hwsim.formats import Int, Overflow
 from hwsim.simulate.waveform import record, vcd
 from hwsim.steps.waveform import record_waveform
+
+# Importing vcdvcd lets a broken pipe end the process, as it never ends a Python program otherwise.
+signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,8 @@ def report(tmp_path_factory: pytest.TempPathFactory, listed: list[Evaluation]) -
 
 
 def shown(page: Any) -> list[str]:
+    """The rows to be seen once the page has drawn what was asked of it."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return page.eval_on_selector_all("#designs tbody tr:not([hidden])", "rows => rows.map(row => row.id)")
 
 
@@ -78,8 +80,7 @@ def test_pointing_at_a_mark_shows_its_whole_configuration(open_page: Open, repor
     assert page.locator("#parallel .line.lit").get_attribute("d")
     assert page.get_attribute("#designs tr.lit", "id") == f"row-{best.point.key()}"
     page.mouse.click(x, y)
-    section = page.locator(f"#point-{best.point.key()}")
-    assert section.get_attribute("open") is not None
+    section = page.wait_for_selector(f"#point-{best.point.key()}[open]")
     assert "What dominates" in section.inner_text() and not page.said
 
 

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +17,15 @@ from hwsim import cache
 from hwsim.data import Split
 from hwsim.errors import HwsimError
 from hwsim.formats import IntArray
-from hwsim.network import FloatNetwork, IntegerLayer, QuantizedNetwork
+from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.reproduce.fake import FakeQuantized
 from hwsim.simulate.circuits import Circuits
-from hwsim.simulate.inference import compute_layer, images_per_batch, measure_accuracy, run, wilson
+from hwsim.simulate.inference import compute_layer, images_per_batch, measure_accuracy, wilson
 
 Progress = Callable[[int, int], None]
 
-COMPARED_IMAGES = 64
-"""Images on which the circuits are compared with exact arithmetic at every output and overflow."""
+COMPARED_IMAGES, _COMPARED_MACS = 64, 4_000_000_000
+"""Images, and their multiply-accumulates, on which circuits are compared with arithmetic at every output and overflow."""
 
 MEASURE = 1
 """Raised whenever a measurement of an unchanged network would change: what was kept is then not recalled."""
@@ -74,47 +73,42 @@ def measure(
     if kept is not None:
         return kept
     circuits = Circuits(network, threads=os.cpu_count() or 1)
-    few = slice(COMPARED_IMAGES)
-    images = test.images[few]
-    checked = measure_accuracy(
-        network, images, test.labels[few], compute=circuits.compute, against=compute_layer
+    began = time.perf_counter()
+    found = measure_accuracy(
+        network,
+        test.images,
+        test.labels,
+        compute=circuits.compute,
+        against=compute_layer,
+        compared=_compared(network),
+        progress=progress,
     )
-    if checked.difference is not None:
-        raise HwsimError(f'circuit and arithmetic differ in network "{network.name}": {checked.difference}')
-    measured = _measure(network, circuits, test, progress)
+    if found.difference is not None:
+        raise HwsimError(f'circuit and arithmetic differ in network "{network.name}": {found.difference}')
+    seconds = round(time.perf_counter() - began, 1)
+    classes, faked = np.array(found.classes), _fake_classes(network, test)
+    measured = Measured(
+        classes == test.labels,
+        seconds,
+        faked == test.labels,
+        int((classes != faked).sum()),
+        {layer.layer: layer.sums for layer in found.overflows},
+        {layer.layer: layer.overflowed for layer in found.overflows},
+    )
     _remember(key, measured)
     return measured
 
 
-def _measure(network: QuantizedNetwork, circuits: Circuits, test: Split, progress: Progress) -> Measured:
-    overflowed = {item.layer.name: 0 for item in network.layers if item.layer.has_weights}
-    classes, fake_classes, seconds = list[IntArray](), list[IntArray](), 0.0
-    fake = FakeQuantized(network)
+def _compared(network: QuantizedNetwork) -> int:
+    """Return on how many images circuits are compared with arithmetic: a few seconds' worth of a large network."""
+    macs = sum(item.layer.macs for item in network.layers)
+    return min(COMPARED_IMAGES, max(1, _COMPARED_MACS // macs))
 
-    def visit(item: IntegerLayer, inputs: Any, output: Any, over: npt.NDArray[np.bool_] | None) -> None:
-        if over is not None:
-            overflowed[item.layer.name] += int(over.sum())
 
-    batch = min(images_per_batch(network), 250)
-    for start in range(0, len(test), batch):
-        images = test.images[start : start + batch]
-        began = time.perf_counter()
-        classes.append(run(network, images, visit, compute=circuits.compute).argmax(axis=1))
-        seconds += time.perf_counter() - began
-        fake_classes.append(fake.logits(images).argmax(axis=1))
-        progress(min(start + batch, len(test)), len(test))
-    found, faked = np.concatenate(classes), np.concatenate(fake_classes)
-    sums = {
-        item.layer.name: len(test) * item.layer.outputs for item in network.layers if item.layer.has_weights
-    }
-    return Measured(
-        found == test.labels,
-        round(seconds, 1),
-        faked == test.labels,
-        int((found != faked).sum()),
-        sums,
-        overflowed,
-    )
+def _fake_classes(network: QuantizedNetwork, test: Split) -> IntArray:
+    fake, batch = FakeQuantized(network), images_per_batch(network)
+    starts = range(0, len(test), batch)
+    return np.concatenate([fake.logits(test.images[k : k + batch]).argmax(axis=1) for k in starts])
 
 
 def measure_float(

@@ -225,12 +225,13 @@ class Difference:
 class Accuracy:
     """Correct predictions (largest output, first of equals) and each layer's overflows over a split.
 
-    ``difference`` is the first value on which the two implementations disagreed, where two were run.
+    ``classes`` are the predictions; ``difference`` is the first value on which the two implementations disagreed, where two were run.
     """
 
     correct: int
     images: int
     overflows: tuple[Overflows, ...]
+    classes: tuple[int, ...]
     difference: Difference | None = None
 
     @property
@@ -270,7 +271,7 @@ def measure_accuracy(
         raise HwsimError("the split holds no image; give at least one")
     weighted = [item.layer for item in network.layers if item.layer.has_weights]
     counts = {layer.name: np.zeros(layer.output_shape[0], np.int64) for layer in weighted}
-    correct, start, differences = 0, 0, list[Difference]()
+    classes, start, differences = list[int](), 0, list[Difference]()
 
     def visit(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, over: Overflowed | None
@@ -286,7 +287,7 @@ def measure_accuracy(
     batch = images_per_batch(network)
     for start in range(0, len(images), batch):
         outputs = run(network, images[start : start + batch], visit, compute=compute)
-        correct += int((outputs.argmax(axis=1) == labels[start : start + batch]).sum())
+        classes += outputs.argmax(axis=1).tolist()
         progress(min(start + batch, len(images)), len(images))
     overflows = tuple(
         Overflows(
@@ -297,7 +298,8 @@ def measure_accuracy(
         )
         for layer in weighted
     )
-    return Accuracy(correct, len(images), overflows, next(iter(differences), None))
+    correct = int((np.array(classes) == labels).sum())
+    return Accuracy(correct, len(images), overflows, tuple(classes), next(iter(differences), None))
 
 
 def _differences(

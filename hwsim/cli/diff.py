@@ -9,6 +9,7 @@ import typer
 
 from hwsim.cli.options import Json
 from hwsim.cli.output import print_json
+from hwsim.columns import columns
 
 if TYPE_CHECKING:
     from hwsim.comparison import Difference, Domination, PointComparison, StudyComparison
@@ -92,9 +93,7 @@ def _table(title: str, rows: tuple[Difference, ...]) -> Iterator[str]:
         return
     cells = [(title, "first", "second", "")]
     cells += [(row.what, _cell(row.first), _cell(row.second), _change(row)) for row in rows]
-    widths = [max(len(cell[k]) for cell in cells) for k in range(3)]
-    for head, first, second, change in cells:
-        yield f"{head:{widths[0]}}  {first:{widths[1]}}  {second:{widths[2]}}  {change}".rstrip()
+    yield from columns(cells, left=range(4))
 
 
 def _cell(value: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.columns import columns
 from hwsim.cost.coding.bitstream import Reader, damaged, number
 from hwsim.cost.coding.huffman import code_lengths
 from hwsim.cost.compression import (
@@ -117,7 +118,7 @@ class Ledger:
         sums = [sum(layer.bytes_by_kind[kind] for layer in self.layers) for kind in KINDS]
         totals = (*sums, self.record_bytes, self.float32_bytes)
         total = ("all layers", "", *map(str, totals), _ratio(self.float32_bytes, self.record_bytes))
-        return _table([heads, *rows, total], left=2)
+        return "\n".join(columns([heads, *rows, total], left={0, 1}))
 
     def _coders(self) -> str:
         heads = ("weights of", "values", *(coder.replace("_", " ") for coder in CODERS), "entropy")
@@ -133,10 +134,8 @@ class Ledger:
         ]
         sums = (_total(weighted, coder) for coder in CODERS)
         bound = f"{sum(layer.entropy_bytes for layer in weighted):.0f}"
-        return _table(
-            [heads, *rows, ("all layers", str(sum(layer.weights for layer in weighted)), *sums, bound)],
-            left=1,
-        )
+        total = ("all layers", str(sum(layer.weights for layer in weighted)), *sums, bound)
+        return "\n".join(columns([heads, *rows, total], left={0}))
 
     def _summary(self) -> str:
         return (
@@ -257,15 +256,3 @@ def _total(layers: list[LayerLedger], coder: str) -> str:
 
 def _ratio(floats: int, coded: int) -> str:
     return f"{floats / coded:.2f}" if coded else ""
-
-
-def _table(rows: list[tuple[str, ...]], left: int) -> str:
-    """Return rows in columns, the first ``left`` of them flush left and the others flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from hwsim import inline
 from hwsim.explore.evaluation import METRICS, Metric, Part, traffic_bytes
 from hwsim.explore.explanation import Beliefs, Explanation
 from hwsim.report import wording
@@ -91,14 +89,15 @@ def explorer(studies: Sequence[Plotted], objectives: tuple[str, ...]) -> dict[st
         "datapaths": shown(row.evaluation.point.datapath for row in listed),
         "quantizers": shown(row.evaluation.point.quantizer for row in listed),
         "close_up": CLOSE_UP,
-        "data": _json(plotted(studies, objectives)),
+        "data": markup(inline.data(plotted(studies, objectives))),
     }
 
 
 def render(template: str, **values: Any) -> str:
     """Return a page under a policy that allows its one script, its one style sheet and nothing else."""
-    script, style = _script(), markup(_packaged("templates/page.css"))
-    hashes = {"script_hash": _digest(script), "style_hash": _digest(style)}
+    scripts = "\n".join(_packaged(f"scripts/{name}.js") for name in SCRIPTS)
+    script, style = markup(inline.script(scripts)), markup(_packaged("templates/page.css"))
+    hashes = {"script_hash": inline.source(script), "style_hash": inline.source(style)}
     return _environment().get_template(template).render(script=script, style=style, **hashes, **values)
 
 
@@ -132,26 +131,6 @@ def _environment() -> Environment:
 
 def _packaged(name: str) -> str:
     return (resources.files("hwsim.report") / name).read_text(encoding="utf-8")
-
-
-def _script() -> Markup:
-    """Return the packaged scripts as one; a text that would end its own element is refused."""
-    text = "\n".join(_packaged(f"scripts/{name}.js") for name in SCRIPTS)
-    if "</script" in text.lower() or "<!--" in text or "\r" in text:
-        raise ValueError("a script that holds </script, <!-- or a carriage return cannot stand in a page")
-    return markup(f'"use strict";\n(() => {{\n{text}}})();')
-
-
-def _digest(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-
-_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
-
-
-def _json(data: dict[str, Any]) -> Markup:
-    """Return data as JSON in ASCII that no HTML parser reads anything into."""
-    return markup(json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hwsim.columns import columns
 from hwsim.cost.memory.hierarchy import Accelerator, Array
 from hwsim.cost.network_energy import EnergyModel, LayerEnergy, layer_energies
 from hwsim.cost.technology import read_liberty
@@ -71,19 +72,18 @@ class NetworkEnergy:
 
     def _layers(self) -> Iterator[str]:
         names = list(self.by_part)
-        yield from _table(
-            ["nJ an image", *(_HEADS.get(name, name) for name in names), "total", "pJ/MAC"],
+        heads = ["nJ an image", *(_HEADS.get(name, name) for name in names), "total", "pJ/MAC"]
+        rows = [
             [
-                [
-                    layer.layer,
-                    *(f"{layer.by_part.get(name, 0.0) / 1e6:.3f}" for name in names),
-                    f"{layer.total / 1e6:.3f}",
-                    f"{layer.total / 1e3 / layer.macs:.3f}" if layer.macs else "",
-                ]
-                for layer in self.layers
-                if layer.total
-            ],
-        )
+                layer.layer,
+                *(f"{layer.by_part.get(name, 0.0) / 1e6:.3f}" for name in names),
+                f"{layer.total / 1e6:.3f}",
+                f"{layer.total / 1e3 / layer.macs:.3f}" if layer.macs else "",
+            ]
+            for layer in self.layers
+            if layer.total
+        ]
+        yield from columns([heads, *rows], left={0})
 
     def _macs(self) -> Iterator[str]:
         rows = [
@@ -96,7 +96,8 @@ class NetworkEnergy:
             if layer.mac_fj
         ]
         if rows:
-            yield from _table(["pJ a MAC", "random", "weights change", "weights stay", "circuit"], rows)
+            heads = ["pJ a MAC", "random", "weights change", "weights stay", "circuit"]
+            yield from columns([heads, *rows], left={0, 4})
             yield ""
 
     def _summary(self) -> Iterator[str]:
@@ -119,16 +120,6 @@ class NetworkEnergy:
 
 def _picojoules(energy_fj: float | None) -> str:
     return "-" if energy_fj is None else f"{energy_fj / 1e3:.3f}"
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """Yield rows under their heads, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in [heads, *rows]:
-        cells = zip(row, widths, rows[0], strict=True)
-        yield "  ".join(
-            f"{cell:{'>' if below[:1].isdigit() else ''}{width}}" for cell, width, below in cells
-        ).rstrip()
 
 
 def network_energy(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.columns import columns
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import LayerMemory, network_memory
 from hwsim.errors import HwsimError
@@ -86,15 +87,7 @@ class NetworkTraffic:
             "bound by",
         )
         rows = [heads, *(_traffic_row(layer) for layer in self.layers if layer.cycles)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-        lines = [
-            "  ".join(
-                f"{cell:{width}}" if column < 3 else f"{cell:>{width}}"
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*lines, self._summary()])
+        return "\n".join([*columns(rows, left={0, 1, 2}), self._summary()])
 
     def _summary(self) -> str:
         array, hierarchy = self.accelerator.array, self.accelerator.hierarchy

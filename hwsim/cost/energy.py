@@ -12,7 +12,7 @@ a circuit that computes something else.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, fields
 
 from hwsim.cost.activity import Activity, activity
@@ -122,15 +122,15 @@ def _dynamic(datapath: Datapath, netlist: Mapped, technology: Technology, counte
     load = loads(netlist, technology, datapath.registers)
     inside = {cell.output: technology.cell[cell.cell].energy for cell in netlist.instances}
     registers = {net for name in datapath.registers for net in netlist.inputs[name]}
-    found = Counter[str]()
+    found = defaultdict[str, float](float)
     for net, settled in counted.settled.items():
         outside = _half_cv2(technology, load.get(net, 0.0))
         if net in registers:
-            found["flip_flops"] += settled * (outside + technology.flip_flop.energy)  # type: ignore[assignment]
+            found["flip_flops"] += settled * (outside + technology.flip_flop.energy)
         else:
             change = outside + inside.get(net, 0.0)
-            found["switching"] += settled * change  # type: ignore[assignment]
-            found["glitches"] += (counted.changes[net] - settled) * change  # type: ignore[assignment]
+            found["switching"] += settled * change
+            found["glitches"] += (counted.changes[net] - settled) * change
     return Energy(**found)
 
 

@@ -12,7 +12,7 @@ import pyrtl
 
 from hwsim.datapath.adders import Bits, bits_of, both, choose, invert, wire_of
 from hwsim.datapath.datapath import Register
-from hwsim.datapath.systolic import ProcessingElement, SystolicArray, check_shape, place
+from hwsim.datapath.systolic import ProcessingElement, SystolicArray, place
 from hwsim.formats import AdditivePowersOfTwo, Format, Int, IntArray, Overflow, PowerOfTwo
 
 
@@ -32,9 +32,6 @@ class OutputStationaryElement(ProcessingElement):
     bottom: bool = False
     last: bool = False
 
-    def __post_init__(self) -> None:
-        _ = self.mac  # which refuses what it does not have
-
     @property
     def inputs(self) -> dict[str, Format]:
         above: dict[str, Format] = {} if self.top else {"above": self.accumulator}
@@ -45,10 +42,6 @@ class OutputStationaryElement(ProcessingElement):
         passed = {} if self.last else {"activation_right": Register(self.activation)}
         passed |= {} if self.bottom else {"weight_below": Register(self.code)}
         return {"accumulator": Register(self.accumulator), **passed}
-
-    @property
-    def outputs(self) -> dict[str, Int]:
-        return {}
 
     def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
         activation, weight = values["activation"], values["weight"]
@@ -92,10 +85,6 @@ class OutputStationaryArray(SystolicArray):
     rows: int = 2
     columns: int = 2
     overflow: Overflow = Overflow.WRAP
-
-    def __post_init__(self) -> None:
-        check_shape(self.rows, self.columns)
-        _ = self.element(0, 0)  # which refuses formats
 
     def element(self, row: int, column: int) -> OutputStationaryElement:
         """Return the element at a place."""

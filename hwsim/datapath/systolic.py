@@ -39,6 +39,13 @@ class ProcessingElement:
     accumulator: Int
     overflow: Overflow
 
+    def __post_init__(self) -> None:
+        _ = self.mac  # which refuses what it does not have
+
+    @property
+    def outputs(self) -> dict[str, Int]:
+        return {}
+
     @property
     def mac(self) -> Datapath:
         """The multiply-accumulate of the weight's format."""
@@ -75,6 +82,13 @@ class SystolicArray(ABC):
     accumulator: Int
     rows: int
     columns: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.rows <= LONGEST and 1 <= self.columns <= LONGEST):
+            raise HwsimError(
+                f"an array has 1 to {LONGEST} rows and columns, not {self.rows} x {self.columns}; write 2 and 2, say"
+            )
+        _ = self.element(0, 0)  # which refuses formats
 
     @abstractmethod
     def element(self, row: int, column: int) -> Datapath:
@@ -144,14 +158,6 @@ def place(name: str, row: int, column: int) -> str:
     'accumulator_1_0'
     """
     return f"{name}_{row}_{column}"
-
-
-def check_shape(rows: int, columns: int) -> None:
-    """Refuse an array without elements, and what is none."""
-    if not (1 <= rows <= LONGEST and 1 <= columns <= LONGEST):
-        raise HwsimError(
-            f"an array has 1 to {LONGEST} rows and columns, not {rows} x {columns}; write 2 and 2, say"
-        )
 
 
 def _alike(count: int) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ import pyrtl
 
 from hwsim.datapath.adders import bits_of, choose, wire_of
 from hwsim.datapath.datapath import Register
-from hwsim.datapath.systolic import ProcessingElement, SystolicArray, check_shape, place
+from hwsim.datapath.systolic import ProcessingElement, SystolicArray, place
 from hwsim.formats import AdditivePowersOfTwo, Format, Int, IntArray, Overflow, PowerOfTwo
 
 _LOAD = Int(1, signed=False)
@@ -32,9 +32,6 @@ class WeightStationaryElement(ProcessingElement):
     overflow: Overflow = Overflow.WRAP
     last: bool = False
 
-    def __post_init__(self) -> None:
-        _ = self.mac  # which refuses what it does not have
-
     @property
     def inputs(self) -> dict[str, Format]:
         operands = {"activation": self.activation, "weight": self.code}
@@ -44,10 +41,6 @@ class WeightStationaryElement(ProcessingElement):
     def registers(self) -> dict[str, Register]:
         passed = {} if self.last else {"activation_right": Register(self.activation)}
         return {"accumulator": Register(self.accumulator), "held": Register(self.code), **passed}
-
-    @property
-    def outputs(self) -> dict[str, Int]:
-        return {}
 
     def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
         activation, held = values["activation"], values["held"]
@@ -88,10 +81,6 @@ class WeightStationaryArray(SystolicArray):
     rows: int = 2
     columns: int = 2
     overflow: Overflow = Overflow.WRAP
-
-    def __post_init__(self) -> None:
-        check_shape(self.rows, self.columns)
-        _ = self.element(0, 0)  # which refuses formats
 
     def element(self, row: int, column: int) -> WeightStationaryElement:
         """Return the element at a place."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from hwsim import cache
 from hwsim.data import Split
 from hwsim.errors import HwsimError
+from hwsim.explore.bench import COMPARED_IMAGES
 from hwsim.formats import IntArray
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.reproduce.fake import FakeQuantized
@@ -24,8 +25,8 @@ from hwsim.simulate.inference import compute_layer, images_per_batch, measure_ac
 
 Progress = Callable[[int, int], None]
 
-COMPARED_IMAGES, _COMPARED_MACS = 64, 4_000_000_000
-"""Images, and their multiply-accumulates, on which circuits are compared with arithmetic at every output and overflow."""
+_COMPARED_MACS = 4_000_000_000
+"""Multiply-accumulates of the images on which circuits are compared with arithmetic at every output and overflow."""
 
 MEASURE = 1
 """Raised whenever a measurement of an unchanged network would change: what was kept is then not recalled."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hwsim import files
+from hwsim.cost import characterisation, yosys
 from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
 from hwsim.explore.attempt import SetAside
@@ -137,7 +138,8 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
         command=command,
         stamp={
             "hwsim": version("hwsim"),
-            **{package: _release(package) for package in ("pyosys", "pyrtl", "numpy", "torch")},
+            **_synthesis_tool(),
+            **{package: _release(package) for package in ("pyrtl", "numpy", "torch")},
             "model sha256": bench.network.digest(),
             "calibration": f"{len(bench.calibration_split.labels)} images, sha256 {bench.calibration_split.digest()}",
             "test": f"{len(bench.test.labels)} images, sha256 {bench.test.digest()}",
@@ -184,6 +186,14 @@ def _traffic_note(study: Study) -> str:
 def _release(package: str) -> str:
     """Return a package's version without its build, which is the machine's and changes no result."""
     return version(package).partition("+")[0]
+
+
+def _synthesis_tool() -> dict[str, str]:
+    """Return what synthesises here: the package, a program (which names its build), or whose rows stand in for both."""
+    tool = yosys.installed()
+    if tool is None:
+        return {"synthesis": f"kept rows of {characterisation.shipped().claims.tool}"}
+    return {"synthesis": tool} if tool.endswith(")") else {"pyosys": _release("pyosys")}
 
 
 def _rebuild(study: Study, evaluation: Evaluation, directory: Path) -> str:

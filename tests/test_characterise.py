@@ -217,7 +217,7 @@ def test_a_known_circuit_needs_no_tool_installed(tmp_path: Path) -> None:
     ran = [
         subprocess.run(
             [sys.executable, "-S", "-c", program, weight],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here.parent, tmp_path)))},
+            env={**os.environ, "PATH": "", "PYTHONPATH": os.pathsep.join(map(str, (here.parent, tmp_path)))},
             capture_output=True,
             text=True,
             check=False,

@@ -449,12 +449,12 @@ def test_without_yosys_one_sentence_says_how_to_install_it(tmp_path: Path) -> No
     here = Path(__file__).parent
     run = subprocess.run(
         [sys.executable, "-S", "-c", program],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here.parent, here, tmp_path)))},
+        env={**os.environ, "PATH": "", "PYTHONPATH": os.pathsep.join(map(str, (here.parent, here, tmp_path)))},
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].endswith(
-        "logic synthesis needs Yosys; install it with: pip install pyosys"
+        "logic synthesis needs Yosys; install it with: pip install pyosys, or name a program in HWSIM_YOSYS"
     )

@@ -251,7 +251,12 @@ def map_onto(
             yosys.yosys(list(_COMMANDS), folder, timeout_s)
         except yosys.OutOfTimeError:
             raise HwsimError(f"logic synthesis took more than {timeout_s:g} s; raise the limit") from None
-        module = json.loads((folder / "mapped.json").read_text())["modules"]["datapath"]
+        try:
+            module = json.loads((folder / "mapped.json").read_text())["modules"]["datapath"]
+        except (OSError, ValueError, LookupError, TypeError):
+            raise HwsimError(
+                f"{yosys.version()} ended well but wrote no netlist; try it by hand, or take another"
+            ) from None
     return mapped(module)
 
 

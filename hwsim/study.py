@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -47,14 +48,73 @@ _Names = Annotated[tuple[str, ...], Field(min_length=1)]
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Keys that are written only where they have another value than their default."""
+
     @field_validator("*", mode="before")
     @classmethod
     def _lists_are_tuples(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
         return tuple(value) if isinstance(value, list) else value
+
+    @model_serializer(mode="wrap")
+    def _later_keys_where_chosen(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in written.items()
+            if key not in self.LATER or getattr(self, key) != fields[key].default
+        }
+
+
+def _activation_width(bits: int) -> None:
+    if not 2 <= bits <= 8:
+        raise ValueError(f"activation width {bits} is out of range; activations have 2 to 8 bits")
+
+
+_CHOICES: dict[str, Callable[[Any], object]] = {
+    "weights": parse_weight,
+    "activations": _activation_width,
+    "accumulators": parse_int,
+    "overflows": parse_overflow,
+}
+"""The lists that a layer chooses from, and what refuses an entry."""
+
+
+def _check_choices(table: BaseModel, choices: Mapping[str, Callable[[Any], object]]) -> None:
+    """Refuse a list that holds an entry twice, or one that is none; a list that is left out is in order."""
+    for name, check in choices.items():
+        given = getattr(table, name) or ()
+        doubled = {str(choice) for choice in given if given.count(choice) > 1}
+        if doubled:
+            raise ValueError(f"{min(doubled)} is listed twice")
+        for choice in given:
+            check(choice)
+
+
+class Own(_Table):
+    """What one layer, or a group, may choose; a list that is left out is the space's."""
+
+    weights: _Names | None = None
+    activations: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    accumulators: _Names | None = None
+    overflows: _Names | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Own:
+        _check_choices(self, _CHOICES)
+        return self
 
 
 class Space(_Table):
-    """What each layer with weights may choose, and the layers whose bits are given."""
+    """What each layer with weights may choose, and the layers whose bits are given.
+
+    ``groups`` are layers that choose together, by name or pattern; ``layers`` the lists of a layer or group of its own.
+    """
+
+    LATER = frozenset({"groups", "layers"})
 
     weights: _Names = ("int2", "int3", "int4", "int6", "int8", "pow2x4")
     activations: Annotated[tuple[int, ...], Field(min_length=1)] = (2, 3, 4, 6, 8)
@@ -62,32 +122,13 @@ class Space(_Table):
     overflows: _Names = ("wrap", "saturate")
     datapaths: _Names = ("mac",)
     quantizers: _Names = (str(Settings()),)
+    groups: dict[str, _Names] = {}
+    layers: dict[str, Own] = {}
     fixed: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _known(self) -> Space:
-        for choices in (
-            self.weights,
-            self.activations,
-            self.accumulators,
-            self.overflows,
-            self.datapaths,
-            self.quantizers,
-        ):
-            doubled = {str(c) for c in choices if choices.count(c) > 1}
-            if doubled:
-                raise ValueError(f"{min(doubled)} is listed twice")
-        for weight in self.weights:
-            parse_weight(weight)
-        for bits in self.activations:
-            if not 2 <= bits <= 8:
-                raise ValueError(f"activation width {bits} is out of range; activations have 2 to 8 bits")
-        for accumulator in self.accumulators:
-            parse_int(accumulator)
-        for overflow in self.overflows:
-            parse_overflow(overflow)
-        for quantizer in self.quantizers:
-            Settings.parse(quantizer)
+        _check_choices(self, _CHOICES | {"datapaths": str, "quantizers": Settings.parse})
         return self
 
 
@@ -103,32 +144,25 @@ class Data(_Table):
 class HardwareTable(_Table):
     """Clock, throughput, technology and mapping point of the layer-pipelined design."""
 
+    LATER = frozenset({"mapping"})
+
     clock_mhz: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 500.0
     images_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10_000.0
     technology: str = "open45"
     mapping: str = "balanced"
 
-    @model_serializer(mode="wrap")
-    def _mapping_only_where_it_is_chosen(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = write(self)
-        if self.mapping == type(self).model_fields["mapping"].default:
-            del written["mapping"]
-        return written
-
     def value(self, mac: str) -> Hardware:
         return Hardware(**self.model_dump(), mac=mac)
-
-
-_HIERARCHY = frozenset({"inner_buffer_bytes", "bus_bits", "double_buffered"})
-"""Keys of [memory] that only an [array] gives a meaning."""
 
 
 class MemoryTable(_Table):
     """On-chip buffer, burst width and loop order of the memory traffic; with an array also its memories.
 
     With an [array] the loop order is searched for, ``inner_buffer_bytes`` puts a second buffer behind the first,
-    and ``bus_bits`` cross the bus to DRAM in a cycle of the array.
+    and ``bus_bits`` cross the bus to DRAM in a cycle of the array; these keys are LATER.
     """
+
+    LATER = frozenset({"inner_buffer_bytes", "bus_bits", "double_buffered"})
 
     buffer_bytes: Annotated[int, Field(gt=0)] = 4096
     burst_bits: Annotated[int, Field(gt=0)] = 64
@@ -136,12 +170,6 @@ class MemoryTable(_Table):
     inner_buffer_bytes: Annotated[int, Field(ge=0)] = 0
     bus_bits: Annotated[int, Field(gt=0)] = 64
     double_buffered: bool = True
-
-    @model_serializer(mode="wrap")
-    def _hierarchy_only_where_it_is_chosen(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = write(self)
-        left_out = {key for key in _HIERARCHY if written[key] == type(self).model_fields[key].default}
-        return {key: value for key, value in written.items() if key not in left_out}
 
     def value(self) -> Memory:
         return Memory(self.buffer_bytes, self.burst_bits, self.loop_order)
@@ -203,7 +231,7 @@ class Study(_Table):
     def _array_known(self) -> None:
         """Refuse a hierarchy without an array, and a loop order where it is searched for."""
         if self.array is None:
-            chosen = self.memory.model_dump().keys() & _HIERARCHY
+            chosen = self.memory.model_dump().keys() & MemoryTable.LATER
             if chosen:
                 raise ValueError(
                     f"memory.{min(chosen)} is that of an array; add an [array] table or leave it out"
@@ -264,7 +292,7 @@ def _first(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         table: Any = Study
         for part in problem["loc"][:-1]:
-            table = _table_of(table.model_fields[str(part)].annotation)
+            table = _table_of(table.model_fields[part].annotation) if part in table.model_fields else table
         return f'unknown key "{where}"; known: {", ".join(table.model_fields)}{_hint(str(problem["loc"][-1]), table.model_fields)}'
     if problem["type"] == "missing":
         return f'the key "{where}" is missing; add it'
@@ -275,8 +303,8 @@ def _first(error: ValidationError) -> str:
 
 
 def _table_of(annotation: Any) -> Any:
-    """Return the table of a field, whether it can be left out or not."""
-    return next((choice for choice in get_args(annotation) if choice is not NoneType), annotation)
+    """Return the table of a field, whether it can be left out or not; of named tables that of each."""
+    return next((choice for choice in get_args(annotation) if choice not in (NoneType, str)), annotation)
 
 
 def _toml(table: dict[str, Any], path: str = "") -> str:

@@ -186,38 +186,46 @@ class Configurations:
                 total[some] += self._entries(term, code)
         return total
 
-    def tables(self) -> Iterator[Table]:
-        """Yield the tables whose entries' sum over a configuration is its price."""
+    def tables(self, choice_of: Sequence[int] = ()) -> Iterator[Table]:
+        """Yield the tables whose entries' sum over a configuration is its price.
+
+        Where layers choose together, ``choice_of`` is the number of each layer's choice, and the tables' layers are those
+        numbers; layers of one number take the choice at one place of their lists.
+        """
+        number = tuple(choice_of) or tuple(range(len(self.layers)))
         places = {name: place for place, name in enumerate(self.layers)}
         for name, term in self.terms.items():
             own = (places[name],) if name in places else ()
-            yield self._whole(term, own, term.tensors)
+            yield self._whole(term, own, term.tensors, number)
         for place, (name, term) in enumerate(self.rescales.items()):
             (tensor,) = self.items[name].layer.inputs
             if self.readers[self.groups[tensor]] != [place]:
-                yield self._whole(term, (place,), (tensor,))
+                yield self._whole(term, (place,), (tensor,), number)
 
-    def _whole(self, term: _Term, own: tuple[int, ...], tensors: Sequence[str]) -> Table:
+    def _whole(
+        self, term: _Term, own: tuple[int, ...], tensors: Sequence[str], number: tuple[int, ...]
+    ) -> Table:
         """Return a term's entries for all that it depends on: its own layer's choice, and the widths of its tensors."""
         groups = [self.groups[tensor] for tensor in tensors]
-        readers = sorted({place for group in groups for place in self.readers[group]} - set(own))
+        readers = {place for group in groups for place in self.readers[group]}
+        chosen = tuple(dict.fromkeys(number[place] for place in (*own, *sorted(readers - set(own)))))
         classes = [
-            np.arange(len(self.activations[place]))
-            if place in own
-            else np.unique(self.activations[place], return_inverse=True)[1]
-            for place in (*own, *readers)
+            np.arange(len(self.activations[number.index(one)]))
+            if own and one == number[own[0]]
+            else self._classes([place for place in sorted(readers) if number[place] == one])
+            for one in chosen
         ]
         firsts = [np.unique(own_class, return_index=True)[1] for own_class in classes]
         shape = tuple(map(len, firsts))
         if math.prod(shape) > _LARGEST_TABLE:
             raise HwsimError(
-                f'what "{term.layer}" costs depends on the activations of {len(readers) + len(own)} layers in '
-                f"{math.prod(shape)} ways; give fewer activation widths"
+                f'what "{term.layer}" costs depends on {len(chosen)} choices of activations in {math.prod(shape)} ways; '
+                "give fewer activation widths, or let layers choose in groups"
             )
         columns = np.zeros((len(self.layers), math.prod(shape)), np.int64)
         grid = np.indices(shape).reshape(len(shape), -1)
-        for place, first, row in zip((*own, *readers), firsts, grid, strict=True):
-            columns[place] = first[row]
+        for one, first, row in zip(chosen, firsts, grid, strict=True):
+            columns[[place for place, of in enumerate(number) if of == one]] = first[row]
         demanded = [bits[column] for bits, column in zip(self.activations, columns, strict=True)]
         widths = [self._width(group, demanded, columns.shape[1]) for group in groups]
         costs = np.zeros((columns.shape[1], len(METRICS)))
@@ -229,7 +237,12 @@ class Configurations:
         else:
             choice = columns[own[0]] if own else np.zeros(columns.shape[1], np.int64)
             costs = self._entries(term, term.code(choice, widths))
-        return Table((*own, *readers), tuple(classes), costs.reshape(*shape, -1))
+        return Table(chosen, tuple(classes), costs.reshape(*shape, -1))
+
+    def _classes(self, places: list[int]) -> IntArray:
+        """Return which places of one choice give its layers the same activation widths."""
+        widths = np.stack([self.activations[place] for place in places])
+        return np.asarray(np.unique(widths, axis=1, return_inverse=True)[1].reshape(-1), np.int64)
 
     def _check_indices(self, indices: IntArray) -> None:
         counts = np.array([len(given) for given in self.choices.values()])

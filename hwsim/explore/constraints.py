@@ -79,7 +79,7 @@ def refuse_contradictions(branches: Sequence[Prices], constraints: Constraints) 
 
 
 def _front(price: Prices) -> FloatArray:
-    return price.costs(pareto_merge([len(given) for given in price.choices], price.tables).costs)
+    return price.costs(pareto_merge(price.counts, price.tables).costs)
 
 
 def _costs(constraints: Constraints) -> dict[str, float]:

@@ -124,7 +124,7 @@ def most_promising(
 class Guide:
     """What is known of a space before anything is evaluated.
 
-    A point is the index of its prices, its branch, and each layer's choice.
+    A point is the index of its prices, its branch, and the place of each of the space's choices.
     """
 
     space: SearchSpace
@@ -135,7 +135,8 @@ class Guide:
     def rows(self, branch: IntArray, choices: IntArray) -> FloatArray:
         """Return the features of points."""
         texts = [self.space.quantizers.index(price.quantizer) for price in self.prices]
-        return self.model.features.of(np.array(texts, np.int64)[branch], choices)
+        layers = choices[:, self.space.choice_of]
+        return self.model.features.of(np.array(texts, np.int64)[branch], layers)
 
     def candidates(
         self, models: list[FloatArray], tried: set[DesignPoint]
@@ -154,16 +155,15 @@ class Guide:
         price = self.prices[branch]
         losses = self.model.features.tables[self.space.quantizers.index(price.quantizer)]
         tables = [_widened(table) for table in price.tables]
-        for layer, table in enumerate(losses):
+        for number, table in zip(self.space.choice_of, losses, strict=True):
             loss = np.zeros((len(table), len(price.start) + 1))
             loss[:, -1] = table @ factors
-            tables.append(alone(layer, loss))
-        return pareto_merge([len(given) for given in price.choices], tables, LONGEST_FRONT).choices
+            tables.append(alone(number, loss))
+        return pareto_merge(self.space.counts, tables, LONGEST_FRONT).choices
 
     def point(self, branch: int, choices: IntArray) -> DesignPoint:
         price = self.prices[branch]
-        bits = (texts[choice] for (_, texts), choice in zip(self.space.layers, choices.tolist(), strict=True))
-        return self.space.point(bits, price.datapath, price.quantizer)
+        return self.space.point(self.space.bits(choices.tolist()), price.datapath, price.quantizer)
 
     def promises(self, branch: IntArray, choices: IntArray) -> Promises:
         """Return what points are known to cost, and what their loss is believed from."""
@@ -181,9 +181,12 @@ class Guide:
         return price.costs(sums)
 
     def distances(self, branch: int) -> list[FloatArray]:
-        """Return how far each layer's choices, [choices], move the network's output alone."""
+        """Return how far each choice's places, [places], move the network's output alone: the sum over its layers."""
         quantizer = self.space.quantizers.index(self.prices[branch].quantizer)
-        return [table[:, 0] for table in self.model.features.tables[quantizer]]
+        found = [np.zeros(count) for count in self.space.counts]
+        for number, table in zip(self.space.choice_of, self.model.features.tables[quantizer], strict=True):
+            found[number] += table[:, 0]
+        return found
 
     def distance(self, branch: int, choices: IntArray) -> FloatArray:
         """Return the sums of the distances of a branch's points."""

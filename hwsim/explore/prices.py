@@ -42,13 +42,13 @@ SUMS: dict[str, tuple[str, ...]] = {
 class Prices:
     """The costs of one datapath and quantizer of a space: the sum of ``tables`` and ``start``, then ``scale`` of it.
 
-    An objective's cost is lower the better, as :meth:`hwsim.explore.evaluation.Metric.cost` has it. ``choices`` are the
-    bits of each layer, in the space's order.
+    An objective's cost is lower the better, as :meth:`hwsim.explore.evaluation.Metric.cost` has it. The tables' layers
+    are the space's choices, which have ``counts`` places.
     """
 
     datapath: str
     quantizer: str
-    choices: tuple[tuple[LayerBits, ...], ...]
+    counts: tuple[int, ...]
     tables: tuple[Table, ...]
     start: FloatArray
     scale: tuple[Callable[[FloatArray], FloatArray], ...]
@@ -74,7 +74,7 @@ def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...
     """Return the prices of every datapath with every quantizer; circuits met for the first time are synthesised."""
     assert space.bench is not None
     return tuple(
-        _prices(space.bench, space.layers, datapath, quantizer, objectives)
+        _prices(space.bench, space.layers, space.choice_of, datapath, quantizer, objectives)
         for datapath in space.datapaths
         for quantizer in space.quantizers
     )
@@ -84,6 +84,7 @@ def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...
 def _prices(
     bench: Bench,
     layers: tuple[tuple[str, tuple[str, ...]], ...],
+    choice_of: tuple[int, ...],
     datapath: str,
     quantizer: str,
     objectives: tuple[str, ...],
@@ -98,15 +99,18 @@ def _prices(
         hardware=study.hardware.value(datapath) if sums & {"gates", "flip_flops", "area_um2"} else None,
         memory=(study.accelerator() or study.memory.value()) if "bandwidth" in objectives else None,
     )
-    tables = [_objectives(table, objectives) for table in configurations.tables()]
+    tables = [_objectives(table, objectives) for table in configurations.tables(choice_of)]
     start = np.zeros(len(objectives))
     if _FILE in sums:
         packed = [_FILE in SUMS[name] for name in objectives]
         bytes_of, rest = _file_bytes(bench, choices, quantizer)
-        tables += [alone(place, np.outer(sizes, packed)) for place, sizes in enumerate(bytes_of)]
+        tables += [
+            alone(number, np.outer(sizes, packed)) for number, sizes in zip(choice_of, bytes_of, strict=True)
+        ]
         start += np.array(packed) * float(rest)
     scale = tuple(_scale(name, reference, study.hardware.images_per_second) for name in objectives)
-    return Prices(datapath, quantizer, tuple(choices.values()), tuple(tables), start, scale)
+    counts = dict(zip(choice_of, map(len, choices.values()), strict=True))
+    return Prices(datapath, quantizer, tuple(counts.values()), tuple(tables), start, scale)
 
 
 def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:

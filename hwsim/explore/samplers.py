@@ -48,7 +48,7 @@ def ask(
     study.add_trials(
         [
             optuna.trial.create_trial(
-                params=dict(zip(choices, _texts(e.point), strict=True)),
+                params=dict(zip(choices, _params(space, e.point), strict=True)),
                 distributions=distributions,
                 values=[METRICS[name].cost(e) for name in objectives],
                 system_attrs={"NSGAIISampler:generation": number // POPULATION},
@@ -60,8 +60,8 @@ def ask(
     for _ in range(_ASKS * count):
         if len(new) == count:
             break
-        *bits, datapath, quantizer = study.ask(dict(distributions)).params.values()
-        point = space.point(bits, datapath, quantizer)
+        *places, datapath, quantizer = study.ask(dict(distributions)).params.values()
+        point = space.point(space.bits(places), datapath, quantizer)
         if point not in tried:
             new[point] = None
     return list(new)
@@ -76,11 +76,11 @@ def _optuna(kind: str) -> Any:
     return optuna
 
 
-def _choices(space: SearchSpace) -> dict[str, tuple[str, ...]]:
-    """Return the parameters of a point by name: each layer's bits, the datapath and the quantizer."""
-    layers = {f"layer {place}": texts for place, (_, texts) in enumerate(space.layers)}
-    return layers | {"datapath": space.datapaths, "quantizer": space.quantizers}
+def _choices(space: SearchSpace) -> dict[str, tuple[Any, ...]]:
+    """Return the parameters of a point by name: the places of its choices, the datapath and the quantizer."""
+    places = {f"layer {number}": tuple(range(count)) for number, count in enumerate(space.counts)}
+    return places | {"datapath": space.datapaths, "quantizer": space.quantizers}
 
 
-def _texts(point: DesignPoint) -> tuple[str, ...]:
-    return (*(bits for _, bits in point.bits), point.datapath, point.quantizer)
+def _params(space: SearchSpace, point: DesignPoint) -> tuple[Any, ...]:
+    return (*space.places(point), point.datapath, point.quantizer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,8 @@ class SearchSpace:
     """What a design point chooses from.
 
     ``layers`` maps each layer to the LayerBits texts it may take; ``patterns`` are the uniform choices, each
-    with the bits of every layer, the widest first. ``bench`` is what evaluates the points: a search may read its
+    with the bits of every layer, the widest first. ``ties`` is the number of each layer's choice: layers of one number
+    take the text at one place of their lists, and without it every layer chooses by itself. ``bench`` is what evaluates the points: a search may read its
     network, calibration and study, and evaluates nothing with it. ``set_aside`` could not be evaluated: no search
     proposes them again.
     """
@@ -34,15 +35,39 @@ class SearchSpace:
     patterns: tuple[tuple[str, ...], ...]
     datapaths: tuple[str, ...]
     quantizers: tuple[str, ...]
+    ties: tuple[int, ...] = ()
     bench: Bench | None = field(default=None, compare=False, repr=False)
     set_aside: frozenset[DesignPoint] = frozenset()
 
     @property
     def size(self) -> int:
         """Number of design points."""
-        return (
-            math.prod(len(choices) for _, choices in self.layers) * len(self.datapaths) * len(self.quantizers)
+        return math.prod(self.counts) * len(self.datapaths) * len(self.quantizers)
+
+    @property
+    def choice_of(self) -> tuple[int, ...]:
+        """The number of each layer's choice."""
+        return self.ties or tuple(range(len(self.layers)))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many places each choice has."""
+        found = {number: len(texts) for number, (_, texts) in zip(self.choice_of, self.layers, strict=True)}
+        return tuple(found.values())
+
+    def bits(self, places: Sequence[int]) -> tuple[str, ...]:
+        """Return every layer's text, from the place of each choice."""
+        return tuple(
+            texts[places[number]] for number, (_, texts) in zip(self.choice_of, self.layers, strict=True)
         )
+
+    def places(self, point: DesignPoint) -> list[int]:
+        """Return the place of each choice of a point."""
+        found = {
+            number: texts.index(text)
+            for number, (_, texts), (_, text) in zip(self.choice_of, self.layers, point.bits, strict=True)
+        }
+        return list(found.values())
 
     def point(self, bits: Iterable[str], datapath: str, quantizer: str) -> DesignPoint:
         names = (name for name, _ in self.layers)
@@ -138,15 +163,17 @@ _DRAWS = 1000
 
 def _all_points(space: SearchSpace) -> Iterator[DesignPoint]:
     """All points of the space in a fixed order, each made when it is asked for."""
-    choices = (*(choices for _, choices in space.layers), space.datapaths, space.quantizers)
+    every = itertools.product(*map(range, space.counts))
     return (
-        space.point(bits, datapath, quantizer) for *bits, datapath, quantizer in itertools.product(*choices)
+        space.point(space.bits(places), datapath, quantizer)
+        for places in every
+        for datapath, quantizer in itertools.product(space.datapaths, space.quantizers)
     )
 
 
 def _draw(space: SearchSpace, rng: np.random.Generator) -> DesignPoint:
-    bits = tuple(choices[rng.integers(len(choices))] for _, choices in space.layers)
-    return space.point(bits, _one(space.datapaths, rng), _one(space.quantizers, rng))
+    places = [int(rng.integers(count)) for count in space.counts]
+    return space.point(space.bits(places), _one(space.datapaths, rng), _one(space.quantizers, rng))
 
 
 def _one(choices: tuple[str, ...], rng: np.random.Generator) -> str:
@@ -154,18 +181,20 @@ def _one(choices: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 def _child(space: SearchSpace, front: list[DesignPoint], rng: np.random.Generator) -> DesignPoint:
-    """Cross two members of the front layer by layer half of the time, then change one or two choices."""
+    """Cross two members of the front choice by choice half of the time, then change one or two choices."""
     mother, father = (front[rng.integers(len(front))] for _ in range(2))
-    take = rng.random(len(space.layers)) < (0.5 if rng.random() < 0.5 else 1.0)
-    bits = [m if t else f for (_, m), (_, f), t in zip(mother.bits, father.bits, take, strict=True)]
+    counts = space.counts
+    take = rng.random(len(counts)) < (0.5 if rng.random() < 0.5 else 1.0)
+    pairs = zip(space.places(mother), space.places(father), take, strict=True)
+    places = [m if t else f for m, f, t in pairs]
     datapath, quantizer = mother.datapath, mother.quantizer
     for _ in range(rng.integers(1, 3)):
-        place = rng.integers(len(space.layers) + 1)
-        if place == len(space.layers):
+        changed = rng.integers(len(counts) + 1)
+        if changed == len(counts):
             datapath, quantizer = _one(space.datapaths, rng), _one(space.quantizers, rng)
         else:
-            bits[place] = _one(space.layers[place][1], rng)
-    return space.point(bits, datapath, quantizer)
+            places[changed] = int(rng.integers(counts[changed]))
+    return space.point(space.bits(places), datapath, quantizer)
 
 
 def exact(

@@ -1,8 +1,11 @@
-"""The space of a study: what each layer of its network may choose."""
+"""The space of a study: what each layer of its network may choose, by itself or in a group."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
 
 from hwsim.bits import LayerBits
 from hwsim.datapath import multiply_accumulate
@@ -10,46 +13,119 @@ from hwsim.errors import HwsimError
 from hwsim.explore.search import SearchSpace
 from hwsim.formats import Levels, parse_int, parse_weight
 from hwsim.network import FloatNetwork
-from hwsim.study import Study
+from hwsim.study import Space, Study
+
+_LISTS = ("accumulators", "weights", "activations", "overflows")
+"""What a choice is made of, the slowest to change first."""
+
+_Choice = tuple[Any, ...]
+"""An entry of each of the lists."""
 
 
 def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
     """Return a study's choices for a network's layers; a fixed layer has one choice.
 
-    Raises :class:`HwsimError` for bits that a layer cannot have or a datapath cannot be made for.
+    Raises :class:`HwsimError` for bits that a layer cannot have or a datapath cannot be made for, and for groups that are
+    empty, overlap or name no layer.
     """
     space, signed = study.space, network.signed_inputs()
-    for name in space.fixed:
-        if name not in signed:
-            raise HwsimError(f'space.fixed names layer "{name}"; the network has {", ".join(signed)}')
+    group = _groups(space, tuple(signed))
+    _check_named(space, group, tuple(signed))
     fixed = {name: _fixed(name, text, signed[name]) for name, text in space.fixed.items()}
-    patterns = [
-        (weight, bits, f"{accumulator}/{overflow}")
-        for accumulator, weight, bits, overflow in itertools.product(
-            sorted(space.accumulators, key=lambda text: -parse_int(text).bits),
-            sorted(space.weights, key=_fewest_bits_last),
-            sorted(space.activations, reverse=True),
-            space.overflows,
-        )
-    ]
+    general = _lists(space, "")
 
-    def text(name: str, weight: str, bits: int, rest: str) -> str:
+    def text(name: str, choice: _Choice) -> str:
         if name in fixed:
             return fixed[name]
+        accumulator, weight, bits, overflow = choice
         activation = f"{'' if signed[name] else 'u'}int{bits}"
-        return str(LayerBits.parse(f"{weight}*{activation}/{rest}", signed[name]))
+        return str(LayerBits.parse(f"{weight}*{activation}/{accumulator}/{overflow}", signed[name]))
 
-    layers = tuple((name, tuple(dict.fromkeys(text(name, *p) for p in patterns))) for name in signed)
+    own = {name: _lists(space, group.get(name, name)) for name in signed}
+    layers = tuple(
+        (name, tuple(dict.fromkeys(text(name, choice) for choice in itertools.product(*lists))))
+        for name, lists in own.items()
+    )
+    patterns = tuple(
+        dict.fromkeys(
+            tuple(text(name, _nearest(choice, general, lists)) for name, lists in own.items())
+            for choice in itertools.product(*general)
+        )
+    )
     for datapath, bits in itertools.product(
         space.datapaths, sorted({bits for _, texts in layers for bits in texts})
     ):
         multiply_accumulate(LayerBits.parse(bits, signed=False), datapath)
-    return SearchSpace(
-        layers=layers,
-        patterns=tuple(dict.fromkeys(tuple(text(name, *p) for name in signed) for p in patterns)),
-        datapaths=space.datapaths,
-        quantizers=space.quantizers,
+    return SearchSpace(layers, patterns, space.datapaths, space.quantizers, _ties(group, tuple(signed)))
+
+
+def _groups(space: Space, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the group of each layer that is in one."""
+    found: dict[str, str] = {}
+    for group, members in space.groups.items():
+        if group in names:
+            raise HwsimError(f"space.groups.{group} has the name of a layer; give the group another one")
+        for member in members:
+            for name in _meant(group, member, names):
+                if found.setdefault(name, group) != group:
+                    raise HwsimError(
+                        f'layer "{name}" is in the groups {found[name]} and {group}; a layer chooses with one group'
+                    )
+    return found
+
+
+def _meant(group: str, member: str, names: tuple[str, ...]) -> list[str]:
+    """Return the layers that a name or a pattern means."""
+    meant = [name for name in names if name == member] or [n for n in names if fnmatchcase(n, member)]
+    if not meant:
+        raise HwsimError(
+            f'space.groups.{group}: no layer is called "{member}"; the network has {", ".join(names)}'
+        )
+    return meant
+
+
+def _check_named(space: Space, group: Mapping[str, str], names: Iterable[str]) -> None:
+    """Refuse lists and bits of layers that the network does not have, or that their group or bits decide already."""
+    for table, known in (("fixed", names), ("layers", (*names, *space.groups))):
+        for name in getattr(space, table):
+            if name not in known:
+                raise HwsimError(f'space.{table} names layer "{name}"; the network has {", ".join(known)}')
+            if name in group:
+                raise HwsimError(
+                    f'space.{table} names layer "{name}", which chooses with group {group[name]}; take it out of one'
+                )
+    for name in space.fixed.keys() & space.layers.keys():
+        raise HwsimError(f'layer "{name}" has fixed bits and lists to choose from; leave one out')
+
+
+def _lists(space: Space, name: str) -> tuple[tuple[Any, ...], ...]:
+    """Return the lists that a layer or group chooses from, in the order of :data:`_LISTS`, the widest choices first."""
+    own = space.layers.get(name)
+    accumulators, weights, activations, overflows = (
+        getattr(own, kind, None) or getattr(space, kind) for kind in _LISTS
     )
+    return (
+        tuple(sorted(accumulators, key=lambda text: -parse_int(text).bits)),
+        tuple(sorted(weights, key=_fewest_bits_last)),
+        tuple(sorted(activations, reverse=True)),
+        overflows,
+    )
+
+
+def _nearest(choice: _Choice, general: tuple[_Choice, ...], own: tuple[_Choice, ...]) -> _Choice:
+    """Return a choice of the space's lists where a layer has lists of its own: the entry itself, or the one of its rank."""
+    return tuple(
+        entry if entry in given else given[whole.index(entry) * len(given) // len(whole)]
+        for entry, whole, given in zip(choice, general, own, strict=True)
+    )
+
+
+def _ties(group: Mapping[str, str], names: Sequence[str]) -> tuple[int, ...]:
+    """Return the number of each layer's choice, those of a group the same; nothing where no layers are tied."""
+    if not group:
+        return ()
+    numbers: dict[str, int] = {}
+    return tuple(numbers.setdefault(group.get(name, name), len(numbers)) for name in names)
 
 
 def _fewest_bits_last(weight: str) -> tuple[int, bool]:

@@ -27,11 +27,15 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Open a file; ``page.said`` notes what the page complains of, asks a network for, or a name in it achieves."""
+    """Open a file; ``page.said`` notes what the page complains of, asks a network for, or a name in it achieves.
+
+    The pages scroll smoothly unless a reader asks for less motion, as this one does: a place that was read while the page
+    was still on its way there is another element's when the pointer comes.
+    """
     opened = []
 
     def opening(path, **options):
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce", **options)
         opened.append(page)
         page.said = []
         page.on("console", lambda message: page.said.append(f"console: {message.text}"))

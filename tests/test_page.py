@@ -32,8 +32,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, listed: list[Evaluation]) -
 
 
 def shown(page: Any) -> list[str]:
-    """The rows to be seen once the page has drawn what was asked of it."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    """The rows to be seen."""
     return page.eval_on_selector_all("#designs tbody tr:not([hidden])", "rows => rows.map(row => row.id)")
 
 
@@ -234,7 +233,8 @@ def use_everything(page: Any) -> None:
         for element in page.locator(selector).all()[:5]:
             element.dispatch_event("mouseover")
             element.dispatch_event("focus")
-    page.wait_for_timeout(150)
+    page.wait_for_function("Array.from(document.images).every((image) => image.complete)")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def test_hostile_names_are_shown_and_run_no_script(open_page: Open, tmp_path: Path) -> None:

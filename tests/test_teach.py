@@ -247,7 +247,8 @@ def test_a_slider_by_hand_changes_the_choice(browsed):
 def test_nothing_is_wider_than_the_window(browsed, width):
     browsed.set_viewport_size({"width": width, "height": 900})
     try:
-        browsed.wait_for_timeout(100)
+        browsed.wait_for_function("width => innerWidth === width", arg=width)
+        browsed.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert browsed.evaluate("document.documentElement.scrollWidth") <= width
         assert browsed.evaluate("document.querySelector('#walk').getBoundingClientRect().right") <= width
     finally:

@@ -4,11 +4,18 @@ const parallel = byId("parallel");
 
 function startParallel() {
   const shown = data.parallel;
-  const height = 310;
-  const [top, bottom] = [58, height - 28];
+  const height = 322;
+  const [top, bottom] = [70, height - 28];
   let view = null;
 
   const better = (metric) => metrics[metric].better !== "lower";
+
+  // Words in two lines, parted at the space nearest to the middle.
+  function halves(words) {
+    const spaces = Array.from(words.matchAll(/ /g), (found) => found.index);
+    const middle = spaces.sort((a, b) => Math.abs(a - words.length / 2) - Math.abs(b - words.length / 2))[0];
+    return middle === undefined ? ["", words] : [words.slice(0, middle), words.slice(middle + 1)];
+  }
 
   function drawLines() {
     const width = Math.max(90 * shown.length, parallel.parentElement.clientWidth - 2);
@@ -40,8 +47,9 @@ function startParallel() {
     const group = draw(parallel, "g", { class: "axis", "data-metric": metrics[metric].name });
     draw(group, "path", { class: "rod", d: `M${x} ${top}V${bottom}` });
     const words = metrics[metric].caption;
-    draw(group, "text", { class: "axis-title", x, y: 18, "text-anchor": "middle" }, words);
-    draw(group, "text", { class: "unit", x, y: 33, "text-anchor": "middle" }, metrics[metric].unit);
+    const lines = 7.2 * words.length < gap ? ["", words] : halves(words);
+    lines.forEach((line, i) => line && draw(group, "text", { class: "axis-title", x, y: 16 + 14 * i, "text-anchor": "middle" }, line));
+    draw(group, "text", { class: "unit", x, y: 45, "text-anchor": "middle" }, metrics[metric].unit);
     [low, high].forEach((value) => draw(group, "text", { x, y: at(value) + (at(value) > height / 2 ? 17 : -6), "text-anchor": "middle" }, figure(metric, value)));
     draw(group, "rect", { class: "range", x: x - 7, width: 14, y: top, height: 0 });
     const hold = draw(group, "rect", { class: "hold", x: x - Math.min(22, gap / 2), y: top - 8, width: Math.min(44, gap), height: bottom - top + 16 });

@@ -22,7 +22,7 @@ from hwsim.explore.evaluation import Evaluation, pareto_front, plain
 from hwsim.explore.explain import explain
 from hwsim.explore.explanation import Beliefs, Explanation
 from hwsim.explore.exploration import Explored, Progress
-from hwsim.report import StudyFacts, write_report
+from hwsim.report import ArrayFacts, StudyFacts, write_report
 from hwsim.report.compare import write_comparison
 from hwsim.study import HardwareTable, Study
 
@@ -160,7 +160,14 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             "One trained network is shown; differences between quantizers at 2 and 3 bits vary with the training seed.",
             *(f"Set aside and in no figure: {item}." for item in explored.set_aside),
         ),
+        array=_array(study),
     )
+
+
+def _array(study: Study) -> ArrayFacts | None:
+    if study.array is None:
+        return None
+    return ArrayFacts(study.array.rows, study.array.columns, study.hardware.clock_mhz, study.memory.bus_bits)
 
 
 def _mapping_note(study: Study) -> str:

@@ -34,7 +34,7 @@ from hwsim.explore.evaluation import (
     pareto_front,
 )
 from hwsim.explore.explanation import Beliefs, Explanation, LayerWeights, Sensitivity, Step
-from hwsim.report import StudyFacts, terminal_table, write_report
+from hwsim.report import ArrayFacts, StudyFacts, terminal_table, write_report
 from hwsim.report.explained import dominances
 from hwsim.report.roofline import roofline
 from hwsim.report.tables import column
@@ -464,12 +464,70 @@ def test_beliefs_of_a_search_are_shown_beside_what_was_measured(tmp_path: Path) 
 def test_roofline_puts_a_layer_below_the_roof_by_its_share_of_the_traffic() -> None:
     drawn = roofline(evaluation(3, LAYERS))
     assert drawn is not None
-    x, y, right, top = drawn.roof
+    (x, y), (right, top) = drawn.roof
     dots = sorted(drawn.dots, key=lambda dot: dot.share)
     below = [
         (dot.y - (y + (top - y) * (dot.x - x) / (right - x))) / math.log(100 / dot.share) for dot in dots
     ]
     assert max(below) == pytest.approx(min(below)) and below[0] > 0
+
+
+def test_roofline_on_an_array_has_the_bus_and_the_peak_for_its_roof() -> None:
+    """A layer that takes the cycles that its traffic or its products need, whichever are more, lies on the roof."""
+    point, array = evaluation(3, LAYERS), ArrayFacts(4, 8, 250.0, 64)
+    products, moved = (
+        {layer.name: sizes(layer) for layer in point.layers if layer.macs}
+        for sizes in (lambda o: o.macs / 32, lambda o: (o.weight_bytes + o.input_bytes + o.output_bytes) / 8)
+    )
+    ideal = {name: max(1, math.ceil(max(products[name], moved[name]))) for name in products}
+    drawn = roofline(point, array, {**ideal, "stem": 8 * ideal["stem"]})
+    assert drawn is not None and drawn.array is array and len(drawn.roof) == 3
+    (_, low), corner, (right, peak) = drawn.roof
+    assert corner[1] == pytest.approx(peak) and low > peak and right > corner[0]
+
+    def roof(x: float) -> float:
+        (left, bottom), (turn, top), _ = drawn.roof
+        return top if x >= turn else bottom + (top - bottom) * (x - left) / (turn - left)
+
+    below = {dot.layer: dot.y - roof(dot.x) for dot in drawn.dots}
+    assert max(below, key=lambda name: below[name]) == "stem"
+    assert all(-1e-9 < gap < 3 for name, gap in below.items() if name != "stem")
+    whole = sum(ideal.values()) + 7 * ideal["stem"]
+    shares = {dot.layer: dot.share for dot in drawn.dots}
+    assert shares["stem"] == pytest.approx(100 * 8 * ideal["stem"] / whole)
+
+
+def test_names_beside_the_dots_of_a_roofline_lie_on_nothing() -> None:
+    for index in range(8):
+        drawn = roofline(evaluation(index, LAYERS))
+        assert drawn is not None and len(drawn.named) >= 2
+        boxes = [dot.box for dot in drawn.named]
+        for (left, top, right, bottom), (l2, t2, r2, b2) in itertools.combinations(boxes, 2):
+            assert r2 < left or l2 > right or b2 < top or t2 > bottom
+        for dot, (left, top, right, bottom) in itertools.product(drawn.dots, boxes):
+            assert not (left < dot.x < right and top < dot.y < bottom)
+
+
+def test_section_shows_energy_and_array_by_layer_where_they_were_measured(tmp_path: Path) -> None:
+    point = evaluation(3, LAYERS)
+    layers = tuple(
+        dataclasses.replace(layer, energy_pj={"switching": 1000.0, "DRAM": 3000.0, "inner buffer": 500.0})
+        for layer in point.layers
+    )
+    point = dataclasses.replace(point, layers=layers)
+    known = explanations([point])[point.point.key()]
+    weighted = [layer for layer in layers if layer.macs]
+    explained = dataclasses.replace(known, array_cycles={layer.name: 2 * layer.macs for layer in weighted})
+    study = dataclasses.replace(facts([point]), array=ArrayFacts(1, 2, 100.0, 64))
+    path = write_report(tmp_path, [point], study, {point.point.key(): explained})
+    text = " ".join("".join(Page(path.read_text(encoding="utf-8")).text).split())
+    assert f"Energyswitching {len(layers)} nJ 22%DRAM {3 * len(layers)} nJ 67%inner buffer" in text
+    stem = layers[0]
+    moved = stem.weight_bytes + stem.input_bytes + stem.output_bytes
+    row = f"{number(stem.macs / moved)}{2 * stem.macs:,}25%{100 * moved / 8 / (2 * stem.macs):.0f}%4.50"
+    assert row in text and f"Layers on the 1{TIMES}2 array at 100 MHz" in text
+    plain = " ".join("".join(written(tmp_path / "plain", [evaluation(3, LAYERS)]).text).split())
+    assert "Array used" not in plain and "nJ" not in plain and "There is no roof of arithmetic" in plain
 
 
 def test_each_figure_names_its_largest_layer_and_part() -> None:
@@ -508,12 +566,18 @@ def test_circuit_without_a_proof_is_named(tmp_path: Path) -> None:
 
 
 def test_hostile_names_change_no_element_of_the_page(tmp_path: Path) -> None:
+    """Beside names of the same lengths, since only those that have room are written into a drawing."""
     listed = evaluations(12)
-    cycle, plain = (f"{name}{i}" for i, name in enumerate(itertools.cycle(HOSTILE))), itertools.count()
+    cycle, again = ((f"{name}{i}" for i, name in enumerate(itertools.cycle(HOSTILE))) for _ in range(2))
+    plain = itertools.count()
+
+    def harmless() -> str:
+        return f"{next(plain)}".rjust(len(next(again)), "n")
+
     hostile = renamed(listed, lambda: next(cycle))
-    benign = renamed(listed, lambda: f"name{next(plain)}")
+    benign = renamed(listed, harmless)
     attacked = written(tmp_path / "a", hostile, study_of(hostile, lambda: next(cycle), len(HOSTILE)))
-    calm = written(tmp_path / "b", benign, study_of(benign, lambda: f"name{next(plain)}", len(HOSTILE)))
+    calm = written(tmp_path / "b", benign, study_of(benign, harmless, len(HOSTILE)))
     assert len(HOSTILE) >= 60
     assert [(tag, list(a)) for tag, a in attacked.elements] == [(tag, list(a)) for tag, a in calm.elements]
     assert (

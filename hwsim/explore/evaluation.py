@@ -96,12 +96,16 @@ class Evaluation:
 
 
 def plain(value: Any) -> dict[str, Any]:
-    """Return a dataclass as plain data, without the energies that no study asked for."""
-    return asdict(value, dict_factory=_without_energies_not_asked_for)
+    """Return a dataclass as plain data, without what only some studies ask for where it is empty."""
+    return asdict(value, dict_factory=_without_what_is_not_asked_for)
 
 
-def _without_energies_not_asked_for(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if name != "energy_pj" or value is not None}
+_ASKED_FOR = {"energy_pj", "array", "array_cycles"}
+"""Fields that stand for a part of a study: no energy objective, no array, and they are not written."""
+
+
+def _without_what_is_not_asked_for(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value or name not in _ASKED_FOR}
 
 
 @dataclass(frozen=True)

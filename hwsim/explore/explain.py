@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hwsim.certificate import certify
+from hwsim.cost.memory.network import network_memory
 from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import Evaluation
 from hwsim.explore.explanation import BINS, Explanation, LayerWeights
@@ -26,7 +27,16 @@ def explain(bench: Bench, evaluation: Evaluation) -> Explanation:
         steps(bench, evaluation),
         tuple(_weights(bench, network, settings)),
         {certificate.layer: certificate.width for certificate in certify(network)},
+        _array_cycles(bench, network),
     )
+
+
+def _array_cycles(bench: Bench, network: QuantizedNetwork) -> dict[str, int]:
+    accelerator, table = bench.study.accelerator(), bench.study.array
+    if accelerator is None or table is None:
+        return {}
+    layers = network_memory(network, accelerator, table.minimise)
+    return {layer.layer: layer.cycles for layer in layers if layer.tiling is not None}
 
 
 def _weights(bench: Bench, network: QuantizedNetwork, settings: Settings) -> Iterator[LayerWeights]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BINS = 48
 """Bins of a histogram of weights."""
@@ -39,11 +39,15 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The steps of a design, its layers' weights, and the narrowest accumulator of each layer that no input overflows."""
+    """The steps of a design, its layers' weights, and the narrowest accumulator of each layer that no input overflows.
+
+    ``array_cycles`` are each layer's cycles for an image on the study's array, if it has one.
+    """
 
     steps: tuple[Step, ...]
     weights: tuple[LayerWeights, ...]
     safe_bits: dict[str, int]
+    array_cycles: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,32 @@ __all__ = ["StudyFacts", "terminal_table", "write_report"]
 
 
 @dataclass(frozen=True)
+class ArrayFacts:
+    """The array whose cycles and traffic a report shows: its elements, its clock, and the bus to DRAM."""
+
+    rows: int
+    columns: int
+    clock_mhz: float
+    bus_bits: int
+
+    @property
+    def macs_per_second(self) -> float:
+        """What all elements can do."""
+        return self.rows * self.columns * self.clock_mhz * 1e6
+
+    @property
+    def bytes_per_second(self) -> float:
+        """What the bus can move."""
+        return self.bus_bits / 8 * self.clock_mhz * 1e6
+
+
+@dataclass(frozen=True)
 class StudyFacts:
     """What a report says about its study besides the evaluations; nothing in it depends on clock or machine.
 
     ``stamp`` maps what to which: tool versions, seeds, digests, sizes of the splits. ``rebuild`` maps the key
-    of a design point to the command lines that build it again. ``notes`` are sentences on assumptions.
+    of a design point to the command lines that build it again. ``notes`` are sentences on assumptions, ``array`` is there
+    where layers run on one.
     """
 
     title: str
@@ -33,6 +54,7 @@ class StudyFacts:
     stamp: Mapping[str, str] = field(default_factory=dict)
     rebuild: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    array: ArrayFacts | None = None
 
 
 def write_report(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -15,7 +16,22 @@ from hwsim.report.histograms import Histogram, histograms
 from hwsim.report.svg import bar, spark
 from hwsim.report.tradeoffs import Row
 
+if TYPE_CHECKING:
+    from hwsim.report import ArrayFacts
+
 PARTS = ("mac", "requantize", "add", "max_pool", "average_pool")
+ENERGY = (
+    "switching",
+    "glitches",
+    "flip_flops",
+    "clock",
+    "leakage",
+    "registers",
+    "DRAM",
+    "buffer",
+    "outer_buffer",
+    "inner_buffer",
+)
 OTHER = "other"
 TRAFFIC = ("weights", "inputs", "outputs")
 Sizes = list[tuple[str, float]]
@@ -47,12 +63,27 @@ class LayerRow:
     widths: tuple[tuple[int, str], ...]
     gates: Stack
     traffic: Stack
+    energy: Stack
     safe_bits: int
+    array_cycles: int
 
     @property
     def safe(self) -> bool:
         """Whether no input overflows the accumulator."""
         return self.safe_bits <= self.widths[2][0]
+
+    @property
+    def intensity(self) -> float:
+        """Multiply-accumulates for each byte of its traffic."""
+        return self.result.macs / self.traffic.total if self.traffic.total else 0.0
+
+    def used(self, array: ArrayFacts) -> float:
+        """What the layer does of what the array's elements could do in its cycles, in percent."""
+        return 100 * self.result.macs / (self.array_cycles * array.rows * array.columns)
+
+    def bus(self, array: ArrayFacts) -> float:
+        """How long the layer's traffic takes the bus to DRAM, in percent of its cycles."""
+        return 100 * 8 * self.traffic.total / array.bus_bits / self.array_cycles
 
 
 STEPS = (("weight", -1), ("weight", 1), ("activation", -1), ("activation", 1))
@@ -76,6 +107,7 @@ class Section:
     layers: tuple[LayerRow, ...]
     gates: tuple[tuple[str, float], ...]
     traffic: tuple[tuple[str, float], ...]
+    energy: tuple[tuple[str, float], ...]
     dominances: tuple[Dominance, ...]
     overflowed: int
     sums: int
@@ -83,6 +115,13 @@ class Section:
     proved: int
     steps: tuple[LayerSteps, ...]
     histograms: tuple[Histogram, ...]
+    array_cycles: Mapping[str, int]
+
+    @property
+    def certified(self) -> tuple[int, int] | None:
+        """How many layers' accumulators no input overflows, of how many that are certified; None where none is."""
+        known = [layer for layer in self.layers if layer.safe_bits and layer.widths]
+        return (sum(layer.safe for layer in known), len(known)) if known else None
 
 
 def sections(front: Sequence[Row], explanations: Mapping[str, Explanation]) -> list[Section]:
@@ -90,13 +129,15 @@ def sections(front: Sequence[Row], explanations: Mapping[str, Explanation]) -> l
     layers = [layer for row in front for layer in row.evaluation.layers]
     longest = [
         max([1.0, *(sum(size for _, size in kind(layer)) for layer in layers)])
-        for kind in (layer_gates, layer_traffic)
+        for kind in (layer_gates, layer_traffic, layer_energy)
     ]
     nothing = Explanation((), (), {})
     return [_section(row, explanations.get(row.key, nothing), *longest) for row in front]
 
 
-def _section(row: Row, explanation: Explanation, most_gates: float, most_traffic: float) -> Section:
+def _section(
+    row: Row, explanation: Explanation, most_gates: float, most_traffic: float, most_energy: float
+) -> Section:
     layers = row.evaluation.layers
     circuits = {
         (layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts
@@ -110,12 +151,15 @@ def _section(row: Row, explanation: Explanation, most_gates: float, most_traffic
                 _widths(layer),
                 _stack(layer_gates(layer), most_gates),
                 _stack(layer_traffic(layer), most_traffic),
+                _stack(layer_energy(layer), most_energy),
                 explanation.safe_bits.get(layer.name, 0),
+                explanation.array_cycles.get(layer.name, 0),
             )
             for layer in layers
         ),
-        tuple(_gates_by_part(row).items()),
-        tuple((name, sum(dict(layer_traffic(layer))[name] for layer in layers)) for name in TRAFFIC),
+        _summed(layer_gates, layers),
+        _summed(layer_traffic, layers),
+        _summed(layer_energy, layers),
         tuple(dominances(row.evaluation)),
         sum(layer.overflowed for layer in layers),
         sum(layer.sums for layer in layers),
@@ -123,6 +167,7 @@ def _section(row: Row, explanation: Explanation, most_gates: float, most_traffic
         len({circuit for (_, _, circuit), proved in circuits.items() if proved}),
         tuple(_steps(explanation.steps)),
         tuple(histograms(explanation.weights, {layer.name: layer.bits for layer in layers})),
+        explanation.array_cycles,
     )
 
 
@@ -168,10 +213,21 @@ def layer_traffic(layer: LayerResult) -> Sizes:
     return list(zip(TRAFFIC, (layer.weight_bytes, layer.input_bytes, layer.output_bytes), strict=True))
 
 
-def _gates_by_part(row: Row) -> dict[str, float]:
-    """Return the gates of each part that a point has."""
+def layer_energy(layer: LayerResult) -> Sizes:
+    """Return where the energy of a layer goes, in nJ an image; nothing where it was not measured."""
+    sizes = dict.fromkeys((*ENERGY, OTHER), 0.0)
+    for name, size in (layer.energy_pj or {}).items():
+        known = name.replace(" ", "_")
+        sizes[known if known in ENERGY else OTHER] += size / 1e3
+    return list(sizes.items())
+
+
+def _summed(
+    kind: Callable[[LayerResult], Sizes], layers: Sequence[LayerResult]
+) -> tuple[tuple[str, float], ...]:
+    """Return the sizes of one kind over all layers, without what is nowhere."""
     sizes: dict[str, float] = {}
-    for layer in row.evaluation.layers:
-        for name, size in layer_gates(layer):
+    for layer in layers:
+        for name, size in kind(layer):
             sizes[name] = sizes.get(name, 0.0) + size
-    return {name: size for name, size in sizes.items() if size}
+    return tuple((name, size) for name, size in sizes.items() if size)

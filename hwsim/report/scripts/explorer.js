@@ -59,7 +59,7 @@ function legend(third, bySize, metric) {
   };
   if (data.studies.length > 1) data.studies.forEach((name, i) => entry(`dot kind-${i}`, name));
   else entry("dot front", `front of ${data.objectives.length} objectives`);
-  entry("dot beaten", "beaten");
+  entry("dot beaten", data.studies.length > 1 ? "small and pale: beaten" : "beaten");
   entry("step", "best of these two metrics");
   if (curvesOf(axis("x"), axis("y")).some(([, knee]) => knee >= 0)) entry("diamond", "knee: farthest below the chord of that line (Das 1999)");
   if (metric) {

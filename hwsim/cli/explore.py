@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,11 +11,14 @@ import typer
 
 from hwsim.cli.options import Json
 from hwsim.cli.output import live_progress, print_json
+from hwsim.errors import HwsimError
 
 if TYPE_CHECKING:
     from hwsim.explore.attempt import Evaluators
     from hwsim.explore.evaluation import Evaluation
     from hwsim.explore.exploration import Explored
+    from hwsim.explore.plan import Plan
+    from hwsim.study import Study
 
 Workers = Annotated[
     int,
@@ -25,15 +29,25 @@ Workers = Annotated[
 Timeout = Annotated[
     float, typer.Option(min=0, help="Seconds that one attempt at a design point may take; 0 for any.")
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print the size of the space, the evaluations planned, their time and disk; explore nothing.",
+    ),
+]
 Retry = Annotated[bool, typer.Option("--retry", help="Try design points again that were set aside.")]
 
 
 def command(
     study: Annotated[Path, typer.Argument(help="A study file (.toml).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of results and report.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder of results and report.")
+    ] = None,
     workers: Workers = 1,
     timeout: Timeout = 3600.0,
     retry: Retry = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Find a study's Pareto front and report it."""
@@ -42,6 +56,10 @@ def command(
     from hwsim.study import read_study
 
     given, evaluators = read_study(study), _evaluators(workers, timeout)
+    if dry_run:
+        return _plan(given, output, max(1, workers), retry, as_json)
+    if output is None:
+        raise HwsimError("results and report need a folder; give one with -o, or ask for --dry-run")
     command = shlex.join(["hwsim", "explore", str(study), "-o", str(output)])
     with live_progress() as progress:
         explored = explore(given, output, evaluators=evaluators, retry=retry, progress=progress)
@@ -49,6 +67,66 @@ def command(
     if as_json:
         return print_json(_facts(explored, page))
     return _show(explored, page)
+
+
+def _plan(study: Study, output: Path | None, workers: int, retry: bool, as_json: bool) -> None:
+    """Print what exploring would take."""
+    from hwsim.explore.plan import plan
+
+    planned = plan(study, output, threads=max(1, (os.cpu_count() or 1) // workers), retry=retry)
+    least, most = planned.seconds.of(planned.left, workers)
+    facts = {
+        "space": planned.size,
+        "search": study.search,
+        "budget": study.budget,
+        "planned": planned.planned,
+        "in_store": planned.kept,
+        "set_aside": planned.set_aside,
+        "left": planned.left,
+        "workers": workers,
+        "seconds": [round(least, 1), round(most, 1)],
+        "seconds_from": planned.seconds.basis,
+        "disk_bytes": planned.disk_bytes,
+    }
+    if as_json:
+        return print_json(facts)
+    return _show_plan(planned, study.search, workers, least, most)
+
+
+def _show_plan(planned: Plan, search: str, workers: int, least: float, most: float) -> None:
+    each = planned.seconds
+    aside = f", {planned.set_aside} set aside" if planned.set_aside else ""
+    print(f"space: {planned.size:,} designs")
+    print(
+        f'evaluations: {planned.planned:,} planned by search "{search}", {planned.kept:,} of them in the store{aside}, '
+        f"{planned.left:,} left"
+    )
+    print(
+        f"time: {_between(least, most)} with {workers} worker{'s'[: workers > 1]}, {_between(each.least, each.most)} an "
+        f"evaluation ({each.basis}); a search's own work is not counted"
+    )
+    print(
+        f"disk: {planned.disk_bytes / 1e6:,.1f} MB of store and results, from {planned.row_bytes:,} bytes an evaluation, "
+        "beside the report's page of at most 6 MB"
+    )
+
+
+def _between(least: float, most: float) -> str:
+    first, last = _duration(least), _duration(most)
+    return first if first == last else f"{first} to {last}"
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds in the largest fitting unit.
+
+    >>> _duration(0.25), _duration(90), _duration(5000), _duration(400000)
+    ('0.2 s', '90 s', '83 min', '111 h')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"
 
 
 def _evaluators(count: int, timeout_s: float) -> Evaluators:

@@ -73,14 +73,15 @@ def explore(
         files.write(directory / STUDY, study.to_toml())
         progress(LOADING, 1, 1)
         with open_store(directory / STORE) as store:
-            _refuse_another_model(store, bench.network, directory)
+            refuse_another_model(store, bench.network, directory)
             if retry:
                 store.forget_set_aside()
             with evaluators(bench) as evaluate:
                 return _evaluated(space, bench, _Kept(store, bench.stamp), evaluate, progress)
 
 
-def _refuse_another_model(store: Store, network: FloatNetwork, directory: Path) -> None:
+def refuse_another_model(store: Store, network: FloatNetwork, directory: Path) -> None:
+    """Refuse a store of another network's evaluations; a new store is told whose it is."""
     known, given = store.fact("model"), network.digest()
     if known is None:
         store.put_fact("model", given)

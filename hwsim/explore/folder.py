@@ -33,6 +33,22 @@ def claimed(study: Study, directory: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def at_rest(study: Study, directory: Path) -> bool:
+    """Return whether a study's folder is there, with no exploration at work in it; nothing is made or kept locked.
+
+    Raises :class:`HwsimError` as :func:`claimed` does.
+    """
+    refuse_other(study, directory)
+    if not directory.exists():
+        return False
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(descriptor, directory)
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def _lock(descriptor: int, directory: Path) -> None:
     """Lock a folder until its descriptor is closed, by whatever ends the process."""
     try:

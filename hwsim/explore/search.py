@@ -69,6 +69,11 @@ class SearchSpace:
         }
         return list(found.values())
 
+    def reach(self, search: str) -> int:
+        """Return the most points that a search proposes: all, or those alike in every layer for ``uniform``."""
+        alike = len(self.patterns) * len(self.datapaths) * len(self.quantizers)
+        return alike if search == "uniform" else self.size
+
     def point(self, bits: Iterable[str], datapath: str, quantizer: str) -> DesignPoint:
         names = (name for name, _ in self.layers)
         return DesignPoint(tuple(zip(names, bits, strict=True)), datapath, quantizer)
@@ -139,7 +144,7 @@ _UNIFORM_POINTS = 48
 
 
 def _uniform_share(space: SearchSpace) -> int:
-    return min(_UNIFORM_POINTS, len(space.patterns) * len(space.datapaths) * len(space.quantizers))
+    return min(_UNIFORM_POINTS, space.reach("uniform"))
 
 
 def _distinct(

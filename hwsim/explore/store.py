@@ -75,23 +75,38 @@ class Store:
         size = self.connection.execute("SELECT avg(length(text) + length(key)) FROM evaluations").fetchone()
         return [float(row[0]) for row in seconds], int(size[0] or 0)
 
+    def counted(self, beginning: str) -> tuple[int, int]:
+        """Return how many keys with some beginning have a text, and how many were set aside."""
+        tables = ("SELECT count(*) FROM evaluations", "SELECT count(*) FROM set_aside")
+        evaluated, aside = (
+            self.connection.execute(
+                f"{query} WHERE substr(key, 1, ?) = ?", (len(beginning), beginning)
+            ).fetchone()[0]
+            for query in tables
+        )
+        return int(evaluated), int(aside)
+
 
 def _digest(key: str, text: str) -> str:
     return hashlib.blake2b(f"{key} {text}".encode(), digest_size=16).hexdigest()
 
 
 @contextmanager
-def open_store(path: Path) -> Iterator[Store]:
-    """Open or create a store; raises :class:`HwsimError` where it is damaged, foreign, in use or cannot be written."""
+def open_store(path: Path, named: Path | None = None) -> Iterator[Store]:
+    """Open or create a store; raises :class:`HwsimError` where it is damaged, foreign, in use or cannot be written.
+
+    ``named`` is what an error calls it, where ``path`` is a copy.
+    """
+    named = named or path
     try:
         connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, isolation_level=None)
         try:
-            _prepare(connection, path)
+            _prepare(connection, named)
             yield Store(connection)
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise _refused(path, error) from None
+        raise _refused(named, error) from None
 
 
 def _refused(path: Path, error: sqlite3.Error) -> HwsimError:

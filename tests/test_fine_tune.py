@@ -102,7 +102,7 @@ def test_gradients_of_the_folded_form_are_those_through_convolution_and_batch_no
     x = straight_through(x, at["input"].scale, -8, 7)
     weight = {
         name: straight_through_weight(theirs[f"{name}.weight"], s, 7)
-        for name, s in form.weight_scales.items()
+        for name, s in ((name, grid.scale) for name, grid in form.grids.items())
     }
     y = functional.conv2d(x, weight["conv"], theirs["conv.bias"], 2, 1)
     mean, var, gamma, beta = (
@@ -119,22 +119,80 @@ def test_gradients_of_the_folded_form_are_those_through_convolution_and_batch_no
             torch.testing.assert_close(ours[name].grad, tensor.grad, rtol=1e-4, atol=1e-6)
 
 
+METHODS = [
+    ("w3a3", ""),
+    ("p4a8", ""),
+    ("w3a3", "weights=mse granularity=tensor"),
+    ("w3a3", "allocation=paper"),
+    ("w4a3", "allocation=exact activation_granularity=channel activation_allocation=exact"),
+    ("w3a3", "bias_correction=absorbed"),
+    ("w3a3", "bias_correction=mean allocation=paper activation_granularity=channel"),
+    ("w3a3", "bias_correction=full"),
+    ("w3a3", "placement=half"),
+    ("f4a8", ""),
+    ("f5a3", "separation=0"),
+    ("f5a3", "separation=99"),
+    ("f5a3", "separation=0 components=sampled bias_correction=absorbed"),
+]
+METHODS = [(f"{bits}/int32", settings) for bits, settings in METHODS]
+"""Every way to choose a weight's or a tensor's integers, at widths where that matters."""
+
+
+def as_trained(form, network, images):
+    """Return the logits of the form that is trained."""
+    with torch.inference_mode():
+        return form.forward(tensors(network), torch.from_numpy(images)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("bits", "settings"), [("w8a8/int32", ""), ("w4a4/int32", ""), ("w3a3/int16", ""), *METHODS]
+)
+def test_the_form_that_is_trained_has_the_values_of_the_integers(digits, bits, settings):
+    network, calibration = digits
+    settings, images = Settings.parse(settings), load_split("digits", "test").images
+    form = fake_quantize(network, bits_of(network, bits), calibration, settings)
+    integers = quantize(network, bits, calibration, settings=settings)
+    fake, exact = as_trained(form, network, images), run(integers, images).reshape(len(images), -1)
+    # Multipliers of 16 bits and ties move a tensor by a step now and then; seldom does that decide an image.
+    assert (fake.argmax(1) != exact.argmax(1)).sum() <= 3
+    assert np.mean(np.abs(fake / integers.layers[-1].scale - exact) < 0.5) > 0.5
+
+
+QUICK = METHODS[4], METHODS[6], METHODS[9]
+
+
 @pytest.mark.parametrize(
     ("bits", "settings"),
-    [
-        *((bits, "") for bits in ("w8a8/int32", "w4a4/int32", "w3a3/int32", "p4a8/int32")),
-        ("w4a3/int32", "activation_granularity=channel activation_allocation=exact"),
-    ],
+    [row if row in QUICK else pytest.param(*row, marks=pytest.mark.slow) for row in METHODS],
 )
-def test_the_fake_quantized_network_predicts_what_the_integers_do(digits, bits, settings):
+def test_training_gains_and_keeps_widths_components_and_means(digits, bits, settings):
     network, calibration = digits
     settings, test = Settings.parse(settings), load_split("digits", "test")
-    form = fake_quantize(network, bits_of(network, bits), calibration, settings)
-    with torch.inference_mode():
-        fake = form.forward(tensors(network), torch.from_numpy(test.images)).argmax(1).numpy()
-    exact = run(quantize(network, bits, calibration, settings=settings), test.images).argmax(1)
-    # Multipliers of 16 bits and ties move a tensor by a step now and then; seldom does that decide an image.
-    assert (fake != exact).sum() <= 3
+    config, train = bits_of(network, bits), load_split("digits", "train")
+    recipe = replace(DIGITS, epochs=2)
+    tuned = fine_tune(network, config, calibration, train, settings=settings, recipe=recipe)
+    before = quantize(network, bits, calibration, settings=settings)
+    after = quantize(tuned.network, bits, tuned.calibration, settings=settings)
+    gained = np.subtract(*(measure_accuracy(n, test.images, test.labels).percent for n in (after, before)))
+    assert gained > -1.0  # the 95% interval of 95% of 697 images is 1.6 points either way
+
+    form = fake_quantize(tuned.network, config, tuned.calibration, settings)
+    fake = as_trained(form, tuned.network, test.images)
+    assert (fake.argmax(1) != run(after, test.images).argmax(1)).sum() <= 3
+
+    moved = 0
+    for first, second in zip(before.layers, after.layers, strict=True):
+        assert first.bits == second.bits and first.output == second.output
+        for name in ("weight_width", "masks", "width", "exponent"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name), strict=True)
+        if first.masks is not None and len(first.masks) == 2:
+            means = [item.mask_multiplier // item.multiplier for item in (first, second)]
+            np.testing.assert_array_equal(*means, strict=True)
+        if first.weight_width is not None:
+            largest = np.abs(second.weight).reshape(len(second.weight), -1).max(axis=1)
+            assert (largest <= np.maximum(2.0 ** (second.weight_width - 1) - 1, 0)).all()
+        moved += 0 if first.weight is None else int((first.weight != second.weight).sum())
+    assert moved > 100
 
 
 def test_no_epoch_leaves_the_integers_of_post_training_quantization(digits):
@@ -313,32 +371,78 @@ def test_a_training_that_was_stopped_goes_on_after_its_last_epoch_to_the_same_by
     assert tune(None) == resumed
 
 
-def test_widths_shared_out_among_channels_are_refused(digits):
+def test_weights_on_a_grid_of_another_format_are_refused(digits):
     network, calibration = digits
-    with pytest.raises(HwsimError, match="one width a weight; allocation=exact is for networks as trained"):
-        fake_quantize(network, bits_of(network, "w4a4/int32"), calibration, Settings(allocation="exact"))
+    bits, train = bits_of(network, "w4a4/int32"), load_split("digits", "train").part(slice(64))
+    tuned = fine_tune(
+        network, bits, calibration, train, settings=Settings(), recipe=replace(DIGITS, epochs=1)
+    )
+    with pytest.raises(HwsimError, match='layer "stem" were trained as int4, not as int8; quantize with the'):
+        quantize(tuned.network, "w8a4/int32", tuned.calibration)
 
 
-def test_bias_correction_focused_weights_and_foreign_images_are_refused(digits):
+@pytest.mark.parametrize("settings", ["bias_correction=mean", "allocation=exact"])
+def test_what_focused_weights_cannot_be_combined_with_is_refused_before_training(digits, settings):
+    network, calibration = digits
+    bits = bits_of(network, "f5a8/int32")
+    with pytest.raises(HwsimError, match='layer "stem" has focused weights, which have one width'):
+        fake_quantize(network, bits, calibration, Settings.parse(settings))
+
+
+def test_foreign_images_are_refused(digits):
     network, calibration = digits
     bits = bits_of(network, "w4a4/int32")
-    with pytest.raises(HwsimError, match="knows no bias_correction=true; leave it out"):
-        fine_tune(
-            network,
-            bits,
-            calibration,
-            load_split("digits", "train"),
-            settings=Settings(bias_correction=True),
-            recipe=DIGITS,
-        )
-    with pytest.raises(HwsimError, match="focused5 weights, whose two means no gradient moves"):
-        fine_tune(
-            network,
-            bits_of(network, "f5a8/int32"),
-            calibration,
-            load_split("digits", "train"),
-            settings=Settings(),
-            recipe=DIGITS,
-        )
     with pytest.raises(HwsimError, match="the images are 5x5 with 2 channels"):
         fine_tune(network, bits, calibration, Split(PICTURES, LABELS), settings=Settings(), recipe=DIGITS)
+
+
+def test_what_training_depends_on_names_it(digits):
+    network, calibration = digits
+    digests = {
+        fake_quantize(network, bits_of(network, bits), calibration, Settings.parse(settings)).digest()
+        for bits, settings in METHODS
+    }
+    assert len(digests) == len(METHODS)
+
+
+def lone_norms():
+    """Two batch norms that no layer with weights comes before, one of their factors 0 and one negative."""
+    rng = np.random.default_rng(8)
+    build = Builder((2, 5, 5))
+    build.add("first", BatchNorm(1e-3))
+    build.add("conv", Convolution(4, (3, 3)))
+    build.add("relu", Relu())
+    build.add("second", BatchNorm(1e-3))
+    build.add("again", Convolution(4, (1, 1)))
+    build.add("norm", BatchNorm(1e-3))
+    build.add("flat", Flatten())
+    build.add("out", Linear(3))
+    for layer in build.layers:
+        for key, shape in parameter_shapes(layer).items():
+            values = rng.normal(0, 0.5, shape)
+            build.parameters[f"{layer.name}.{key}"] = np.abs(values) + 0.2 if key == "running_var" else values
+    build.parameters["norm.weight"][:2] = 0.0, -0.7
+    build.parameters["second.weight"][0] = 0.0
+    return build.network("lone", Preprocessing(255.0, (0.5, 0.4), (0.25, 0.3)))
+
+
+@pytest.mark.parametrize(
+    ("bits", "settings"),
+    [
+        ("w4a8/int32", ""),
+        ("w4a8/int32", "granularity=tensor"),
+        ("w4a8/int32", "allocation=exact bias_correction=mean"),
+        ("f5a8/int32", "separation=0"),
+    ],
+)
+def test_factors_of_zero_and_norms_that_stand_alone_are_trained_as_the_integers_are(bits, settings):
+    network, settings = lone_norms(), Settings.parse(settings)
+    calibration, config = calibrate(network, PICTURES), bits_of(network, bits)
+    recipe = Recipe(epochs=2, rate=0.02, batch=8, shift=0, mirror=False)
+    tuned = fine_tune(network, config, calibration, Split(PICTURES, LABELS), settings=settings, recipe=recipe)
+    for subject, seen in ((network, calibration), (tuned.network, tuned.calibration)):
+        form = fake_quantize(subject, config, seen, settings)
+        integers = quantize(subject, config, seen, settings=settings)
+        fake = as_trained(form, subject, PICTURES) / integers.layers[-1].scale
+        exact = run(integers, PICTURES).reshape(fake.shape)
+        assert np.mean(np.abs(fake - exact) < 8) > 0.9, np.abs(fake - exact).max()

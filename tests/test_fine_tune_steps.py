@@ -80,8 +80,8 @@ def test_the_command_in_json_says_each_epoch(folder):
         (("--data", "images.npz", "--rate", "1e300"), "choose a learning rate below 1e+300"),
         (("--data", "images.npz", "--epochs", "-1"), "Invalid value for '--epochs'"),
         (
-            ("--data", "images.npz", "--quantizer", "bias_correction=true"),
-            "knows no bias_correction=true; leave it out",
+            ("--data", "images.npz", "--bits", "f5a8", "--quantizer", "allocation=exact"),
+            "focused weights, which have one width and no sum of all inputs",
         ),
         (("--data", "none.npz"), 'no file "none.npz"'),
         (("--data", "images.npz", "--bits", "w9a4"), "width 9"),

@@ -317,6 +317,25 @@ def test_the_scale_follows_the_weights():
     assert one.scale == 8 * other.scale
 
 
+def test_a_mean_below_a_step_is_the_one_that_weights_are_centred_on():
+    # Components with means of half a step and of two: rounding to their alphabet cannot be worse than to any other level.
+    weights = np.random.default_rng(2).normal(size=(8, 1, 3, 3)) - 0.5
+    form = focus(weights, Focused(4), threshold=0)
+    assert form.means is not None and form.masks is not None and min(map(abs, form.means)) < 1
+    levels = np.concatenate([[0], 2 ** np.arange(form.exponents)])
+    for mean, mask in zip(form.means, form.masks, strict=True):
+        reachable = (mean + np.concatenate([levels, -levels])) * form.scale
+        least = np.abs(weights[..., None] - reachable).min(axis=-1)
+        np.testing.assert_allclose(np.abs(form.real - weights)[mask == 1], least[mask == 1], atol=1e-12)
+
+
+def test_a_channel_whose_factor_is_zero_computes_zero():
+    weight, gain = np.random.default_rng(5).normal(size=(3, 2, 3, 3)), np.array([0.5, 0.0, -2.0])
+    integers = focused_weight(weight, gain, FIVE, DEFAULT)
+    assert not integers.real[1].any() and integers.real[2].any()
+    assert not integers.values[1].any() and not integers.means[:, 1].any()
+
+
 # Networks
 
 

@@ -865,8 +865,6 @@ def test_a_network_of_shared_out_bits_has_the_widest_ones_in_its_circuits(
 def test_allocation_is_refused_for_powers_of_two_and_for_one_scale_a_tensor() -> None:
     with pytest.raises(HwsimError, match="integer weights, not of pow2x4; write int4"):
         quantize(_network(_residual), "p4a8", IMAGES, settings=Settings(allocation="exact"))
-    with pytest.raises(HwsimError, match="scales of fine-tuned weights are fixed for one width"):
-        quantize_weight(np.ones((2, 1, 1, 1)), Int(4), Settings(allocation="exact"), np.ones(2))
     with pytest.raises(HwsimError, match="it needs granularity=channel"):
         Settings.parse("allocation=exact granularity=tensor")
     with pytest.raises(HwsimError, match="it needs activation_granularity=channel"):

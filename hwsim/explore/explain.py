@@ -47,8 +47,7 @@ def _weights(bench: Bench, network: QuantizedNetwork, settings: Settings) -> Ite
         if item.bits is None or isinstance(item.bits.weight, Focused):
             continue
         weight = folded.parameters[f"{name}.weight"]
-        fixed = bench.calibration.weight_scales.get(name)
-        scale = quantize_weight(weight, item.bits.weight, settings, fixed).scale
+        scale = quantize_weight(weight, item.bits.weight, settings).scale
         edge = 1.1 * item.bits.weight.maximum
         inside = np.clip(weight / scale[:, None, None, None], -edge, edge)
         counts, _ = np.histogram(inside, BINS, (-edge, edge))

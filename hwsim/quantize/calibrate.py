@@ -16,6 +16,7 @@ from hwsim.layers import Clip, Relu
 from hwsim.network import FloatArray, FloatNetwork, ImageSequence
 from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.fuse import fuse_clamps
+from hwsim.quantize.grid import Grid
 from hwsim.quantize.statistics import BINS, CHANNEL_BINS, Statistics
 
 Progress = Callable[[int, int], None]
@@ -32,16 +33,15 @@ CHUNK = 1 << 16
 class Calibration:
     """Statistics of every tensor of a folded network, and of each of its channels.
 
-    ``network`` is the folded network's digest, ``images`` how many images were seen. ``weight_scales`` are the scales of
-    weights, per output channel and by layer, that the network was trained at; other weights get theirs from the
-    quantizer.
+    ``network`` is the folded network's digest, ``images`` how many images were seen. ``grids`` are what weights are
+    rounded to, by layer, in a network that was trained so; other weights get theirs from the quantizer.
     """
 
     network: str
     images: int
     statistics: Mapping[str, Statistics]
     channels: Mapping[str, Statistics]
-    weight_scales: Mapping[str, FloatArray] = field(default_factory=dict)
+    grids: Mapping[str, Grid] = field(default_factory=dict)
 
     def channel_means(self, tensor: str) -> FloatArray:
         """Return the mean of each channel of a tensor."""

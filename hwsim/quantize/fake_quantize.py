@@ -7,15 +7,15 @@ format's ends its own.
 
 Batch norm is folded in the forward pass: weights are quantized as they are stored and multiplied by
 gamma / sqrt(variance + epsilon) afterwards, so that gradients reach weight, gamma and beta. The running mean and variance
-are those of the trained network and stay. The scale S of a weight is fixed; the folded weight's is
-S |gamma| / sqrt(variance + epsilon) per channel (Hu, Zeng, Wu, 2023, arXiv 2303.07080, who fix S alike).
+are those of the trained network and stay. What a weight is rounded to is fixed (:mod:`hwsim.quantize.grid`). A correction of bias is that of the weights as
+they are in each step, so that what the circuits add is what was trained; no gradient passes through it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,37 +24,42 @@ import torch
 from torch import Tensor
 
 from hwsim.bits import BitConfig
-from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Format, Half, Int
+from hwsim.formats import Focused, Half, Int
 from hwsim.layers import INPUT
 from hwsim.models.forward import propagate
 from hwsim.network import FloatArray, FloatNetwork
+from hwsim.quantize.bias_correction import correction, expected_input_sum
 from hwsim.quantize.calibrate import Calibration
 from hwsim.quantize.fold import fold_batch_norm, fold_layers, weight_gains
 from hwsim.quantize.fuse import fuse_clamps, requantizes
+from hwsim.quantize.grid import Grid, grid_of
+from hwsim.quantize.integer import check_focused
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.tensors import Assignment, assign
-from hwsim.quantize.weights import quantize_weight, round_to
 
 
 @dataclass(frozen=True, eq=False)
 class FakeQuantized:
     """The fixed part of a network in training: what is rounded to which format at which scale.
 
-    ``weight_scales`` are those of the stored weights [outputs], by layer. A batch norm without a layer with weights
-    before it becomes a weight of its own, which its own scale always holds exactly: it has none here.
+    ``grids`` are those of the weights by layer. A batch norm without a layer with weights before it becomes a weight of its
+    own once it is folded, which a scale of its own holds exactly: it has a grid only where it has none.
+    ``input_sums`` are the expected sums of inputs that an absorbed correction of the means is multiplied with.
     """
 
     network: FloatNetwork
     bits: BitConfig
+    settings: Settings
     assignment: Assignment
     requantizing: frozenset[str]
-    weight_scales: Mapping[str, FloatArray]
+    grids: Mapping[str, Grid]
+    input_sums: Mapping[str, FloatArray]
 
     def forward(self, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Return the logits [n, classes] of images uint8 [n, h, w, c] under the stored parameters."""
-        rounded = {f"{n}.weight": self._weight(n, parameters[f"{n}.weight"]) for n in self.weight_scales}
-        _, folded = fold_layers(self.network.layers, {**parameters, **rounded})
+        stored = {layer.name for layer in self.network.layers if layer.has_weights}
+        _, folded = fold_layers(self.network.layers, self._rounded(stored, parameters))
+        folded = self._rounded(self.grids.keys() - stored, folded)
         values = {name: tensor.float() for name, tensor in folded.items()}
         *_, (_, logits) = propagate(
             self.assignment.layers, values, self._pixels(images), change=self._requantize
@@ -66,22 +71,43 @@ class FakeQuantized:
         digest = hashlib.sha256(self.network.digest().encode())
         tensors = [(name, str(t.format), t.scale) for name, t in sorted(self.assignment.tensors.items())]
         digest.update(json.dumps([self.bits.to_toml(), tensors]).encode())
-        for name in sorted(self.weight_scales):
-            digest.update(np.ascontiguousarray(self.weight_scales[name], "<f8").tobytes())
+        for name in sorted(self.grids):
+            digest.update(np.ascontiguousarray(self.grids[name].scale, "<f8").tobytes())
+        digest.update("".join(self._particulars()).encode())
         return digest.hexdigest()
 
-    def folded_scales(self, parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """Return the scales of the folded weights under other parameters, by layer."""
-        gains = weight_gains(self.network, parameters)
-        scales = {name: scale * np.abs(gains[name]) for name, scale in self.weight_scales.items()}
-        return {name: np.where(scale > 0, scale, 1.0) for name, scale in scales.items()}
+    def _particulars(self) -> Iterator[str]:
+        """Yield what else is fixed where a setting asks for more than scales."""
+        if self.settings.bias_correction:
+            yield f"bias_correction={self.settings.bias_correction}"
+        for name, tensor in sorted(self.assignment.tensors.items()):
+            if tensor.channels is not None:
+                yield f"{name}: {tensor.channels}"
+        for name, grid in sorted(self.grids.items()):
+            if grid.width is not None:
+                yield f"{name}: {grid.width.tolist()}"
+            if isinstance(grid.target, Focused):
+                masks = b"" if grid.masks is None else np.packbits(grid.masks).tobytes()
+                yield f"{name}: {grid.exponents} {grid.means} {hashlib.sha256(masks).hexdigest()}"
 
-    def _weight(self, name: str, weight: Tensor) -> Tensor:
-        scale, target = self.weight_scales[name][:, None, None, None], self.bits[name].weight
-        assert not isinstance(target, Focused)
-        steps = weight.detach().numpy() / scale
-        inside = torch.from_numpy(np.abs(steps) <= target.maximum + 0.5)
-        return _straight_through(weight, torch.from_numpy(round_to(steps, target) * scale), inside)
+    def _rounded(self, names: Iterable[str], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the parameters with the weights of some layers on their grids, and corrected as they will be."""
+        values = dict(parameters)
+        for name in sorted(names):
+            grid, weight = self.grids[name], parameters[f"{name}.weight"]
+            stored = weight.detach().numpy()
+            real = grid.round(stored).real
+            if self.settings.bias_correction:
+                factor, offset = correction(stored, real, mean_only=self.settings.bias_correction == "mean")
+                real = real * factor[:, None, None, None]
+                if self.settings.bias_correction is True:
+                    bias = values.get(f"{name}.bias", torch.zeros(len(real), dtype=torch.float64))
+                    values[f"{name}.bias"] = bias + torch.from_numpy(offset * self.input_sums[name])
+                else:
+                    real = real + offset[:, None, None, None]
+            inside = torch.from_numpy(grid.reaches(stored))
+            values[f"{name}.weight"] = _straight_through(weight, torch.from_numpy(real), inside)
+        return values
 
     def _pixels(self, images: Tensor) -> Tensor:
         pixels = self.assignment.tensors[INPUT]
@@ -105,33 +131,53 @@ class FakeQuantized:
 def fake_quantize(
     network: FloatNetwork, bits: BitConfig, calibration: Calibration, settings: Settings
 ) -> FakeQuantized:
-    """Return a trained network in fake-quantized form, its scales those that :func:`quantize` would choose."""
-    if settings.allocation != "none":
-        raise HwsimError(
-            f"fine-tuning keeps one width a weight; allocation={settings.allocation} is for networks as trained"
-        )
-    targets: dict[str, Format] = {}
+    """Return a trained network in fake-quantized form, its formats, scales and widths those that :func:`quantize` chooses."""
     for name, item in bits.items():
-        if isinstance(item.weight, Focused):
-            raise HwsimError(
-                f'layer "{name}" has {item.weight} weights, which are not fine-tuned; fine-tune the pruned network'
-            )
-        targets[name] = item.weight
+        check_focused(name, item.weight, settings)
     folded = fold_batch_norm(network)
-    assignment = assign(fuse_clamps(folded), bits, calibration, settings)
-    gains = weight_gains(network, network.parameters)
-    scales: dict[str, FloatArray] = {}
-    for name, gain in gains.items():
-        weight = folded.parameters[f"{name}.weight"]
-        fixed = calibration.weight_scales.get(name)
-        scale = quantize_weight(weight, targets[name], settings, fixed).scale
-        stored = np.abs(network.parameters[f"{name}.weight"]).max(axis=(1, 2, 3))
-        unfolded = scale / np.where(gain == 0, 1.0, np.abs(gain))
-        scales[name] = np.where(
-            gain == 0, np.where(stored > 0, stored, 1.0) / targets[name].maximum, unfolded
-        )
-    requantizing = frozenset(layer.name for layer in assignment.layers if requantizes(layer))
-    return FakeQuantized(network, bits, assignment, requantizing, scales)
+    fused = fuse_clamps(folded)
+    assignment = assign(fused, bits, calibration, settings)
+    return FakeQuantized(
+        network,
+        bits,
+        settings,
+        assignment,
+        frozenset(layer.name for layer in assignment.layers if requantizes(layer)),
+        _grids(network, folded, bits, calibration, settings),
+        _input_sums(assignment, calibration) if settings.bias_correction is True else {},
+    )
+
+
+def _grids(
+    network: FloatNetwork,
+    folded: FloatNetwork,
+    bits: BitConfig,
+    calibration: Calibration,
+    settings: Settings,
+) -> dict[str, Grid]:
+    """Return the grid of each layer with weights: the one it was trained on before, or that of its quantizer."""
+    gains, grids = weight_gains(network, network.parameters), dict(calibration.grids)
+    exact = settings.granularity == "channel" and settings.allocation == "none"
+    for name, item in bits.items():
+        if name in gains:
+            found = network.parameters[f"{name}.weight"], gains[name]
+        elif exact and not isinstance(item.weight, Focused):
+            continue
+        else:
+            weight = folded.parameters[f"{name}.weight"]
+            found = weight, np.ones(len(weight))
+        grids.setdefault(name, grid_of(*found, item.weight, settings))
+    return grids
+
+
+def _input_sums(assignment: Assignment, calibration: Calibration) -> dict[str, FloatArray]:
+    """Return the expected sum of the inputs of each output channel, by layer with weights."""
+    names = {name: tensor.float_name for name, tensor in assignment.tensors.items()}
+    return {
+        layer.name: expected_input_sum(layer, calibration.channel_means(names[layer.inputs[0]]))
+        for layer in assignment.layers
+        if layer.has_weights
+    }
 
 
 def _straight_through(values: Tensor, rounded: Tensor, inside: Tensor) -> Tensor:

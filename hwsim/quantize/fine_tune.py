@@ -2,7 +2,8 @@
 
 J. Hu, M. Zeng, E. Wu: Bag of Tricks with Quantized Convolutional Neural Networks for image classification, 2023,
 arXiv 2303.07080, section 2: batch norm folded in the forward pass, scales from post-training quantization, weight scales
-fixed. Their 20 epochs of ImageNet are here as many as :class:`Recipe` says.
+fixed, and with them whatever else was chosen for a weight (:mod:`hwsim.quantize.grid`). Their 20 epochs of ImageNet are
+here as many as :class:`Recipe` says.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,8 +19,6 @@ from torch import Tensor
 
 from hwsim.bits import BitConfig
 from hwsim.data import Split
-from hwsim.errors import HwsimError
-from hwsim.formats import Focused
 from hwsim.models.forward import propagate
 from hwsim.network import FloatNetwork
 from hwsim.quantize.calibrate import Calibration
@@ -54,11 +53,8 @@ def fine_tune(
     The scales of tensors are those of ``calibration``; only the output, which has 16 bits, is given :data:`HEADROOM`
     for the logits to grow. Batch norms keep their running mean and variance, and a weight that is zero stays zero: a
     pruned network keeps its mask. Every epoch is kept in the user's cache folder, and the same training goes on there.
-    Raises :class:`HwsimError` for settings and weights that training cannot hold on to, images or labels that are not
-    the network's, and a loss that is no number any more.
+    Raises :class:`HwsimError` for images or labels that are not the network's, and a loss that is no number any more.
     """
-    _check_settings(settings)
-    _check_weights(bits)
     split.check(network.input_shape, network.outputs)
     calibration = _with_headroom(network, calibration)
     form = fake_quantize(network, bits, calibration, settings)
@@ -74,35 +70,8 @@ def fine_tune(
         progress=progress,
     )
     tuned = _with(network, state.learned)
-    fixed = replace(
-        calibration,
-        network=fold_batch_norm(tuned).digest(),
-        weight_scales=form.folded_scales(tuned.parameters),
-    )
+    fixed = replace(calibration, network=fold_batch_norm(tuned).digest(), grids=form.grids)
     return FineTuned(tuned, fixed, tuple(state.epochs))
-
-
-TRAINED = ("weights", "activations", "tolerance", "granularity", "elementwise", "percent")
-"""The settings that say nothing but which scale is taken: those that training can hold on to."""
-
-
-def _check_settings(settings: Settings) -> None:
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if field.name not in TRAINED and value != field.default:
-            shown = str(value).lower() if isinstance(value, bool) else value
-            raise HwsimError(
-                f"fine-tuning moves weights at fixed scales and knows no {field.name}={shown}; leave it out"
-            )
-
-
-def _check_weights(bits: BitConfig) -> None:
-    for name, layer in bits.items():
-        if isinstance(layer.weight, Focused):
-            raise HwsimError(
-                f'layer "{name}" has {layer.weight} weights, whose two means no gradient moves; fine-tune it in float '
-                "and quantize the result"
-            )
 
 
 HEADROOM = 4.0

@@ -35,12 +35,14 @@ class FocusedWeight:
     """A layer's weights: real value = scale * (values + means[0] * masks[0] + means[1] * masks[1]).
 
     ``values`` are 0 and +-2^e; a plain layer has neither ``masks`` [2, *shape] nor ``means``, which are +-2^p.
-    ``separation`` is what the choice was made by, 0 where there were not two components.
+    ``exponents`` is how many powers there are; ``separation`` is what the choice was made by, 0 where there were not two
+    components.
     """
 
     values: IntArray
     scale: float
     separation: float
+    exponents: int
     masks: IntArray | None = None
     means: tuple[int, int] | None = None
 
@@ -88,14 +90,17 @@ def focus(
     # The circuits hold a mean of up to 2^15 steps: a larger one takes the place of the smallest exponents.
     excess = max(0, int(np.log2(np.abs(powers).max())) + bias - 15)
     bias, count = bias - excess, max(count - excess, 1)
-    values = round_to_shift(np.ldexp(centred, bias), count) * masks.sum(axis=0)
+    # A mean below a step has no integer of its own: weights are centred on the one it gets.
     means = tuple(int(np.rint(np.ldexp(power, bias))) for power in powers)
-    return FocusedWeight(values, float(np.ldexp(deviation, -bias)), apart, masks, (means[0], means[1]))
+    steps = np.ldexp(weights / deviation, bias) - np.tensordot(means, masks, axes=1)
+    values = round_to_shift(steps, count) * masks.sum(axis=0)
+    return FocusedWeight(values, float(np.ldexp(deviation, -bias)), apart, count, masks, (means[0], means[1]))
 
 
 def _plain(weights: FloatArray, target: Focused, apart: float) -> FocusedWeight:
     bias, count = _range(weights[weights != 0], target, recentralized=False)
-    return FocusedWeight(round_to_shift(np.ldexp(weights, bias), count), float(np.ldexp(1.0, -bias)), apart)
+    values = round_to_shift(np.ldexp(weights, bias), count)
+    return FocusedWeight(values, float(np.ldexp(1.0, -bias)), apart, count)
 
 
 def _range(values: FloatArray, target: Focused, *, recentralized: bool) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from hwsim.quantize.bias_correction import correction, expected_input_sum
 from hwsim.quantize.calibrate import Calibration, calibrate
 from hwsim.quantize.fold import fold_batch_norm, weight_gains
 from hwsim.quantize.fuse import fuse_clamps
+from hwsim.quantize.grid import Grid
 from hwsim.quantize.scales import Requantizer, requantizer, rounded
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.tensors import Tensor, assign
@@ -76,7 +77,7 @@ def quantize(
         ),
         data=network.data,
         source=f"float={network.digest()} calibration_images={calibration.images} {settings}"
-        + " scales=trained" * bool(calibration.weight_scales),
+        + " scales=trained" * bool(calibration.grids),
     )
 
 
@@ -153,12 +154,7 @@ def _weighted_layer(
     output, source = tensors[layer.name], tensors[layer.inputs[0]]
     weight = folded.parameters[f"{layer.name}.weight"]
     offset = folded.parameters.get(f"{layer.name}.bias", np.zeros(len(weight)))
-    if isinstance(bits.weight, Focused):
-        _check_focused(layer, settings)
-        integers = focused_weight(*stored, bits.weight, settings)
-    else:
-        fixed = calibration.weight_scales.get(layer.name)
-        integers = quantize_weight(weight, bits.weight, settings, fixed)
+    integers = _integers(layer, bits.weight, weight, stored, calibration.grids.get(layer.name), settings)
     ratio = source.scale * integers.scale
     of_inputs = np.zeros(len(weight))
     if settings.bias_correction:
@@ -211,11 +207,36 @@ def _constants(
     return constants, {"masks": mask, "mask_multiplier": np.where(of_inputs < 0, -of_sum, of_sum)[None]}
 
 
-def _check_focused(layer: Layer, settings: Settings) -> None:
+def _integers(
+    layer: Layer,
+    target: WeightFormat,
+    weight: FloatArray,
+    stored: tuple[FloatArray, FloatArray],
+    grid: Grid | None,
+    settings: Settings,
+) -> IntegerWeight:
+    """Return a layer's integers: on the grid that it was trained on, if it was, else on that of its quantizer."""
+    check_focused(layer.name, target, settings)
+    if grid is not None:
+        if grid.target != target:
+            raise HwsimError(
+                f'the weights of layer "{layer.name}" were trained as {grid.target}, not as {target}; '
+                "quantize with the bits of the training or calibrate anew"
+            )
+        trained, gain = stored
+        return grid.round(trained).folded(gain)
+    if isinstance(target, Focused):
+        return focused_weight(*stored, target, settings)
+    return quantize_weight(weight, target, settings)
+
+
+def check_focused(name: str, target: WeightFormat, settings: Settings) -> None:
     """Refuse what focused weights cannot be combined with."""
+    if not isinstance(target, Focused):
+        return
     if settings.bias_correction not in (False, True) or settings.allocation != "none":
         raise HwsimError(
-            f'layer "{layer.name}" has focused weights, which have one width and no sum of all inputs; leave '
+            f'layer "{name}" has focused weights, which have one width and no sum of all inputs; leave '
             f"bias_correction={settings.bias_correction} allocation={settings.allocation} out"
         )
 

@@ -37,28 +37,29 @@ class IntegerWeight(NamedTuple):
             whole = whole + (self.masks * self.means[:, :, None, None, None]).sum(axis=0)
         return whole * self.scale[:, None, None, None]
 
+    def folded(self, gain: FloatArray) -> IntegerWeight:
+        """Return the weight multiplied by each output channel's ``gain``: its sign in the integers, its size in the scale."""
+        sign, scale = np.sign(gain).astype(np.int64), self.scale * np.abs(gain)
+        return self._replace(
+            values=self.values * sign[:, None, None, None],
+            scale=np.where(scale > 0, scale, 1.0),
+            means=None if self.means is None else self.means * sign,
+        )
 
-def quantize_weight(
-    weight: FloatArray, target: Format, settings: Settings, scale: FloatArray | None = None
-) -> IntegerWeight:
-    """Return the integers of a weight [outputs, inputs, kernel height, kernel width], at a ``scale`` [outputs] if given.
+
+def quantize_weight(weight: FloatArray, target: Format, settings: Settings) -> IntegerWeight:
+    """Return the integers of a weight [outputs, inputs, kernel height, kernel width].
 
     The threshold is the largest magnitude of the format: int4 holds -7..7, pow2x4 0 and +-1, +-2, ... +-64.
     Integers round half to even; a power of two is the nearest level, the larger of two as near. With an
     allocation the output channels have 0 to 8 bits, those of ``target`` on average: see :func:`shared_out`.
     """
     if settings.allocation != "none":
-        if scale is not None:
-            raise HwsimError(
-                f"the scales of fine-tuned weights are fixed for one width; allocation={settings.allocation} cannot "
-                "share out their bits, leave it out"
-            )
         return shared_out(weight, target, settings)
-    if scale is None:
-        channels = len(weight)
-        rows = weight.reshape(channels, -1) if settings.granularity == "channel" else weight.reshape(1, -1)
-        threshold = settings.weight_quantizer(row_statistics(rows), target)
-        scale = np.broadcast_to(scale_of(threshold, target), channels)
+    channels = len(weight)
+    rows = weight.reshape(channels, -1) if settings.granularity == "channel" else weight.reshape(1, -1)
+    threshold = settings.weight_quantizer(row_statistics(rows), target)
+    scale = np.broadcast_to(scale_of(threshold, target), channels)
     return IntegerWeight(round_to(weight / scale[:, None, None, None], target), scale)
 
 
@@ -112,10 +113,9 @@ def focused_weight(
     its sign into its integers.
     """
     form = focus(weight, target, threshold=settings.separation, components=settings.components)
-    sign = np.where(gain < 0, -1, 1)
-    means = None if form.means is None else np.multiply.outer(form.means, sign)
-    values = form.values * sign[:, None, None, None]
-    return IntegerWeight(values, form.scale * np.abs(gain), masks=form.masks, means=means)
+    means = None if form.means is None else np.outer(form.means, np.ones(len(weight), np.int64))
+    scale = np.full(len(weight), form.scale)
+    return IntegerWeight(form.values, scale, masks=form.masks, means=means).folded(gain)
 
 
 def round_to(values: FloatArray, target: Format) -> IntArray:

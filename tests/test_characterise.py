@@ -30,6 +30,7 @@ from hwsim.cost.synthesis import (
     MAPPINGS,
     SHIPPED,
     SYNTHESISED,
+    THREE,
     known,
     library_digest,
     map_onto,
@@ -85,7 +86,7 @@ def test_every_multiply_accumulate_of_the_default_space_is_shipped_at_every_mapp
     for weight, bits, accumulator, overflow in formats:
         made = ShiftMac if isinstance(weight, PowerOfTwo) else Mac
         row = shipped().by_datapath[describe(made(weight, Int(bits, signed=False), accumulator, overflow))]
-        assert {("open45", mapping) for mapping in MAPPINGS} <= row.costs.keys()
+        assert {("open45", mapping) for mapping in THREE} <= row.costs.keys()
 
 
 def test_shipped_rows_are_those_of_the_circuits_as_they_are() -> None:
@@ -129,7 +130,7 @@ def test_shipped_figures_are_sums_over_their_cells() -> None:
                 assert cost["leakage_nw"] == pytest.approx(leakage, abs=1e-3)
 
 
-@pytest.mark.parametrize("mapping", list(MAPPINGS))
+@pytest.mark.parametrize("mapping", THREE)
 def test_a_shipped_row_is_what_synthesis_says(mapping: str) -> None:
     if yosys.installed() != shipped().claims.tool:
         pytest.skip("another Yosys is installed than the one that the rows are of")
@@ -167,7 +168,7 @@ def test_smallest_netlists_agree_with_the_fit_to_another_library_and_another_gen
 
 
 def test_a_wider_multiplier_is_larger_at_every_point() -> None:
-    for mapping in MAPPINGS:
+    for mapping in THREE:
         for a in range(2, 9):
             gates = [
                 shipped()
@@ -183,7 +184,7 @@ def test_mapping_points_are_in_the_order_of_their_names() -> None:
     """The heuristics may lose by a little on a circuit, never on the whole family."""
     of = {
         mapping: [row.costs["open45", mapping] for row in shipped().rows if row.family == "mac"]
-        for mapping in MAPPINGS
+        for mapping in THREE
     }
     area = {mapping: sum(cost["area_um2"] for cost in costs) for mapping, costs in of.items()}
     time = {mapping: sum(cost["critical_path_ps"] for cost in costs) for mapping, costs in of.items()}
@@ -196,7 +197,7 @@ def test_mapping_points_are_in_the_order_of_their_names() -> None:
 
 @pytest.mark.usefixtures("no_process")
 def test_a_known_circuit_starts_no_process() -> None:
-    for mapping in MAPPINGS:
+    for mapping in THREE:
         cost = synthesize(KNOWN, mapping=mapping)
         assert cost.equivalent and cost.mapping == mapping and cost.origin == SHIPPED
         assert "kept in the package's characterisation" in str(cost)

@@ -14,7 +14,7 @@ import pytest
 
 from hwsim.cost import liberty, logic, synthesize, yosys
 from hwsim.cost.hardware import Hardware
-from hwsim.cost.synthesis import MAPPINGS, map_onto
+from hwsim.cost.synthesis import MAPPINGS, THREE, map_onto
 from hwsim.cost.technology import Technology, read_liberty, technology
 from hwsim.cost.timing import critical_path_ps
 from hwsim.datapath.mac import Mac
@@ -386,14 +386,14 @@ def test_a_cell_may_have_the_name_of_a_keyword(tmp_path: Path, name: str) -> Non
 
 def test_each_mapping_point_is_proved_and_does_what_it_is_called() -> None:
     mac = Mac(Int(4), Int(8, signed=False), Int(16))
-    smallest, balanced, fastest = (synthesize(mac, mapping=name) for name in MAPPINGS)
+    smallest, balanced, fastest = (synthesize(mac, mapping=name) for name in THREE)
     assert smallest.nand2_equivalents < balanced.nand2_equivalents < fastest.nand2_equivalents
     assert smallest.critical_path_ps > balanced.critical_path_ps > fastest.critical_path_ps  # type: ignore[operator]
     assert all(cost.equivalent for cost in (smallest, balanced, fastest))
     assert "amap" in smallest.script and "smallest: strash" in str(smallest) and fastest.mapping == "fastest"
 
 
-@pytest.mark.parametrize("mapping", list(MAPPINGS))
+@pytest.mark.parametrize("mapping", THREE)
 def test_a_cell_without_delay_maps_too(tmp_path: Path, mapping: str) -> None:
     text = LIBERTY.replace('"0.030, 3.530"', '"0, 0"').replace('"0.014, 3.014"', '"0, 0"')
     cost = synthesize(SMALL_MAC, technology(str(written(tmp_path, text))), mapping=mapping)

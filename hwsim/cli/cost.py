@@ -22,7 +22,7 @@ def command(
     ] = None,
     technology: Annotated[str, typer.Option(help="The cell library to map to.")] = "open45",
     liberty: Annotated[str, typer.Option(help="A Liberty file (.lib, .lib.gz) to map to instead.")] = "",
-    mapping: Annotated[str, typer.Option(help="smallest, balanced or fastest.")] = "balanced",
+    mapping: Annotated[str, typer.Option(help="smallest, balanced, fastest or full_adders.")] = "balanced",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds the synthesis may take.")] = 120,
     estimate: Annotated[
         bool,

@@ -15,7 +15,7 @@ from hwsim import files
 from hwsim.cost import yosys
 from hwsim.cost.characterisation import Characterisation, Characterised, Claims, merged, read
 from hwsim.cost.family import designs
-from hwsim.cost.synthesis import MAPPINGS, library_digest, measured, netlist_digest, recipe, synthesize
+from hwsim.cost.synthesis import MAPPINGS, THREE, library_digest, measured, netlist_digest, recipe, synthesize
 from hwsim.cost.technology import Technology, technology
 from hwsim.datapath.datapath import ELABORATING, Datapath, describe
 from hwsim.datapath.netlist import clock_cycle, verilog
@@ -56,7 +56,7 @@ class Sweep:
 def characterise(
     families: Sequence[str],
     technologies: Sequence[str] = ("open45",),
-    mappings: Sequence[str] = tuple(MAPPINGS),
+    mappings: Sequence[str] = THREE,
     *,
     path: Path | None = None,
     timeout_s: float = 120,

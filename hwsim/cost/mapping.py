@@ -11,7 +11,7 @@ from typing import Any
 from hwsim import cache
 from hwsim.cost import equivalence, yosys
 from hwsim.cost.netlist import Instance, Mapped
-from hwsim.cost.synthesis import MAPPINGS, map_onto
+from hwsim.cost.synthesis import MAPPINGS, map_block, recipe
 from hwsim.cost.technology import Technology
 from hwsim.datapath.datapath import Datapath, describe
 from hwsim.datapath.netlist import clock_cycle, verilog
@@ -34,12 +34,12 @@ def mapped_netlist(
         raise unknown("mapping", mapping, MAPPINGS)
     block = clock_cycle(datapath)
     design = verilog(block)
-    facts = (_FORM, design, str(technology), technology.digest, yosys.version(), mapping, MAPPINGS[mapping])
+    facts = (_FORM, design, str(technology), technology.digest, yosys.version(), mapping, recipe(mapping))
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     kept = cache.recall("netlists", f"{key}.json")
     if kept is not None:
         return _from_json(json.loads(kept))
-    netlist = map_onto(design, technology, mapping=mapping, timeout_s=timeout_s)
+    netlist = map_block(block, technology, mapping=mapping, timeout_s=timeout_s)
     equivalent, method = equivalence.compare(block, netlist, technology, timeout_s)
     if not equivalent:
         raise HwsimError(f"{describe(datapath)} in {technology}: {method}; raise the time limit")

@@ -41,14 +41,19 @@ def mapped(module: Mapping[str, Any]) -> Mapped:
     for _, cell in sorted(module["cells"].items()):
         pins = {pin: _net(bits[0]) for pin, bits in sorted(cell["connections"].items())}
         cells.append(Instance(cell["type"], pins, pins.pop("Y")))
-    return Mapped(sides["input"], sides["output"], tuple(_topological(cells)))
+    return Mapped(sides["input"], sides["output"], in_order(cells))
 
 
 def _net(bit: int | str) -> int:
     return {"0": 0, "1": 1, "x": 0}[bit] if isinstance(bit, str) else bit
 
 
-def _topological(cells: list[Instance]) -> Iterator[Instance]:
+def in_order(cells: Sequence[Instance]) -> tuple[Instance, ...]:
+    """Return cells each after those it reads; refuse a loop."""
+    return tuple(_topological(cells))
+
+
+def _topological(cells: Sequence[Instance]) -> Iterator[Instance]:
     drivers = {cell.output: index for index, cell in enumerate(cells)}
     readers: dict[int, list[int]] = {}
     waiting = []

@@ -10,27 +10,39 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import pyrtl
+
 from hwsim import cache
-from hwsim.cost import characterisation, equivalence, timing, yosys
+from hwsim.cost import characterisation, equivalence, full_adders, timing, yosys
 from hwsim.cost import technology as technologies
 from hwsim.cost.netlist import Mapped, mapped
-from hwsim.cost.technology import Technology
+from hwsim.cost.technology import Cell, Technology
 from hwsim.datapath.datapath import Datapath, describe
 from hwsim.datapath.netlist import clock_cycle, verilog
 from hwsim.errors import HwsimError, unknown
 
+_SMALLEST = "strash; ifraig; scorr; dc2; dc2; dc2; strash; dch -f; amap"
+
+FULL_ADDERS = "full_adders"
+"""The mapping point at which a circuit's full adders are cells of the library, as far as it has one."""
+
 MAPPINGS = {
-    "smallest": "strash; ifraig; scorr; dc2; dc2; dc2; strash; dch -f; amap",
+    "smallest": _SMALLEST,
     "balanced": "strash; ifraig; scorr; dc2; strash; &get -n; &dch -f; &nf; &put",
     "fastest": "strash; ifraig; scorr; dc2; strash; if -g -K 6 -C 8; strash; if -g -K 6 -C 8; strash; "
     "dch -f; map -B 0.9 -D 1; topo; buffer -c; upsize; dnsize",
+    FULL_ADDERS: _SMALLEST,
 }
 """ABC's script for each mapping point; our own, since Yosys' default for a Liberty file can run without end.
 
 ``amap`` recovers area and ``&nf`` balances it with delay. The fastest point rebuilds the logic for delay first
 (Mishchenko, Brayton, Jang and Kravets, "Delay optimization using SOP balancing", ICCAD 2011), then maps for
-delay, buffers and sizes. All are heuristics: another point may win by a little on a single circuit.
+delay, buffers and sizes. The point of full adders maps for area what is left when those are cells
+(:mod:`hwsim.cost.full_adders`). All are heuristics: another point may win by a little on a single circuit.
 """
+
+THREE = tuple(name for name in MAPPINGS if name != FULL_ADDERS)
+"""The mapping points that trade area for delay: what every circuit of the family is characterised at."""
 
 _COMMANDS = (
     "read_verilog design.v",
@@ -42,6 +54,9 @@ _COMMANDS = (
 
 _MEASURE = "3"
 """Raise it when this package measures a mapped netlist differently, so that kept results are not used."""
+
+_CUTTING = "1"
+"""Raise it when full adders are found or cut out differently."""
 
 SYNTHESISED, KEPT, SHIPPED = "now", "kept from before", "kept in the package's characterisation"
 """Where a cost was found."""
@@ -124,7 +139,7 @@ def synthesize(
     if found is not None:
         return found
     tool = yosys.version()
-    netlist = map_onto(design, target, mapping=mapping, timeout_s=timeout_s)
+    netlist = map_block(block, target, mapping=mapping, timeout_s=timeout_s)
     equivalent, method = equivalence.compare(block, netlist, target, timeout_s)
     counts, flip_flops, area = _contents(datapath, netlist, target)
     path = timing.critical_path_ps(netlist, target, datapath.registers)
@@ -158,7 +173,9 @@ def known(datapath: Datapath, technology: Technology, *, mapping: str = "balance
 
 def recipe(mapping: str) -> str:
     """Return a digest of everything that is done to a netlist at a mapping point, the tool's version apart."""
-    return _digest(_MEASURE, mapping, _script(mapping), *_COMMANDS)
+    return _digest(
+        _MEASURE, mapping, _script(mapping), *_COMMANDS, *([_CUTTING] if mapping == FULL_ADDERS else [])
+    )
 
 
 _FACTS = ("name", "function", "area", "capacitance", "delay", "resistance", "setup", "leakage")
@@ -168,10 +185,14 @@ _FACTS = ("name", "function", "area", "capacitance", "delay", "resistance", "set
 def library_digest(technology: Technology) -> str:
     """Return a digest of every fact of a technology that a cost depends on: all but its energies and its voltage."""
     cells = (*technology.cells, technology.flip_flop)
-    facts = [[getattr(cell, name, "") for name in _FACTS] for cell in cells]
+    facts = [[getattr(cell, name, "") for name in _FACTS] for cell in (*cells, *_adders(technology))]
     return _digest(
         str(technology), repr(facts), technology.nand2, str(technology.physical), technology.liberty()
     )
+
+
+def _adders(technology: Technology) -> tuple[Cell, ...]:
+    return technology.full_adder.cells() if technology.full_adder else ()
 
 
 def netlist_digest(design: str) -> str:
@@ -239,6 +260,21 @@ def _script(mapping: str) -> str:
     return MAPPINGS[mapping]
 
 
+def map_block(
+    block: pyrtl.Block, technology: Technology, *, mapping: str = "balanced", timeout_s: float = 120
+) -> Mapped:
+    """Return a combinational block mapped onto a technology's cells; :class:`HwsimError` where it fails."""
+    if mapping != FULL_ADDERS:
+        return map_onto(verilog(block), technology, mapping=mapping, timeout_s=timeout_s)
+    if technology.full_adder is None:
+        raise HwsimError(
+            f'technology "{technology}" has no full adder; choose {", ".join(THREE)} or give it one'
+        )
+    graph = equivalence.circuit_graph(block)
+    design = full_adders.rest(graph, block, full_adders.full_adders(graph))
+    return full_adders.joined(map_onto(design, technology, mapping=mapping, timeout_s=timeout_s))
+
+
 def map_onto(
     design: str, technology: Technology, *, mapping: str = "balanced", timeout_s: float = 120
 ) -> Mapped:
@@ -266,6 +302,7 @@ def _contents(
     """Return the number of each cell, the number of flip-flops among them, and the area of all."""
     counts = Counter(instance.cell for instance in netlist.instances)
     area = math.fsum(technology.cell[name].area * count for name, count in counts.items())
+    counts.pop(full_adders.CARRY, None)  # the other output of a cell that is counted
     flip_flops = sum(register.format.bits for register in datapath.registers.values())
     if flip_flops:
         counts[technology.flip_flop.name] = flip_flops
@@ -274,7 +311,7 @@ def _contents(
 
 def _leakage_nw(cells: Mapping[str, int], technology: Technology) -> float | None:
     """Return the leakage of all cells; none where the technology states none."""
-    leakage = {cell.name: cell.leakage for cell in technology.cells}
+    leakage = {name: cell.leakage for name, cell in technology.cell.items()}
     leakage[technology.flip_flop.name] = technology.flip_flop.leakage
     if not (technology.physical and any(leakage.values())):
         return None

@@ -118,6 +118,25 @@ class _Parser:
 
 
 @dataclass(frozen=True)
+class FullAdder:
+    """The cell of two outputs that adds three bits; as a :class:`Cell` has it, but for the function."""
+
+    area: float
+    capacitance: float = 1.0
+    delay: float = 1.0
+    resistance: float = 0.0
+    leakage: float = 0.0
+    energy: float = 0.0
+
+    def cells(self) -> tuple[Cell, Cell]:
+        """Return it as two cells on the same pins: the sum has its area, pins and leakage, the carry none."""
+        total = Cell("FA", "A ^ B ^ C", **vars(self))
+        return total, Cell(
+            "FA_CO", "(A & B) | (C & (A | B))", 0.0, 0.0, self.delay, self.resistance, 0.0, self.energy
+        )
+
+
+@dataclass(frozen=True)
 class FlipFlop:
     """The D flip-flop: ``delay + resistance * load`` from clock to Q, ``setup`` before the next edge, in ps."""
 
@@ -155,7 +174,7 @@ class Technology:
     """A named set of cells; ``nand2`` names the cell whose area is one NAND2 equivalent.
 
     Where ``physical`` is false the areas are gate counts, and neither um2 nor ps is reported. ``sram`` is there where
-    memories of the technology are published. What synthesis does not read is left out of the digest that names its results.
+    memories of the technology are published, ``full_adder`` where such a cell is known. What synthesis does not read is left out of the digest that names its results.
     """
 
     name: str
@@ -167,14 +186,16 @@ class Technology:
     physical: bool = True
     source: str = field(default="", repr=False)  # the file's hash, of a Liberty file
     sram: Sram | None = field(default=None, repr=False)
+    full_adder: FullAdder | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.source})" if self.source else self.name
 
     @cached_property
     def cell(self) -> Mapping[str, Cell]:
-        """Combinational cells by name."""
-        return {cell.name: cell for cell in self.cells}
+        """Combinational cells by name, the full adder's two outputs among them."""
+        adder = self.full_adder.cells() if self.full_adder else ()
+        return {cell.name: cell for cell in (*self.cells, *adder)}
 
     @property
     def nand2_area(self) -> float:
@@ -244,6 +265,8 @@ def _build(name: str, table: dict[str, Any]) -> Technology:
     whole = {**table, "name": name, "cells": tuple(cells), "flip_flop": flip_flop}
     if "sram" in table:
         whole["sram"] = _record(name, Sram, _table(name, "sram", table["sram"]))
+    if "full_adder" in table:
+        whole["full_adder"] = _record(name, FullAdder, _table(name, "full_adder", table["full_adder"]))
     result: Technology = _record(name, Technology, whole)
     _check(result)
     return result
@@ -288,6 +311,10 @@ def _check(technology: Technology) -> None:
                 f'technology "{technology}": {cell.name} needs 1 to 6 inputs, none named Y; rename'
             )
         cell.output(dict.fromkeys(cell.inputs, 0), int.__and__, lambda bit: bit ^ 1)
+    if technology.full_adder and len(technology.cell) < len(technology.cells) + 2:
+        raise HwsimError(
+            f'technology "{technology}" has a full_adder and a cell FA or FA_CO besides; rename the cell'
+        )
     if not {"A", "!A"} <= {cell.function for cell in technology.cells}:
         raise HwsimError(
             f'technology "{technology}" lacks a cell of function "A" or "!A"; the mapper needs both'

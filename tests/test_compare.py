@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import itertools
 import json
 from pathlib import Path
@@ -149,3 +151,23 @@ def test_both_fronts_are_drawn_in_their_colours(open_page: Any, tmp_path: Path) 
     )
     page.click("#designs th[data-sort=gates] button")
     assert shown(page)[0] == gates[0][1] and column(METRICS["gates"]) == "gates_nand2"
+
+
+def test_a_comparison_writes_figures_and_tables_the_same_each_time(tmp_path: Path) -> None:
+    studies = halves()
+    one, two = (write_comparison(tmp_path / name, studies).parent for name in ("one", "two"))
+    files = {str(p.relative_to(one)): p.read_bytes() for p in sorted(one.rglob("*")) if p.is_file()}
+    assert files == {str(p.relative_to(two)): p.read_bytes() for p in sorted(two.rglob("*")) if p.is_file()}
+    drawn = {f"figures/front_{x}.{kind}" for x in OBJECTIVES[1:] for kind in ("svg", "pdf", "png")}
+    assert set(files) == {"index.html", "evaluations.csv", "front.csv", *drawn}
+    table = list(csv.DictReader(io.StringIO(files["evaluations.csv"].decode())))
+    joint = {id(e) for e in pareto_front([e for _, part in studies for e in part], OBJECTIVES)}
+    expected = [
+        (letter, e.point.key(), id(e) in joint)
+        for letter, (_, part) in zip("AB", studies, strict=True)
+        for e in part
+    ]
+    assert [(row["study"], row["key"], row["joint_front"] == "1") for row in table] == expected
+    front = list(csv.DictReader(io.StringIO(files["front.csv"].decode())))
+    assert front == [row for row in table if row["joint_front"] == "1"]
+    assert files["figures/front_gates.svg"].count(b"<use ") > 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,11 @@ from hwsim import files
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS, Evaluation, pareto_front
 from hwsim.report.convergence import REFERENCE, convergence, hypervolume, scaled_costs
+from hwsim.report.figures import comparisons
 from hwsim.report.page import explorer, render
 from hwsim.report.plotted import Plotted
 from hwsim.report.svg import steps
+from hwsim.report.tables import evaluations_csv
 from hwsim.report.tradeoffs import ACCEPTED_LOSSES, Row, price, rows
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Compared:
 def write_comparison(directory: Path, studies: Sequence[tuple[StudyFacts, list[Evaluation]]]) -> Path:
     """Write the page that shows the fronts of two to six studies together and return its path.
 
+    Beside it lie the figures as SVG, PDF and PNG, ``evaluations.csv`` with all designs and ``front.csv`` with those that no
+    design of any study beats; the same studies give the same bytes.
     The fronts are those in the objectives that all of the studies have. Raises :class:`HwsimError` for studies with
     fewer than two objectives in common or without an evaluation.
     """
@@ -64,8 +68,23 @@ def write_comparison(directory: Path, studies: Sequence[tuple[StudyFacts, list[E
     drawing = steps(
         [convergence(part, whole) for part in own], "Hypervolume of each front over its evaluations"
     )
+    title = f"Fronts of {len(compared)} studies"
+    named = [(f"{study.letter} {study.facts.title}", study.rows) for study in compared]
+    for name, content in comparisons(named, objectives, title):
+        files.write(directory / "figures" / name, content)
+    files.write(directory / "evaluations.csv", _csv(compared, lambda study, row: True))
+    files.write(directory / "front.csv", _csv(compared, lambda study, row: row.key in study.joint))
     files.write(directory / "index.html", _page(compared, objectives, drawing))
     return directory / "index.html"
+
+
+def _csv(compared: Sequence[Compared], chosen: Callable[[Compared, Row], bool]) -> str:
+    picked = [(study, row) for study in compared for row in study.rows if chosen(study, row)]
+    first: dict[str, list[object]] = {
+        "study": [study.letter for study, _ in picked],
+        "joint_front": [int(row.key in study.joint) for study, row in picked],
+    }
+    return evaluations_csv([row for _, row in picked], first)
 
 
 def _common(studies: Sequence[tuple[StudyFacts, list[Evaluation]]]) -> tuple[str, ...]:

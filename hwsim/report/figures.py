@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,6 +16,8 @@ from hwsim.report.tradeoffs import CLOSE_UP, Row, curve, knee
 from hwsim.report.wording import caption, number, unit
 
 INK, SOFT, LINE, BLUE, ORANGE = "#1d2430", "#5c6573", "#dfe3e8", "#0072b2", "#d55e00"
+KINDS = (BLUE, ORANGE, "#009e73", "#b0568c", "#b58900", "#59636f")
+"""A colour for each study of a comparison."""
 STYLE = {
     "svg.hashsalt": "hwsim",
     "svg.fonttype": "path",
@@ -33,11 +35,22 @@ STYLE = {
 
 def drawings(listed: Sequence[Row], objectives: tuple[str, ...], title: str) -> Iterator[tuple[str, bytes]]:
     """Yield (file name, content) of the first accuracy objective, or the first, against every other objective."""
+    yield from _against(objectives, lambda x, y: _draw(listed, x, y, title))
+
+
+def comparisons(
+    studies: Sequence[tuple[str, Sequence[Row]]], objectives: tuple[str, ...], title: str
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the same figures of several studies, each (name, rows) with a front of its own."""
+    yield from _against(objectives, lambda x, y: _draw_studies(studies, x, y, title))
+
+
+def _against(objectives: tuple[str, ...], draw: Callable[[str, str], Figure]) -> Iterator[tuple[str, bytes]]:
     y = next((name for name in objectives if name == "accuracy_loss"), objectives[0])
     for x in objectives:
         if x != y:
             with matplotlib.rc_context(STYLE):
-                drawn = _draw(listed, x, y, title)
+                drawn = draw(x, y)
                 yield f"front_{x}.svg", encoded(drawn, "svg", {"Date": None})
                 yield f"front_{x}.pdf", encoded(drawn, "pdf", {"CreationDate": None})
                 yield f"front_{x}.png", encoded(drawn, "png", {"Software": None})
@@ -51,9 +64,7 @@ def encoded(drawn: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
 
 
 def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
-    drawn = Figure(figsize=(7.2, 4.6), layout="constrained")
-    FigureCanvasAgg(drawn)
-    axes = drawn.add_subplot()
+    drawn, axes = _canvas()
     styles: dict[bool, dict[str, Any]] = {
         False: {"s": 22, "color": SOFT, "alpha": 0.3, "linewidths": 0, "label": "beaten by another point"},
         True: {
@@ -70,7 +81,45 @@ def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
         if chosen:
             axes.scatter([r.values[x] for r in chosen], [r.values[y] for r in chosen], **style)
     _draw_curve(axes, listed, x, y)
-    note = _close_up(axes, listed, y)
+    _dress(axes, x, y, _close_up(axes, listed, y), title)
+    if listed:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    else:
+        axes.text(0.5, 0.5, "no point was evaluated", transform=axes.transAxes, ha="center", color=SOFT)
+    return drawn
+
+
+def _draw_studies(studies: Sequence[tuple[str, Sequence[Row]]], x: str, y: str, title: str) -> Figure:
+    drawn, axes = _canvas()
+    for (name, listed), colour in zip(studies, KINDS, strict=False):
+        for on_front, size in ((False, 18), (True, 40)):
+            chosen = [row for row in listed if row.on_front == on_front]
+            axes.scatter(
+                [row.values[x] for row in chosen],
+                [row.values[y] for row in chosen],
+                s=size,
+                color=colour,
+                alpha=1.0 if on_front else 0.3,
+                linewidths=0.9 if on_front else 0,
+                edgecolors="white",
+                zorder=3 if on_front else 2,
+                label=_plain(f"{name[:66]} ({len(chosen)} on its front)") if on_front else None,
+            )
+        _step(axes, listed, x, y, colour)
+    _dress(axes, x, y, _close_up(axes, [row for _, listed in studies for row in listed], y), title)
+    legend = axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return drawn
+
+
+def _canvas() -> tuple[Figure, Any]:
+    drawn = Figure(figsize=(7.2, 4.6), layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn, drawn.add_subplot()
+
+
+def _dress(axes: Any, x: str, y: str, note: str, title: str) -> None:
     for axis, text in ((axes.xaxis, _axis_title(METRICS[x]) + note), (axes.yaxis, _axis_title(METRICS[y]))):
         axis.set_label_text(text)
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
@@ -78,11 +127,6 @@ def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
     axes.grid(color=LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_title(_plain(title), loc="left", fontsize=12, fontweight="bold", parse_math=False)
-    if listed:
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
-    else:
-        axes.text(0.5, 0.5, "no point was evaluated", transform=axes.transAxes, ha="center", color=SOFT)
-    return drawn
 
 
 def _close_up(axes: Any, listed: Sequence[Row], y: str) -> str:
@@ -98,18 +142,7 @@ def _close_up(axes: Any, listed: Sequence[Row], y: str) -> str:
 
 def _draw_curve(axes: Any, listed: Sequence[Row], x: str, y: str) -> None:
     """Join the points that no other beats in these two metrics, and mark the knee."""
-    points = [listed[i] for i in curve(listed, x, y)]
-    if len(points) > 1:
-        where = "post" if METRICS[x].better == "lower" else "pre"
-        axes.step(
-            [r.values[x] for r in points],
-            [r.values[y] for r in points],
-            where=where,
-            color=BLUE,
-            lw=1.3,
-            alpha=0.7,
-            label="best of these two",
-        )
+    _step(axes, listed, x, y, BLUE, label="best of these two")
     bend = knee(listed, x, y)
     if bend is not None:
         row = listed[bend]
@@ -123,6 +156,21 @@ def _draw_curve(axes: Any, listed: Sequence[Row], x: str, y: str) -> None:
             "zorder": 4,
         }
         axes.scatter(*place, label=f"knee: {row.name}", **style)
+
+
+def _step(axes: Any, listed: Sequence[Row], x: str, y: str, colour: str, **named: str) -> None:
+    points = [listed[i] for i in curve(listed, x, y)]
+    if len(points) > 1:
+        where = "post" if METRICS[x].better == "lower" else "pre"
+        axes.step(
+            [r.values[x] for r in points],
+            [r.values[y] for r in points],
+            where=where,
+            color=colour,
+            lw=1.3,
+            alpha=0.7,
+            **named,
+        )
 
 
 def _axis_title(metric: Metric) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import rich.box
 import rich.table
@@ -40,8 +41,13 @@ def cell(text: str) -> str:
     return f"'{shown}" if shown.lstrip()[:1] in _FORMULA else shown
 
 
-def evaluations_csv(listed: Sequence[Row]) -> str:
-    """Return rows as CSV (RFC 4180, but lines end in LF): one line a point, one column a metric."""
+def evaluations_csv(
+    listed: Sequence[Row], first: Mapping[str, Sequence[object]] = MappingProxyType({})
+) -> str:
+    """Return rows as CSV (RFC 4180, but lines end in LF): one line a point, one column a metric.
+
+    ``first`` are columns that come before all others, each with a value a row.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     metrics = known_metrics(row.evaluation for row in listed)
@@ -57,15 +63,18 @@ def evaluations_csv(listed: Sequence[Row]) -> str:
         "images",
         "float_correct",
     ]
-    writer.writerow([*facts, "accuracy_low_percent", "accuracy_high_percent", *map(column, metrics.values())])
-    for row in listed:
+    writer.writerow(
+        [*first, *facts, "accuracy_low_percent", "accuracy_high_percent", *map(column, metrics.values())]
+    )
+    for place, row in enumerate(listed):
         e = row.evaluation
         names = (e.point.label(), e.point.datapath, e.point.quantizer)
         bits = "; ".join(f"{name} {bits}" for name, bits in e.point.bits)
         writer.writerow(
             [
+                *(column[place] for column in first.values()),
                 e.index,
-                row.key,
+                e.point.key(),
                 int(row.on_front),
                 *map(cell, (*names, bits)),
                 e.correct,

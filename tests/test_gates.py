@@ -14,6 +14,7 @@ from hwsim.datapath.constant_dot import ConstantDot
 from hwsim.errors import HwsimError
 from hwsim.formats import Int
 from hwsim.reproduce import reproduce
+from hwsim.reproduce.adders import layer_tree_gates, taps, tree_gates
 from hwsim.reproduce.circuits import ConstantDots, Product, Sum
 from hwsim.reproduce.gates import (
     AREAS,
@@ -140,3 +141,20 @@ def test_the_checked_in_report_is_written_again_to_the_same_bytes(tmp_path: Path
         if path.name == readme.name:
             expected = expected.replace(b"-o reports/reproduce-gates", f"-o {tmp_path.as_posix()}".encode())
         assert (tmp_path / path.name).read_bytes() == expected, path.name
+
+
+def test_adders_alone_are_the_published_gates_of_a_layer_of_shifts() -> None:
+    """3x3x100 inputs of 8 bits shifted by 0 to 3, on a map of 8x8 with padding of 1, to 100 channels: 275.2 million."""
+    assert sum(taps(8, 100)) * 100 == 4_840_000
+    gates = layer_tree_gates(taps(8, 100), outputs=100, bits=8 + 3)
+    assert gates == 275_254_800 and gates == pytest.approx(275.2e6, rel=3e-4)
+    padded = layer_tree_gates([900] * 64, outputs=100, bits=11)
+    assert padded > 1.15 * gates
+
+
+def test_a_tree_of_adders_counts_bit_by_bit() -> None:
+    """By hand: 8 bits and 8 bits are a half adder and seven full ones; 9 and 8 have one more half adder."""
+    assert tree_gates(1, 8) == 0
+    assert tree_gates(2, 8) == 2 + 7 * 5
+    assert tree_gates(3, 8) == 37 + (2 + 7 * 5 + 2)
+    assert tree_gates(4, 8) == 2 * 37 + (2 + 8 * 5)

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from hwsim.cost.sparse import METHODS, decode, encode
+import hwsim
+from hwsim.cost.entropy import entropy_bits
+from hwsim.cost.sparse import METHODS, decode, encode, float32_bytes
 from hwsim.errors import HwsimError
 from hwsim.formats import Focused
-from hwsim.models import load_model
+from hwsim.models import load_model, published
 from hwsim.quantize.codebook import codebook
 from hwsim.quantize.focused import focus
 from hwsim.quantize.prune import prune
+from hwsim.reproduce.sizes import PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,45 @@ def test_the_ratios_state_their_scopes(sparse):
         made.weights_ratio == 4 * weights / made.weight_bytes > made.ratio == 4 * everything / len(made.data)
     )
     assert len(made.data) - made.weight_bytes == 9 + 4 * (everything - weights)
+
+
+def test_dense_sizes_are_the_published_ones_each_of_what_its_paper_counted():
+    """Zhao et al. (NeurIPS 2019, arXiv 1903.03046), table 1, in 10^6 bytes; scopes by He et al., Howard et al., Sandler et al."""
+    rgb = hwsim.Preprocessing(255.0, (0.5,) * 3, (0.25,) * 3)
+    dense = {
+        name: float32_bytes(hwsim.from_module(getattr(published, name)(), (3, 32, 32), rgb))
+        for name in ("resnet18", "resnet50", "mobilenet_v1", "mobilenet_v2")
+    }
+    assert dense["resnet18"]["learned"] == 4 * 11_689_512 == 46_758_048
+    assert dense["resnet50"]["convolutions"] == 4 * 23_454_912 == 93_819_648
+    assert round(dense["mobilenet_v1"]["weights"] / 1e6, 2) == 16.84
+    assert round(dense["mobilenet_v2"]["weights"] / 1e6, 2) == 13.88
+    assert dense["resnet50"]["weights"] - dense["resnet50"]["convolutions"] == 4 * 2048 * 1000
+
+
+def test_published_ratios_are_those_of_the_published_sizes():
+    """Sizes of table 1 are printed to 0.01 MB, which is what their ratios may be off by."""
+    assert len(PUBLISHED) == 6
+    for network, _, method, dense, file, ratio in PUBLISHED:
+        assert dense / file == pytest.approx(ratio, rel=0.005), (network, method)
+    # Their pruned networks in float32, and the ratio printed beside: ResNet-18's is not that of its sizes.
+    for dense, file, ratio in ((93.82, 11.76, 7.98), (16.84, 6.89, 2.44), (13.88, 5.64, 2.46)):
+        assert dense / file == pytest.approx(ratio, rel=0.005)
+    assert 46.76 / 8.31 == pytest.approx(5.63, rel=0.001)
+    assert 46.76 / 8.31 != pytest.approx(5.69, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "zeros", "entropy"),
+    [("ResNet-18 (paper)", 11_689_512, 0.7486, 1.862), ("ResNet-50 (paper)", 23_454_912, 0.8270, 1.386)],
+)
+def test_published_files_hold_more_than_the_entropy_of_nineteen_symbols(network, weights, zeros, entropy):
+    """A pruned zero and 18 others alike are the most that symbols of such sparsity can need."""
+    others = round(weights * (1 - zeros) / 18)
+    bound = entropy_bits(np.array([weights - 18 * others, *[others] * (Focused(5).symbols - 1)]))
+    assert bound == pytest.approx(entropy, abs=6e-4)
+    (file,) = (row[4] for row in PUBLISHED if row[0] == network and "5 bits" in row[2])
+    assert bound < 8e6 * file / weights < 1.3 * bound
 
 
 def test_focused_symbols_say_which_representation_a_layer_has(sparse):

@@ -7,7 +7,7 @@ with the table in the file. A pruned weight is a symbol like any other. A record
 alphabet with float32 constants (the table of shared values; a scale; a scale and two means) and the symbols.
 
 Two ratios are stated against float32: that of the weights of convolutions and linear layers alone, and that of all
-parameters, of which biases and batch norms stay as they are.
+parameters, of which biases and batch norms stay as they are. Papers differ in what they count: :func:`float32_bytes`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hwsim.cost.coding.bitstream import Reader, damaged, number
 from hwsim.cost.compression import coded, read_codes
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Focused, Int, IntArray
+from hwsim.layers import Convolution
 from hwsim.network import FloatArray, FloatNetwork
 from hwsim.quantize.codebook import codebook
 from hwsim.quantize.focused import SEPARATION, focus
@@ -72,14 +73,31 @@ class SparseFile:
     @property
     def weights_ratio(self) -> float:
         """Float32 bytes of the layers' weights by those they take here, tables included."""
-        return (
-            4 * sum(self.network.parameters[name].size for name in _weights(self.network)) / self.weight_bytes
-        )
+        return float32_bytes(self.network)["weights"] / self.weight_bytes
 
     @property
     def ratio(self) -> float:
         """Float32 bytes of all parameters by those of the file."""
         return 4 * sum(array.size for array in self.network.parameters.values()) / len(self.data)
+
+
+def float32_bytes(network: FloatNetwork) -> dict[str, int]:
+    """Return what a network takes as float32, by what is counted: 4 bytes a number.
+
+    "convolutions" are weights of convolutions alone, "weights" those of linear layers too, "learned" all that training
+    moves, biases and batch norms' factors with them but not the statistics of these. Zhao, Gao, Bates, Mullins, Xu
+    (Focused Quantization for Sparse CNNs, NeurIPS 2019, arXiv 1903.03046, table 1) print a dense size for each network
+    without saying of what: their ResNet-50 is "convolutions", their MobileNets are "weights", their ResNet-18 is "learned".
+    """
+    sizes = {name: 4 * array.size for name, array in network.parameters.items()}
+    weights = {layer.name: sizes[f"{layer.name}.weight"] for layer in network.layers if layer.has_weights}
+    convolutions = [layer.name for layer in network.layers if isinstance(layer.operator, Convolution)]
+    learned = (size for name, size in sizes.items() if ".running_" not in name)
+    return {
+        "convolutions": sum(weights[name] for name in convolutions),
+        "weights": sum(weights.values()),
+        "learned": sum(learned),
+    }
 
 
 def encode(

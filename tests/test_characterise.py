@@ -293,15 +293,15 @@ def test_a_file_reads_back_and_is_the_same_each_time(tmp_path: Path) -> None:
     [
         b"",
         b"plain text",
-        gzip.compress(b""),
-        gzip.compress(b"[]\n"),
-        gzip.compress(b'{"format":2,"tool":"","recipes":{},"libraries":{}}\n'),
-        gzip.compress(b'{"format":1,"tool":"","recipes":{},"libraries":{}}\n{"datapath":"x"}\n'),
-        gzip.compress(b'{"format":1}\n'),
-        gzip.compress(b"\xff\n"),
+        gzip.compress(b"", mtime=0),
+        gzip.compress(b"[]\n", mtime=0),
+        gzip.compress(b'{"format":2,"tool":"","recipes":{},"libraries":{}}\n', mtime=0),
+        gzip.compress(b'{"format":1,"tool":"","recipes":{},"libraries":{}}\n{"datapath":"x"}\n', mtime=0),
+        gzip.compress(b'{"format":1}\n', mtime=0),
+        gzip.compress(b"\xff\n", mtime=0),
         SMALL.to_bytes()[:-20],
         SMALL.to_bytes()[:60],
-        gzip.compress(b"[" * 100_000),
+        gzip.compress(b"[" * 100_000, mtime=0),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_one_sentence(content: bytes, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hwsim.data.split import Encoded as Encoded
 from hwsim.data.split import Split as Split
 from hwsim.errors import HwsimError, unknown
 from hwsim.layers import Shape
+from hwsim.network import FloatNetwork, QuantizedNetwork
 
 SPLITS = ("train", "calibration", "test")
 
@@ -69,6 +70,23 @@ def load_split(data: str, split: str, shape: Shape | None = None) -> Split:
     if "idx" in path.name:
         return read_idx(path)
     raise unknown("data set", data, DATA_SETS, OWN_DATA)
+
+
+def network_split(
+    network: FloatNetwork | QuantizedNetwork, source: str, split: str, purpose: str, images: int = 0
+) -> Split:
+    """Return a split, or its first ``images``, of ``source``: a data set or file, by default the network's own data.
+
+    ``purpose`` ends the sentence that refuses a network without data: "to test on: --data file.npz". Raises
+    :class:`HwsimError` as well where the images' shape or the labels do not fit the network.
+    """
+    name = source or network.data
+    if not name:
+        kind = "model" if isinstance(network, FloatNetwork) else "network"
+        raise HwsimError(f'{kind} "{network.name}" names no data set; give one {purpose}')
+    loaded = load_split(name, split, network.input_shape)
+    loaded.check(network.input_shape, network.outputs)
+    return loaded.part(slice(images)) if images else loaded
 
 
 def data_folder() -> Path:

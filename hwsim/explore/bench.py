@@ -17,7 +17,7 @@ from hwsim.cost.memory.network import network_memory
 from hwsim.cost.network_energy import layer_energies
 from hwsim.cost.technology import technology
 from hwsim.cost.traffic import LayerTraffic, traffic
-from hwsim.data import Split, load_split
+from hwsim.data import Split, network_split
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import EVALUATOR_VERSION, DesignPoint, Evaluation, LayerResult
 from hwsim.models import load_model
@@ -197,20 +197,12 @@ def point_bits(point: DesignPoint) -> BitConfig:
 def open_bench(study: Study, given: Given | None = None) -> Bench:
     """Load a study's network and splits; with ``given``, nothing of it needs the float network's forward pass."""
     network = load_model(study.model)
-    data = study.data
-    return Bench(
-        study,
-        network,
-        _split(network, data.calibration, "calibration", data.calibration_images),
-        _split(network, data.test, "test", data.test_images),
-        given,
+    data, where = study.data, 'in the study\'s [data]: {} = "file.npz"'
+    seen, tested = (
+        network_split(network, source, split, where.format(split), images)
+        for source, split, images in (
+            (data.calibration, "calibration", data.calibration_images),
+            (data.test, "test", data.test_images),
+        )
     )
-
-
-def _split(network: FloatNetwork, given: str, split: str, limit: int) -> Split:
-    name = given or network.data
-    if not name:
-        raise HwsimError(f'the model names no data set; give one: [data] {split} = "file.npz"')
-    loaded = load_split(name, split, network.input_shape)
-    loaded.check(network.input_shape, network.layers[-1].outputs)
-    return loaded.part(slice(limit)) if limit else loaded
+    return Bench(study, network, seen, tested, given)

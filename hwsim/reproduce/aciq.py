@@ -25,6 +25,7 @@ PAPER = Paper(
     float_accuracy=_published(71.6, 73.4, 77.2, 69.7, 76.1, 77.3),
     setups=(
         Setup("8/8", "min-max", _W8A8, _BASE),
+        Setup("8/8", "bias correction", _W8A8, f"{_BASE} bias_correction=mean"),
         Setup("8/4", "min-max", _W8A4, _BASE, _published(68.8, 70.6, 70.9, 61.5, 68.3, 66.5)),
         Setup("8/4", "ACIQ", _W8A4, _ACIQ, _published(70.1, 72.0, 72.7, 66.6, 71.8, 72.6)),
         Setup(
@@ -103,6 +104,7 @@ PAPER = Paper(
             "4/4 all three",
             "4/4 min-max, one scale a tensor",
         ),
+        Claim("not the paper's: bias correction helps 8-bit weights", "8/8 bias correction", "8/8 min-max"),
         Claim(
             "not the paper's: the exact bit budget beats the level budget (weights)",
             "4/8 exact allocation",
@@ -140,6 +142,10 @@ PAPER = Paper(
         "authors' affine. Channels of an activation have steps that are powers of two apart and at most 8 bits "
         "together with their shift; the authors' are free floats. Ranges come from the calibration split, theirs "
         "from the batch that is evaluated. `edges=8` keeps the layers their code keeps at 8 bits.",
+        "The paper's allocation of activation bits loses on MobileNetV1 because of its depthwise layers. It gives a channel "
+        "bits by its spread beside the other channels', as if all met in one sum; a depthwise filter reads one channel alone, "
+        "and what it makes of a channel of little spread counts as much as the others. On 650 images, fake-quantized: "
+        "25.5% without, 10.8% with it, 8.8% with it on the tensors that depthwise layers read alone, 27.4% on all others alone.",
         "The circuits compute the corrected mean exactly: a second sum, of the inputs, enters the requantiser. "
         "`absorbed` replaces that sum by its expectation and needs no circuit.",
         "Predictions of the fake-quantized form differ where a constant of 16 bits decides a rounding. For all three, exact, "

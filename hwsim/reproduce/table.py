@@ -8,7 +8,7 @@ from typing import Any
 
 from hwsim.certificate import narrowed
 from hwsim.cost.sparse import encode
-from hwsim.data import DATA_SETS, Split, load_split
+from hwsim.data import DATA_SETS, Split, network_split
 from hwsim.models import load_model
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize import quantize
@@ -212,10 +212,10 @@ class Table:
 def bench(name: str, images: int, show: Show) -> Bench:
     """Return a built-in network with its splits; ``images`` limits the test images, 0 takes all."""
     network = load_model(name)
-    test = load_split(network.data, "test", network.input_shape)
-    seen = load_split(network.data, "calibration", network.input_shape)
+    seen = network_split(network, "", "calibration", "to calibrate on")
+    test = network_split(network, "", "test", "to measure on", images)
     calibration = calibrate_once(network, seen, _stage(show, f"calibrate {name}"))
-    return Bench(name, network, seen, calibration, test.part(slice(images)) if images else test)
+    return Bench(name, network, seen, calibration, test)
 
 
 def fill(paper: Paper, benches: Sequence[Bench], show: Show) -> Table:

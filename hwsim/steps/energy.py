@@ -12,8 +12,9 @@ from hwsim.cost.memory.hierarchy import Accelerator, Array
 from hwsim.cost.network_energy import EnergyModel, LayerEnergy, layer_energies
 from hwsim.cost.technology import read_liberty
 from hwsim.cost.technology import technology as known_technology
+from hwsim.data import network_split
 from hwsim.network import QuantizedNetwork
-from hwsim.steps.inputs import network_split, read_network
+from hwsim.steps.inputs import read_network
 
 _HEADS = {
     "switching": "switching",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwsim.cost.entropy import Entropies, measure_entropies
+from hwsim.data import network_split
 from hwsim.network import QuantizedNetwork
-from hwsim.steps.inputs import network_split, read_network
+from hwsim.steps.inputs import read_network
 
 
 def measure_network_entropies(

@@ -8,13 +8,12 @@ from pathlib import Path
 from hwsim import files
 from hwsim.bundle.contents import contents
 from hwsim.cost.compression import compress
-from hwsim.data import Split
+from hwsim.data import Split, network_split
 from hwsim.errors import HwsimError
 from hwsim.explore.bench import open_bench
 from hwsim.explore.folder import STUDY
 from hwsim.network import QuantizedNetwork, load
 from hwsim.results import find_point, read_results
-from hwsim.steps.inputs import network_split
 from hwsim.study import read_study
 
 

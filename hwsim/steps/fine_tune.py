@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hwsim.data import network_split
 from hwsim.models import load_model
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize.pipeline import Stage, Told, stages
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.training import Recipe
-from hwsim.steps.inputs import network_split
 
 SMALLEST_BATCH, LARGEST_BATCH = 16, 128
 

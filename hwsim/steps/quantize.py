@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from hwsim.certificate import narrowed
+from hwsim.data import network_split
 from hwsim.errors import unknown
 from hwsim.models import load_model
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize import quantize
 from hwsim.quantize.once import calibrate_once
 from hwsim.quantize.settings import Settings
-from hwsim.steps.inputs import network_split
 
 ACCUMULATORS = ("given", "proved")
 """Whether accumulators have the widths that the bits give, or the narrowest that are proved safe."""

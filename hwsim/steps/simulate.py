@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.certificate import Certificate, certify
+from hwsim.data import network_split
 from hwsim.errors import unknown
 from hwsim.network import QuantizedNetwork
 from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import Accuracy, Difference, Overflows, compute_layer, measure_accuracy
 from hwsim.simulate.replay import Replay, replay
-from hwsim.steps.inputs import network_split, read_network
+from hwsim.steps.inputs import read_network
 
 VERIFIED_IMAGES = 16
 

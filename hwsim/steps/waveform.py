@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from hwsim.data import network_split
 from hwsim.errors import HwsimError
 from hwsim.network import QuantizedNetwork
 from hwsim.simulate.waveform import Waveform, record
-from hwsim.steps.inputs import network_split, read_network
+from hwsim.steps.inputs import read_network
 from hwsim.steps.simulate import VERIFIED_IMAGES
 
 

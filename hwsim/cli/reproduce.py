@@ -20,7 +20,10 @@ def command(
     network: Annotated[
         list[str] | None, typer.Option(help="A built-in model to measure on; may be given again.")
     ] = None,
-    images: Annotated[int, typer.Option(min=0, help="Test images of each network; 0 takes all.")] = 0,
+    images: Annotated[
+        int,
+        typer.Option(min=0, help="Test images of each network; 0 takes all, of the largest networks 500."),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure a published table on the networks at hand."""

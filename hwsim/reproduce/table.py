@@ -20,6 +20,9 @@ from hwsim.quantize.training import Epoch
 from hwsim.reproduce.measure import Gain, Measured, gain, measure, measure_float
 from hwsim.steps.fine_tune import fine_tune_model
 
+IMAGES = {"squeezenet-imagenet": 500, "mobilenet_v2-imagenet": 500}
+"""Test images of networks whose circuits take minutes a row; of the others all."""
+
 Show = Callable[[str, int, int], None]
 """Called with a stage, what is done of it and what is planned."""
 
@@ -210,10 +213,10 @@ class Table:
 
 
 def bench(name: str, images: int, show: Show) -> Bench:
-    """Return a built-in network with its splits; ``images`` limits the test images, 0 takes all."""
+    """Return a built-in network with its splits; ``images`` limits the test images, 0 takes those of :data:`IMAGES`."""
     network = load_model(name)
     seen = network_split(network, "", "calibration", "to calibrate on")
-    test = network_split(network, "", "test", "to measure on", images)
+    test = network_split(network, "", "test", "to measure on", images or IMAGES.get(name, 0))
     calibration = calibrate_once(network, seen, _stage(show, f"calibrate {name}"))
     return Bench(name, network, seen, calibration, test)
 

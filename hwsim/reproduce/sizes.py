@@ -47,8 +47,8 @@ def section(table: Table, benches: Sequence[Bench]) -> tuple[dict[str, str], dic
     text = (
         "Millions of bytes: of the weights of layers in float32, and of files that decode to the network. The ratio is that of "
         "the weights, in brackets of all parameters. The paper's float32 sizes are all parameters of ResNet-18, the "
-        "convolutions of ResNet-50 and all weights of the MobileNets. The last column says how many layers the paper's separation criterion recentralizes; which "
-        "those are is in [sizes.csv](sizes.csv).\n\n"
+        "convolutions of ResNet-50 and all weights of the MobileNets. The last column says how many layers the paper's "
+        "separation criterion recentralizes; which those are is in [sizes.csv](sizes.csv).\n\n"
     )
     headings = ["network", "zeros", "method", "float32, MB", "file, MB", "ratio", "recentralized layers"]
     return {"Files": text + markdown(headings, [*printed, *ours])}, {"sizes.csv": as_csv(rows)}

@@ -13,6 +13,9 @@ A wider accumulator is cut into a low part, at least as wide as the product, and
 
 Together these are every case of the netlist, since a netlist's outputs depend on low part and operands through the
 border alone.
+
+Where neither is possible, as with an adder whose carries run in trees, a datapath may name a ``plain`` one of the same sums:
+that one is proved, and the two netlists are proved to be equal (:mod:`hwsim.simulate.lanes.alike`).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from itertools import product as combinations
 from hwsim import cache
 from hwsim.datapath.datapath import Datapath, resolver
 from hwsim.formats import Overflow
+from hwsim.simulate.lanes.alike import alike
 from hwsim.simulate.lanes.bits import blasted, reached, source_bit
 from hwsim.simulate.lanes.form import SOURCES, Form, Node
 from hwsim.simulate.lanes.sliced import ever
@@ -72,12 +76,30 @@ def prove(datapath: Datapath) -> Proof | None:
     if kept is not None:
         return kept
     for meaning in accumulations(datapath):
-        method = _by_exhaustion(datapath, step, meaning) or _by_parts(datapath, step, meaning)
+        method = (
+            _by_exhaustion(datapath, step, meaning)
+            or _by_parts(datapath, step, meaning)
+            or _by_plain(datapath, step, meaning)
+        )
         if method:
             proof = {"meaning": str(meaning), "method": method}
             cache.remember(json.dumps(proof).encode(), "proofs", name)
             return Proof(meaning, method)
     return None
+
+
+def _by_plain(datapath: Datapath, step: Step, meaning: Accumulation) -> str | None:
+    plain = getattr(datapath, "plain", None)
+    if plain in (None, datapath) or meaning not in accumulations(plain):
+        return None
+    proof, form = prove(plain), Form()
+    if proof is None or proof.meaning != meaning:
+        return None
+    pair = [substituted(one, {}, form)[meaning.accumulator] for one in (step, reduction_step(plain))]
+    bits, place = blasted(form, pair)
+    if not alike(bits, place[pair[0]], place[pair[1]]):
+        return None
+    return f"equal by decision diagrams to the same with a plain adder; of that {proof.method}"
 
 
 def _digest(datapath: Datapath, step: Step) -> str:

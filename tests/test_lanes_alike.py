@@ -85,6 +85,13 @@ def test_sums_written_in_two_ways_are_proved_equal_and_a_fault_in_one_is_not():
         assert not alike(form, sums, wrong)
 
 
+def test_what_only_one_side_reads_is_free():
+    form = Form()
+    a, b = form.input("a", 1), form.register("b", 1)
+    assert not alike(form, [a], [b]) and not alike(form, [form.both(a, b)], [a])
+    assert alike(form, [form.select(b, a, a), form.constant(1, 1)], [a, form.constant(1, 1)])
+
+
 def test_diagrams_are_canonical():
     made = Diagrams()
     a, b, c = map(made.variable, range(3))
@@ -111,6 +118,7 @@ def test_diagrams_that_grow_too_large_are_no_proof():
 TREES = [
     Mac(Int(4), UINT4, Int(32), Overflow.WRAP, "fused", "kogge_stone"),
     Mac(Int(4), UINT4, Int(32), Overflow.SATURATE, "booth", "kogge_stone", 2),
+    Mac(Int(4), Int(4), Int(32), Overflow.SATURATE, "wallace", "kogge_stone"),
     ShiftMac(PowerOfTwo(3), UINT4, Int(32), Overflow.SATURATE, "kogge_stone"),
     ApotMac(AdditivePowersOfTwo(4), UINT4, Int(32), Overflow.WRAP, "kogge_stone"),
 ]

@@ -12,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwsim.simulate.lanes.bits import reached
-from hwsim.simulate.lanes.form import SOURCES, Form
+from hwsim.simulate.lanes.form import Form
 
 LIMIT = 300_000
 """Nodes of diagrams after which there is no proof."""
+
+
+_FREE = ("input", "register")
 
 
 class _TooLargeError(Exception):
@@ -81,14 +84,15 @@ class Diagrams:
 def alike(form: Form, left: Sequence[int], right: Sequence[int], limit: int = LIMIT) -> bool:
     """Return whether bits of a form are proved to be equal, one by one, for every value of its inputs and registers.
 
-    False says nothing: the two may be equal all the same. Variables stand in the order in which ``right`` reads them.
+    False says nothing: the two may be equal all the same. Variables farthest from the bits of ``right`` come first: of an
+    adder those are the lowest bits, whose carries go through all others.
     """
     shared = set(reached(form, left)) & set(reached(form, right))
-    diagrams, found = Diagrams(limit), dict[int, int]()
-    cut = _cut(form, left, right, shared)
+    diagrams, cut = Diagrams(limit), _cut(form, left, right, shared)
     try:
+        found = {gate: diagrams.variable(k) for k, gate in enumerate(_farthest_first(form, right, cut))}
         return all(
-            _diagram(form, b, cut, diagrams, found) == _diagram(form, a, cut, diagrams, found)
+            _diagram(form, b, diagrams, found) == _diagram(form, a, diagrams, found)
             for a, b in zip(left, right, strict=True)
         )
     except _TooLargeError:
@@ -101,9 +105,10 @@ def _cut(form: Form, left: Sequence[int], right: Sequence[int], shared: set[int]
     while True:
         read = {arg for gate in inside for arg in _args(form, gate)} | {*left, *right}
         cut = {_stripped(form, gate) for gate in read} - inside
+        cut = {gate for gate in cut if form.nodes[gate].op != "constant"}
         apart = {gate for gate in cut if _args(form, gate) & (cut | inside)}
         if not apart:
-            return cut
+            return {gate for gate in cut | inside if gate in cut or form.nodes[gate].op in _FREE}
         inside |= apart
 
 
@@ -117,23 +122,29 @@ def _stripped(form: Form, gate: int) -> int:
     return node.args[0] if node.op == "invert" else gate
 
 
-def _diagram(form: Form, root: int, cut: set[int], diagrams: Diagrams, found: dict[int, int]) -> int:
-    """Return the diagram of a gate; ``found`` gets those of all below it, variables in the order in which they come."""
+def _farthest_first(form: Form, roots: Sequence[int], cut: set[int]) -> list[int]:
+    """Return the gates of a cut by their longest way to a root."""
+    away: dict[int, int] = {}
+    for gate in reversed(reached(form, roots)):
+        if gate not in cut:
+            for arg in form.nodes[gate].args:
+                away[arg] = max(away.get(arg, 0), away.get(gate, 0) + 1)
+    return sorted(cut, key=lambda gate: (-away.get(gate, 0), gate))
+
+
+def _diagram(form: Form, root: int, diagrams: Diagrams, found: dict[int, int]) -> int:
+    """Return the diagram of a gate; ``found`` has those of all variables, and gets those of all gates below it."""
     waiting = [root]
     while waiting:
         gate = waiting[-1]
         node = form.nodes[gate]
-        missing = [] if gate in cut else [arg for arg in node.args if arg not in found]
-        if gate not in found and missing:
+        missing = [] if gate in found else [arg for arg in node.args if arg not in found]
+        if missing:
             waiting.extend(reversed(missing))
             continue
         waiting.pop()
-        if gate in found:
-            continue
-        if node.op == "constant":
-            found[gate] = int(node.param[0])
-        elif gate in cut or node.op in SOURCES:
-            found[gate] = diagrams.variable(len(found))
-        else:
-            found[gate] = diagrams.gate(node.op, [found[arg] for arg in node.args])
+        if gate not in found:
+            constant = node.op == "constant"
+            args = [found[arg] for arg in node.args]
+            found[gate] = int(node.param[0]) if constant else diagrams.gate(node.op, args)
     return found[root]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ def test_a_step_changes_what_the_changed_design_costs_by_itself(bench: Bench) ->
     point = design(bench, "activations=aciq_laplace bias_correction=true")
     steps = explain(bench, bench.evaluate(0, point)).steps
     own = costs(bench, point)
-    assert len(steps) == 28
-    for step in [*steps[:4], *steps[9:13], *steps[-3:]]:
+    assert len(steps) == 35 and {step.what for step in steps[28:]} == {"accumulator"}
+    for step in [*steps[:4], *steps[9:13], *steps[25:28]]:
         other = costs(bench, changed(point, step))
         gates, moved, stored = (b - a for a, b in zip(own, other, strict=True))
         assert (step.gates, step.traffic_bytes, step.stored_bits) == (
@@ -80,6 +81,20 @@ def test_a_step_changes_what_the_changed_design_costs_by_itself(bench: Bench) ->
             stored,
         )
         assert step.by * step.stored_bits >= 0 and (step.what == "activation" or step.by * step.gates > 0)
+
+
+def test_a_bit_of_an_accumulator_is_the_mean_from_16_to_32_bits(bench: Bench) -> None:
+    point = design(bench, "activations=min_max")
+    found = [step for step in explain(bench, bench.evaluate(0, point)).steps if step.what == "accumulator"]
+    assert [step.layer for step in found] == [name for name, _ in point.bits]
+    for step in (found[0], found[3]):
+        narrow, wide = (
+            tuple((n, re.sub("int..$", f"int{width}", t) if n == step.layer else t) for n, t in point.bits)
+            for width in (16, 32)
+        )
+        low, high = (costs(bench, dataclasses.replace(point, bits=bits)) for bits in (narrow, wide))
+        assert step.gates == pytest.approx((high[0] - low[0]) / 16, abs=0.01) and step.gates > 0
+        assert (step.by, step.traffic_bytes, step.stored_bits) == (1, 0, 0) and low[1:] == high[1:]
 
 
 def test_a_format_without_room_has_no_step(bench: Bench) -> None:

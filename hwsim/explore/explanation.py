@@ -10,10 +10,10 @@ BINS = 48
 
 @dataclass(frozen=True)
 class Step:
-    """One bit more (``by`` 1) or less (-1) in a layer's weights or input, and what that changes of the whole design.
+    """One bit more (``by`` 1) or less (-1) in a layer's weights, input or accumulator, and what that changes of the whole design.
 
     ``gates`` are NAND2 equivalents, ``traffic_bytes`` those of an image, ``stored_bits`` those of weights and constants
-    before they are coded. The accuracy is another measurement.
+    before they are coded. The accuracy is another measurement. A bit of an accumulator (``by`` 1 alone) is a mean.
     """
 
     layer: str

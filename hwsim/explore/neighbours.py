@@ -15,26 +15,41 @@ from hwsim.explore.evaluation import DesignPoint, Evaluation
 from hwsim.explore.explanation import Step
 from hwsim.formats import Int
 
+SPAN = (16, 32)
+"""Between these widths lies the mean price of an accumulator's bit. The two circuits are in the package's characterisation for
+common formats; what mapping does to those one bit apart is as large as that price."""
+
 
 def steps(bench: Bench, evaluation: Evaluation) -> tuple[Step, ...]:
     """Return the steps of a measured design, layer by layer, those that a format has no room for left out.
+
+    A bit of an accumulator is the mean over :data:`SPAN`, once a layer.
 
     Empty where the design's costs are no sums over layers and formats of tensors, as with channels of widths of their own:
     where :class:`Configurations` refuses the design or does not come to its measured gates and traffic.
     """
     bits = point_bits(evaluation.point)
     changes = list(_changes(bits))
+    spans = list(_spans(bits))
+    ends = (end for _, *both in spans for end in both)
     try:
-        priced = _prices(bench, evaluation.point, [bits, *(changed for *_, changed in changes)])
+        priced = _prices(bench, evaluation.point, [bits, *(changed for *_, changed in changes), *ends])
     except HwsimError:
         return ()
     own, *others = priced.tolist()
     if not np.allclose(own[:2], _measured(evaluation), rtol=1e-9):
         return ()
-    return tuple(
+    stepped = (
         Step(name, what, by, round(gates - own[0], 2), int(moved - own[1]), int(stored - own[2]))
-        for (name, what, by, _), (gates, moved, stored) in zip(changes, others, strict=True)
+        for (name, what, by, _), (gates, moved, stored) in zip(changes, others, strict=False)
     )
+    first, last = priced[1 + len(changes) :: 2, 0], priced[2 + len(changes) :: 2, 0]
+    a_bit = (last - first) / (SPAN[1] - SPAN[0])
+    widened = (
+        Step(name, "accumulator", 1, round(gates, 2), 0, 0)
+        for (name, *_), gates in zip(spans, a_bit.tolist(), strict=True)
+    )
+    return (*stepped, *widened)
 
 
 def _changes(bits: BitConfig) -> Iterator[tuple[str, str, int, BitConfig]]:
@@ -44,6 +59,13 @@ def _changes(bits: BitConfig) -> Iterator[tuple[str, str, int, BitConfig]]:
                 changed = _changed(layer, what, by)
                 if changed is not None:
                     yield name, what, by, bit_config({**bits, name: changed}.items())
+
+
+def _spans(bits: BitConfig) -> Iterator[tuple[str, BitConfig, BitConfig]]:
+    """Yield each layer and the configurations in which its accumulator alone has the two widths of :data:`SPAN`."""
+    for name, layer in bits.items():
+        few, many = (bit_config({**bits, name: replace(layer, accumulator=Int(n))}.items()) for n in SPAN)
+        yield name, few, many
 
 
 def _changed(bits: LayerBits, what: str, by: int) -> LayerBits | None:

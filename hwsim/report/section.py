@@ -86,7 +86,7 @@ class LayerRow:
         return 100 * 8 * self.traffic.total / array.bus_bits / self.array_cycles
 
 
-STEPS = (("weight", -1), ("weight", 1), ("activation", -1), ("activation", 1))
+STEPS = (("weight", -1), ("weight", 1), ("activation", -1), ("activation", 1), ("accumulator", 1))
 """The changes that a section shows of each layer, in their order."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import (
@@ -15,6 +17,7 @@ from hwsim.explore.evaluation import (
     Metric,
     dominates,
     known_metrics,
+    marked,
     pareto_front,
 )
 from hwsim.report.convergence import hypervolume, scaled_costs
@@ -33,11 +36,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Interval:
-    """The second side's accuracy less the first's in percentage points, with its 95% interval."""
+    """The second side's accuracy less the first's in percentage points, with its 95% interval.
+
+    ``only`` are how many images the first alone and the second alone had right, where both ran the same ones; else None, and
+    ``unpaired`` says why.
+    """
 
     difference: float
     low: float
     high: float
+    only: tuple[int, int] | None = None
+    unpaired: str = ""
 
     @property
     def decided(self) -> bool:
@@ -60,6 +69,54 @@ def accuracy_interval(first: tuple[int, int], second: tuple[int, int]) -> Interv
     return Interval(gap, gap - math.hypot(q - q_low, p_high - p), gap + math.hypot(q_high - q, p - p_low))
 
 
+def paired_interval(both: int, first: int, second: int, neither: int) -> Interval:
+    """Return the difference of two accuracies on the same images, of which ``both`` sides, one alone or ``neither`` had right.
+
+    Newcombe's score interval for paired proportions, its correlation corrected for continuity where it is positive.
+
+    Source: R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired
+    data", Statistics in Medicine 17, 1998, 2635-2650, method 10.
+    """
+    images = both + first + second + neither
+    rights = (both + first, both + second)
+    p, q = (100 * right / images for right in rights)
+    (p_low, p_high), (q_low, q_high) = (wilson(right, images) for right in rights)
+    product = float(both * neither - first * second)
+    spread = math.prod((*rights, *(images - right for right in rights)))
+    if product > 0:
+        product = max(product - images / 2, 0.0)
+    phi = product / math.sqrt(spread) if spread else 0.0
+
+    def reach(up: float, down: float) -> float:
+        return math.sqrt(max(up**2 - 2 * phi * up * down + down**2, 0.0))
+
+    gap = q - p
+    only = (first, second)
+    return Interval(gap, gap - reach(q - q_low, p_high - p), gap + reach(q_high - q, p - p_low), only)
+
+
+def accuracies(first: Evaluation, second: Evaluation, tests: tuple[str | None, str | None]) -> Interval:
+    """Return the difference of two designs' accuracies: paired where both were measured on the same test images.
+
+    ``tests`` name the test images of the two sides, as a study's stamp does.
+    """
+    why = _unpaired(first, second, tests)
+    if why:
+        apart = accuracy_interval((first.correct, first.images), (second.correct, second.images))
+        return replace(apart, unpaired=why)
+    a, b = (marked(e.right, e.images) for e in (first, second))
+    return paired_interval(*(int(np.sum(marks)) for marks in (a & b, a & ~b, ~a & b, ~a & ~b)))
+
+
+def _unpaired(first: Evaluation, second: Evaluation, tests: tuple[str | None, str | None]) -> str:
+    if tests[0] != tests[1] or first.images != second.images:
+        return "the test images are others"
+    sides = [side for side, e in (("first", first), ("second", second)) if not e.right]
+    if sides:
+        return f"the {' and the '.join(sides)} did not keep which images were right; explore again"
+    return ""
+
+
 @dataclass(frozen=True)
 class Domination:
     """A point of one front and the points of the other that are nowhere worse and somewhere better."""
@@ -74,7 +131,8 @@ class StudyComparison:
 
     ``volumes`` are the hypervolumes of the two fronts and of both together, on costs scaled by all of both.
     ``joint`` are how many points of each are on the front of both; equal costs count on both sides. ``same`` counts
-    the design points that both evaluated, ``changed`` are those among them with other figures.
+    the design points that both evaluated, ``changed`` are those among them with other figures. ``best`` are the most accurate
+    points of each front, the first of equals, and ``accuracy`` is the difference between these two.
     """
 
     objectives: tuple[str, ...]
@@ -86,6 +144,8 @@ class StudyComparison:
     dominated: tuple[tuple[Domination, ...], tuple[Domination, ...]]
     same: int
     changed: tuple[str, ...]
+    best: tuple[str, str]
+    accuracy: Interval
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -125,7 +185,20 @@ def compare_studies(
         dominated,
         len(both),
         tuple(key for key in both if _differ(keys[0][key], keys[1][key])),
+        *_best(first, second, fronts),
     )
+
+
+def _best(
+    first: Results, second: Results, fronts: Sequence[Sequence[Evaluation]]
+) -> tuple[tuple[str, str], Interval]:
+    one, other = (max(front, key=lambda e: e.correct / e.images) for front in fronts)
+    return (one.point.key(), other.point.key()), accuracies(one, other, tests(first, second))
+
+
+def tests(first: Results, second: Results) -> tuple[str | None, str | None]:
+    """Return what the stamps of two explorations say of their test images."""
+    return first.facts.stamp.get("test"), second.facts.stamp.get("test")
 
 
 Costs = tuple[float, ...]
@@ -201,8 +274,16 @@ class PointComparison:
         return asdict(self)
 
 
-def compare_points(first: Evaluation, second: Evaluation, objectives: Sequence[str]) -> PointComparison:
-    """Return two design points side by side; ``objectives`` decide whether one dominates the other."""
+def compare_points(
+    first: Evaluation,
+    second: Evaluation,
+    objectives: Sequence[str],
+    tested: tuple[str | None, str | None] = (None, None),
+) -> PointComparison:
+    """Return two design points side by side; ``objectives`` decide whether one dominates the other.
+
+    ``tested`` name the test images of each, so that accuracies on the same ones are compared image by image.
+    """
     metrics = known_metrics((first, second))
     figures = (_figures(first, metrics), _figures(second, metrics))
     costs = [tuple(METRICS[name].cost(e) for name in objectives) for e in (first, second)]
@@ -219,7 +300,7 @@ def compare_points(first: Evaluation, second: Evaluation, objectives: Sequence[s
         second.point.key(),
         tuple(_differing(*points)),
         tuple(Difference(name, figures[0][name], figures[1][name]) for name in metrics),
-        accuracy_interval((first.correct, first.images), (second.correct, second.images)),
+        accuracies(first, second, tested),
         tuple(layer for layer in compared if layer.differences),
         better,
     )

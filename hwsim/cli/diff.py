@@ -12,7 +12,7 @@ from hwsim.cli.output import print_json
 from hwsim.columns import columns
 
 if TYPE_CHECKING:
-    from hwsim.comparison import Difference, Domination, PointComparison, StudyComparison
+    from hwsim.comparison import Difference, Domination, Interval, PointComparison, StudyComparison
 
 WIDEST = 48
 """Characters of a value that a table shows."""
@@ -56,6 +56,8 @@ def _studies(compared: StudyComparison) -> Iterator[str]:
         if both
         else "  hypervolume: none"
     )
+    best = "  ".join(compared.best)
+    yield _accuracy(f"most accurate of each front ({best})", compared.accuracy)
     yield from _dominated("first", compared.dominated[0])
     yield from _dominated("second", compared.dominated[1])
     changed = f"{len(compared.changed)} with other figures: {', '.join(compared.changed[:SHOWN])}"
@@ -74,17 +76,26 @@ def _dominated(side: str, dominated: tuple[Domination, ...]) -> Iterator[str]:
 def _points(compared: PointComparison) -> Iterator[str]:
     yield from _table("choice", compared.choices)
     yield from _table("metric", compared.metrics)
-    interval = compared.accuracy
-    yield (
-        f"accuracy: {interval.difference:+.2f} points from first to second, 95% interval {interval.low:+.2f} to "
-        f"{interval.high:+.2f}" + ("" if interval.decided else ", undecided")
-    )
+    yield _accuracy("accuracy", compared.accuracy)
     if compared.dominates:
         yield f"the {compared.dominates} dominates"
     for layer in compared.layers:
         yield from _table(layer.layer, layer.differences)
     if not compared.layers:
         yield "all layers are the same"
+
+
+def _accuracy(what: str, interval: Interval) -> str:
+    only = interval.only
+    how = (
+        f"not paired: {interval.unpaired}"
+        if only is None
+        else f"image by image: {only[0]} right in the first alone, {only[1]} in the second alone"
+    )
+    return (
+        f"{what}: {interval.difference:+.2f} points from first to second, 95% interval {interval.low:+.2f} to "
+        f"{interval.high:+.2f}{'' if interval.decided else ', undecided'}; {how}"
+    )
 
 
 def _table(title: str, rows: tuple[Difference, ...]) -> Iterator[str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from hwsim.bits import BitConfig, LayerBits, bit_config
 from hwsim.catalogue import file_digest
 from hwsim.cost.compression import compress, float32_bytes, layer_bytes
@@ -19,7 +21,7 @@ from hwsim.cost.technology import technology
 from hwsim.cost.traffic import LayerTraffic, traffic
 from hwsim.data import Split, network_split
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import EVALUATOR_VERSION, DesignPoint, Evaluation, LayerResult
+from hwsim.explore.evaluation import EVALUATOR_VERSION, DesignPoint, Evaluation, LayerResult, marks
 from hwsim.models import load_model
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize import Calibration, once, quantize
@@ -137,6 +139,7 @@ class Bench:
             layers=self._layers(network, point, accuracy),
             circuit_cycles=accuracy.images * sum(map(circuits.cycles, network.layers)),
             compared_images=min(COMPARED_IMAGES, accuracy.images),
+            right=marks(np.array(accuracy.classes) == self.test.labels),
         )
 
     def _layers(

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from hwsim.cost.hardware import Part as Part
 from hwsim.simulate.inference import wilson
 
-EVALUATOR_VERSION = 2
+EVALUATOR_VERSION = 3
 """Raised whenever a measured value of an unchanged design point would change: old results are then not reused."""
 
 
@@ -71,7 +74,8 @@ class Evaluation:
 
     The accuracy is that of the compiled circuits, which took ``circuit_cycles`` clock cycles for every output of
     every image; on the first ``compared_images`` they were compared with exact arithmetic at every output and
-    overflow. A point whose circuits differ is no evaluation but an error.
+    overflow. A point whose circuits differ is no evaluation but an error. ``right`` says which images were right, as
+    :func:`marks` writes them; "" where that was not kept.
     """
 
     index: int
@@ -85,6 +89,7 @@ class Evaluation:
     layers: tuple[LayerResult, ...]
     circuit_cycles: int = 0
     compared_images: int = 0
+    right: str = ""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -95,13 +100,32 @@ class Evaluation:
         return plain(self)
 
 
+def marks(right: npt.NDArray[np.bool_]) -> str:
+    """Return marks [images] as hexadecimal digits, four images each, the first image in the highest bit of the first.
+
+    >>> marks(np.array([True, False, True, True, True]))
+    'b8'
+    """
+    return np.packbits(right).tobytes().hex()[: -(-len(right) // 4)]
+
+
+def marked(text: str, images: int) -> npt.NDArray[np.bool_]:
+    """Return the marks that :func:`marks` wrote, [images].
+
+    >>> marked("b8", 5).tolist()
+    [True, False, True, True, True]
+    """
+    packed = np.frombuffer(bytes.fromhex(text + "0" * (len(text) % 2)), np.uint8)
+    return np.unpackbits(packed)[:images].astype(np.bool_)
+
+
 def plain(value: Any) -> dict[str, Any]:
     """Return a dataclass as plain data, without what only some studies ask for where it is empty."""
     return asdict(value, dict_factory=_without_what_is_not_asked_for)
 
 
-_ASKED_FOR = {"energy_pj", "array", "array_cycles"}
-"""Fields that stand for a part of a study: no energy objective, no array, and they are not written."""
+_ASKED_FOR = {"energy_pj", "array", "array_cycles", "right"}
+"""Fields that some results have not: no energy objective, no array, images not kept; then they are not written."""
 
 
 def _without_what_is_not_asked_for(fields: list[tuple[str, Any]]) -> dict[str, Any]:

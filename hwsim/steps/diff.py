@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim import files
-from hwsim.comparison import PointComparison, StudyComparison, compare_points, compare_studies
+from hwsim.comparison import PointComparison, StudyComparison, compare_points, compare_studies, tests
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import Evaluation
 from hwsim.explore.folder import STUDY
@@ -21,7 +21,7 @@ def compare(first: Path | str, second: Path | str) -> StudyComparison | PointCom
     (one, point), (other, other_point) = _opened(str(first)), _opened(str(second))
     if point and other_point:
         objectives = [name for name in one.facts.objectives if name in other.facts.objectives]
-        return compare_points(point, other_point, objectives)
+        return compare_points(point, other_point, objectives, tests(one, other))
     if point or other_point:
         raise HwsimError(
             f'"{first}" and "{second}" are a folder and a design point; give two folders or two FOLDER:KEY'

@@ -86,13 +86,15 @@ def command(
         print(f"  {name:{width}}  {layer_bits}{channels}")
         if measured:
             print(
-                f"  {'':{width}}  entropy {measured.weights[name]:.2f} bits a weight, "
-                f"{measured.activations[name]:.2f} an activation"
+                f"  {'':{width}}  entropy {measured.weights[name]:.2f} bits a weight, coded "
+                f"{measured.coded_weights[name]:.2f}; {measured.activations[name]:.2f} an activation, coded "
+                f"{measured.coded_activations[name]:.2f}"
             )
     if measured:
         print(
             f"entropy over {measured.images} images: {measured.mean_weight:.4f} bits a weight, "
-            f"{measured.mean_activation:.4f} an activation, means over all values"
+            f"{measured.mean_activation:.4f} an activation, means over all values; coded with their tables: "
+            f"{measured.mean_coded_weight:.4f} and {measured.mean_coded_activation:.4f}"
         )
     print(f"calibrated on the calibration split of {facts['calibration']}: {network.source}")
     print(f"wrote {output} and {bits_path}")

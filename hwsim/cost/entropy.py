@@ -1,8 +1,9 @@
 """Entropy: what a variable-length code of a network's integers could come down to, in bits a value.
 
 Banner, Nahshan, Soudry (NeurIPS 2019) report the bits of their variable-length code so: the Shannon entropy of
-all integers of a tensor, not the length of a coded file, and the mean over tensors weighted by their values. A
-Huffman code takes up to a bit a value more, and its table (:mod:`hwsim.cost.compression` counts both).
+all integers of a tensor, not the length of a coded file, and the mean over tensors weighted by their values. Beside it
+stands what a real code takes, its table included: of weights the layer's part of the coded file
+(:mod:`hwsim.cost.compression`), of activations a Huffman code of its own for each tensor, or packing if that is shorter.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwsim.cost.coding.huffman import encoded_bytes
+from hwsim.cost.compression import record_of
 from hwsim.errors import HwsimError
 from hwsim.formats import IntArray
 from hwsim.network import ImageSequence, IntegerLayer, QuantizedNetwork
@@ -34,7 +37,8 @@ def entropy_bits(counts: IntArray) -> float:
 class Entropies:
     """Bits a value of each layer's weights and of the activations it reads, over ``images`` images.
 
-    The means are over all values: a layer counts as often as it has weights, or reads activations.
+    ``coded_weights`` and ``coded_activations`` are those of a code. The means are over all values: a layer counts as often
+    as it has weights, or reads activations.
     """
 
     images: int
@@ -42,6 +46,10 @@ class Entropies:
     activations: Mapping[str, float]
     mean_weight: float
     mean_activation: float
+    coded_weights: Mapping[str, float]
+    coded_activations: Mapping[str, float]
+    mean_coded_weight: float
+    mean_coded_activation: float
 
 
 def measure_entropies(network: QuantizedNetwork, images: ImageSequence) -> Entropies:
@@ -66,15 +74,38 @@ def measure_entropies(network: QuantizedNetwork, images: ImageSequence) -> Entro
         for item in weighted
         if item.weight is not None
     }
+    weights = {name: entropy_bits(seen) for name, seen in weight_counts.items()}
+    activations = {name: entropy_bits(seen) for name, seen in counts.items()}
+    coded_weights = {item.layer.name: _coded_weights(item) for item in weighted}
+    coded_activations = {name: _coded_bits(seen, read[name].bits) for name, seen in counts.items()}
     return Entropies(
         len(images),
-        {name: entropy_bits(seen) for name, seen in weight_counts.items()},
-        {name: entropy_bits(seen) for name, seen in counts.items()},
-        _mean(weight_counts),
-        _mean(counts),
+        weights,
+        activations,
+        _mean(weights, weight_counts),
+        _mean(activations, counts),
+        coded_weights,
+        coded_activations,
+        _mean(coded_weights, weight_counts),
+        _mean(coded_activations, counts),
     )
 
 
-def _mean(counts: Mapping[str, IntArray]) -> float:
+def _coded_weights(item: IntegerLayer) -> float:
+    """Return the bits a weight that a layer's weights take in the coded file."""
+    assert item.weight is not None
+    record = record_of(item, "huffman")
+    return 8 * sum(record.bytes_of(kind) for kind in ("tables", "indices", "weights")) / item.weight.size
+
+
+def _coded_bits(counts: IntArray, bits: int) -> float:
+    """Return the bits a value that a Huffman code of values of so many ``bits`` takes, or packing."""
+    values = int(counts.sum())
+    coded = encoded_bytes(counts)
+    return bits if coded is None else min(float(bits), 8 * coded / values)
+
+
+def _mean(bits: Mapping[str, float], counts: Mapping[str, IntArray]) -> float:
+    """Return the mean over all values of bits a value, by tensor."""
     values = {name: int(seen.sum()) for name, seen in counts.items()}
-    return sum(entropy_bits(counts[name]) * n for name, n in values.items()) / max(1, sum(values.values()))
+    return sum(bits[name] * n for name, n in values.items()) / max(1, sum(values.values()))

@@ -119,7 +119,7 @@ def test_every_json_command_prints_one_value_and_nothing_else(done):
         assert shown.stdout.count("\n") == 1
         values[arguments[0]] = json.loads(shown.stdout)
         assert shown.stderr.isascii()
-        assert all(re.fullmatch(r"[a-z ]+: \d+ of \d+", line) for line in shown.stderr.splitlines())
+        assert all(re.fullmatch(r"[a-z, ]+: \d+ of \d+", line) for line in shown.stderr.splitlines())
     assert values["quantize"]["layers"] == {"conv": "int4*int4/int12", "out": "int4*uint4/int12"}
     assert values["simulate"]["images"] == 40
     assert values["simulate"]["equal"] is True

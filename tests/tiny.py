@@ -82,5 +82,5 @@ def hwsim(*arguments, cwd, **environment):
         | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )

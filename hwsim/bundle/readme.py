@@ -28,7 +28,7 @@ Run them in this folder. The testbench prints `PASS`, or a `FAIL` line for each 
 module and row of the file, and then exits with a status other than 0.
 
     iverilog -g2012 -s testbench -o testbench.vvp testbench.v rtl/*.v && vvp -n testbench.vvp
-    verilator --binary --timing -Wno-fatal --top-module testbench testbench.v rtl/*.v && obj_dir/Vtestbench
+    verilator --binary --timing -Wno-fatal -MAKEFLAGS OPT_FAST=-O0 --top-module testbench testbench.v rtl/*.v && obj_dir/Vtestbench
     yosys -p 'read_verilog rtl/*.v; synth -flatten -top {top}; stat'
     hwsim simulate network.safetensors
 

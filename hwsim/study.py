@@ -27,6 +27,7 @@ from pydantic import (
 from hwsim import files
 from hwsim.bits import parse_overflow, quoted
 from hwsim.catalogue import look_up
+from hwsim.cost.decoding import check_coder
 from hwsim.cost.hardware import Hardware
 from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
 from hwsim.cost.memory.search import OBJECTIVES
@@ -79,6 +80,7 @@ _CHOICES: dict[str, Callable[[Any], object]] = {
     "activations": _activation_width,
     "accumulators": parse_int,
     "overflows": parse_overflow,
+    "coders": check_coder,
 }
 """The lists that a layer chooses from, and what refuses an entry."""
 
@@ -101,6 +103,7 @@ class Own(_Table):
     activations: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     accumulators: _Names | None = None
     overflows: _Names | None = None
+    coders: _Names | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Own:
@@ -112,9 +115,11 @@ class Space(_Table):
     """What each layer with weights may choose, and the layers whose bits are given.
 
     ``groups`` are layers that choose together, by name or pattern; ``layers`` the lists of a layer or group of its own.
+    ``coders`` are those of the weights, which then cross the bus coded, through decoders that are priced; without them the
+    file alone is coded.
     """
 
-    LATER = frozenset({"groups", "layers"})
+    LATER = frozenset({"coders", "groups", "layers"})
 
     weights: _Names = ("int2", "int3", "int4", "int6", "int8", "pow2x4")
     activations: Annotated[tuple[int, ...], Field(min_length=1)] = (2, 3, 4, 6, 8)
@@ -122,6 +127,7 @@ class Space(_Table):
     overflows: _Names = ("wrap", "saturate")
     datapaths: _Names = ("mac",)
     quantizers: _Names = (str(Settings()),)
+    coders: tuple[str, ...] = ()
     groups: dict[str, _Names] = {}
     layers: dict[str, Own] = {}
     fixed: dict[str, str] = {}
@@ -248,6 +254,8 @@ class Study(_Table):
         accelerator = self.accelerator()
         if "energy" not in self.objectives:
             return None
+        if self.space.coders or any(own.coders for own in self.space.layers.values()):
+            raise ValueError("energy counts no decoders; leave the coders out, or energy from the objectives")
         if accelerator is None:
             raise ValueError("energy is that of an array and its memories; add an [array] table")
         cells = technology(self.hardware.technology)

@@ -143,6 +143,7 @@ def test_every_default_is_written(tmp_path):
             "mapping",
             "groups",
             "layers",
+            "coders",
         }
     (tmp_path / "full.toml").write_text(study.to_toml())
     assert read_study(tmp_path / "full.toml") == study

@@ -24,6 +24,7 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -67,6 +68,8 @@ _WEIGHTS_PER_BYTE = {"packed": 8, "huffman": 8, "ans": 128, "bitmap": 8, "run_le
 _CONSTANTS = (("multiplier", MULTIPLIER), ("bias", BIAS), ("shift", SHIFT))
 _CHANNELS = (("width", WIDTH), ("exponent", EXPONENT))
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
 KINDS = ("header", "tables", "indices", "weights", "masks", "scales", "biases")
 """What a record's bytes are for: scales are multipliers and shifts, and channels' widths and exponents."""
 
@@ -109,12 +112,12 @@ class Record:
         return sum(len(part) for of, part in self.parts if of == kind)
 
 
-def compress(network: QuantizedNetwork, codec: str = "huffman") -> bytes:
+def compress(network: QuantizedNetwork, codec: str = "huffman", codecs: Mapping[str, str] = _NONE) -> bytes:
     """Return the file with the weights and requantiser constants of all layers; deterministic.
 
-    ``codec`` is one of :data:`CODECS`.
+    ``codec`` is one of :data:`CODECS`; layers that ``codecs`` names have one of their own.
     """
-    return sealed(MAGIC + b"".join(record.content for record in _records(network, codec)))
+    return sealed(MAGIC + b"".join(record.content for record in _records(network, codec, codecs)))
 
 
 def sealed(body: bytes) -> bytes:
@@ -134,12 +137,14 @@ def opened(data: bytes, magic: bytes) -> Reader:
     return Reader(data[len(magic) : -4])
 
 
-def layer_bytes(network: QuantizedNetwork) -> dict[str, int]:
-    """Return how many bytes of the file each layer with parameters takes.
+def layer_bytes(
+    network: QuantizedNetwork, codec: str = "huffman", codecs: Mapping[str, str] = _NONE
+) -> dict[str, int]:
+    """Return how many bytes of the file that :func:`compress` writes each layer with parameters takes.
 
     With :data:`FRAME_BYTES` they sum to the file.
     """
-    return {record.name: len(record.content) for record in _records(network, "huffman")}
+    return {record.name: len(record.content) for record in _records(network, codec, codecs)}
 
 
 def decompress(data: bytes) -> dict[str, Parameters]:
@@ -172,9 +177,9 @@ def float32_bytes(network: QuantizedNetwork) -> int:
     return sum(4 * (math.prod(layer.weight_shape) + layer.output_shape[0]) for layer in weighted)
 
 
-def _records(network: QuantizedNetwork, codec: str) -> list[Record]:
+def _records(network: QuantizedNetwork, codec: str, codecs: Mapping[str, str]) -> list[Record]:
     return [
-        record_of(item, codec)
+        record_of(item, codecs.get(item.layer.name, codec))
         for item in network.layers
         if item.weight is not None or item.multiplier is not None
     ]

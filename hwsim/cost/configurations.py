@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.bits import BitConfig, LayerBits
+from hwsim.cost.decoding import Decoding
 from hwsim.cost.hardware import Hardware, layer_circuits
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import layer_memory
-from hwsim.cost.traffic import Memory, layer_traffic, stored_constant_bits, weight_bits
+from hwsim.cost.traffic import Memory, layer_traffic, stored_bits
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Half, Int, IntArray
 from hwsim.layers import INPUT, Concatenate, Flatten, Layer, MaxPool, PadChannels, Rescale, Slice
@@ -42,6 +43,7 @@ per image, cycles of an accelerator, and bits of weights and constants. What was
 _MOVING = Concatenate | Flatten | PadChannels | Slice
 _WIDTHS = 33
 _LARGEST_TABLE = 1 << 20
+_PACKED = Decoding()
 _RESCALED = ("source", "target")
 """What the rescale before a layer depends on: the formats of its tensor and of what the layer demands."""
 
@@ -86,7 +88,8 @@ class Configurations:
 
     ``network`` is the network under any configuration in which every activation has one width; ``choices`` the bits
     that each layer with weights may have. ``hardware`` prices circuits, ``memory`` counts traffic: a buffer, or an
-    accelerator with the best tiling of each layer. Either may be left out.
+    accelerator with the best tiling of each layer. Either may be left out. ``decodings`` says of each layer's choices how
+    their weights move; without it they are packed.
     """
 
     def __init__(
@@ -96,7 +99,9 @@ class Configurations:
         *,
         hardware: Hardware | None = None,
         memory: Memory | Accelerator | None = None,
+        decodings: Mapping[str, Sequence[Decoding]] | None = None,
     ) -> None:
+        self.decodings = decodings or {}
         self.network, self.hardware, self.memory = network, hardware, memory
         self.items = {item.layer.name: item for item in network.layers}
         self.choices = {name: tuple(choices.get(name, ())) for name in network.bits}
@@ -297,12 +302,13 @@ class Configurations:
         network = self._under(dict(zip(term.tensors, widths, strict=True)))
         if self.items[owner].layer.has_weights:
             bits = self.choices[owner][place]
+            decoding = self.decodings[owner][place] if owner in self.decodings else Decoding()
             if bits.activation.bits != widths[0]:
                 network = self._with_rescale(network, owner, bits.activation.bits)
             layers = tuple(
                 replace(item, bits=bits) if item.layer.name == owner else item for item in network.layers
             )
-            network = replace(network, layers=layers)
+            return self._measure(replace(network, layers=layers), owner, decoding)
         return self._measure(network, owner)
 
     def _under(self, widths: Mapping[str, int]) -> QuantizedNetwork:
@@ -334,7 +340,7 @@ class Configurations:
             layers.append(item)
         return replace(network, layers=tuple(layers))
 
-    def _measure(self, network: QuantizedNetwork, name: str) -> list[float]:
+    def _measure(self, network: QuantizedNetwork, name: str, decoding: Decoding = _PACKED) -> list[float]:
         """Return the metrics of one layer of a network."""
         item = next(item for item in network.layers if item.layer.name == name)
         parts = () if self.hardware is None else layer_circuits(network, item, self.hardware)
@@ -346,6 +352,10 @@ class Configurations:
         elif self.memory is not None:
             traffic = layer_traffic(network, item, self.memory)
             moved = (traffic.weight_bytes, traffic.input_bytes, traffic.output_bytes)
+        if decoding.weights:
+            decoder = None if self.hardware is None else decoding.part(item, moved[0], self.hardware)
+            parts += () if decoder is None else (decoder,)
+            moved = (decoding.moved_bytes(item, moved[0]), *moved[1:])
         return [
             sum(part.count * part.nand2_equivalents for part in parts),
             sum(part.count * part.flip_flops for part in parts),
@@ -354,14 +364,6 @@ class Configurations:
             cycles,
             stored_bits(item),
         ]
-
-
-def stored_bits(item: IntegerLayer) -> int:
-    """Return the bits of a layer's weights, each at its own width, and of its constants."""
-    constants = stored_constant_bits(item)
-    if not item.layer.has_weights:
-        return constants
-    return int(weight_bits(item).sum()) * item.layer.products + constants
 
 
 def _computes(item: IntegerLayer) -> bool:

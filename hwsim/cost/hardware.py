@@ -147,12 +147,17 @@ def _cost(datapath: Datapath, technology_name: str, mapping: str) -> Cost:
 
 
 def _part(item: IntegerLayer, name: str, datapath: Datapath, hardware: Hardware) -> Part:
+    return circuit_part(name, datapath, operations(item, name, datapath), hardware)
+
+
+def circuit_part(name: str, datapath: Datapath, operations: int, hardware: Hardware) -> Part:
+    """Return as many copies of a circuit as some operations an image need at a design's throughput."""
     cost = _cost(datapath, hardware.technology, hardware.mapping)
     cycles = max(1, math.ceil((cost.critical_path_ps or 0.0) / hardware.period_ps))
     return Part(
         part=name,
         circuit=describe(datapath),
-        count=-(-operations(item, name, datapath) * cycles // hardware.cycles_per_image),
+        count=-(-operations * cycles // hardware.cycles_per_image),
         nand2_equivalents=cost.nand2_equivalents,
         flip_flops=cost.flip_flops,
         area_um2=cost.area_um2,

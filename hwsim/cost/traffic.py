@@ -127,6 +127,14 @@ def stored_constant_bits(item: IntegerLayer) -> int:
     return _constant_bits(item)
 
 
+def stored_bits(item: IntegerLayer) -> int:
+    """Return the bits of a layer's weights, each at its own width, and of its constants."""
+    constants = stored_constant_bits(item)
+    if not item.layer.has_weights:
+        return constants
+    return int(weight_bits(item).sum()) * item.layer.products + constants
+
+
 class _StoredRows:
     """The rows of all tensors of a network, numbered so that rows are consecutive only within one tensor.
 

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from hwsim.bits import LayerBits
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import Evaluation
+from hwsim.explore.evaluation import Evaluation, choice_of, point_texts
 from hwsim.explore.sensitivity import of_choices, tried_images
 from hwsim.explore.surrogate import Features, Posterior, Scale, features, fit
 from hwsim.models.forward import accuracy as float_accuracy
@@ -44,7 +44,7 @@ class AccuracyModel:
         known = [{text: place for place, text in enumerate(texts)} for _, texts in self.layers]
         quantizers, choices = [], []
         for e in done:
-            texts = [text for _, text in e.point.bits]
+            texts = point_texts(e.point)
             if (
                 e.point.quantizer not in self.quantizers
                 or len(texts) != len(known)
@@ -115,7 +115,7 @@ def accuracy_model(
         found = of_choices(bench, dict(layers), quantizer, progress)
         effects.append(
             [
-                [(LayerBits.parse(text, signed=False), found[name][text]) for text in texts]
+                [(LayerBits.parse(choice_of(text)[0], signed=False), found[name][text]) for text in texts]
                 for name, texts in layers
             ]
         )

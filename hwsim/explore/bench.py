@@ -14,6 +14,8 @@ import numpy as np
 from hwsim.bits import BitConfig, LayerBits, bit_config
 from hwsim.catalogue import file_digest
 from hwsim.cost.compression import compress, float32_bytes, layer_bytes
+from hwsim.cost.decoding import decoding
+from hwsim.cost.hardware import Part
 from hwsim.cost.hardware import circuits as network_circuits
 from hwsim.cost.memory.network import network_memory
 from hwsim.cost.network_energy import layer_energies
@@ -23,7 +25,7 @@ from hwsim.data import Split, network_split
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import EVALUATOR_VERSION, DesignPoint, Evaluation, LayerResult, marks
 from hwsim.models import load_model
-from hwsim.network import FloatNetwork, QuantizedNetwork
+from hwsim.network import FloatNetwork, IntegerLayer, QuantizedNetwork
 from hwsim.quantize import Calibration, once, quantize
 from hwsim.quantize.settings import Settings
 from hwsim.simulate.circuits import Circuits
@@ -134,7 +136,7 @@ class Bench:
             images=accuracy.images,
             float_correct=self.float_correct,
             float32_bytes=float32_bytes(network),
-            file_bytes=len(compress(network)),
+            file_bytes=len(compress(network, codecs=_coders(point))),
             images_per_second=self.study.hardware.images_per_second,
             layers=self._layers(network, point, accuracy),
             circuit_cycles=accuracy.images * sum(map(circuits.cycles, network.layers)),
@@ -148,13 +150,16 @@ class Bench:
         """Return what each layer costs, and how many of its sums overflowed."""
         parts = network_circuits(network, self.study.hardware.value(point.datapath))
         moved = {item.layer: item for item in study_traffic(self.study, network)}
-        packed = layer_bytes(network)
+        packed = layer_bytes(network, codecs=_coders(point))
         overflows = {item.layer: item for item in accuracy.overflows}
         energies = self._energies(network, point)
         rows = []
         for item in network.layers:
             name = item.layer.name
             over = overflows.get(name)
+            decoders, weight_bytes = self._decoded(
+                item, point, moved[name].weight_bytes if name in moved else 0
+            )
             rows.append(
                 LayerResult(
                     name=name,
@@ -163,8 +168,8 @@ class Bench:
                     output=str(item.output),
                     macs=item.layer.macs,
                     weights=0 if item.weight is None else item.weight.size,
-                    parts=parts.get(name, ()),
-                    weight_bytes=moved[name].weight_bytes if name in moved else 0,
+                    parts=(*parts.get(name, ()), *decoders),
+                    weight_bytes=weight_bytes,
                     input_bytes=moved[name].input_bytes if name in moved else 0,
                     output_bytes=moved[name].output_bytes if name in moved else 0,
                     file_bytes=packed.get(name, 0),
@@ -174,6 +179,17 @@ class Bench:
                 )
             )
         return tuple(rows)
+
+    def _decoded(
+        self, item: IntegerLayer, point: DesignPoint, packed_bytes: int
+    ) -> tuple[tuple[Part, ...], int]:
+        """Return a layer's decoders, and the bytes of weights that move where they take ``packed_bytes`` packed."""
+        coder = _coders(point).get(item.layer.name)
+        if coder is None:
+            return (), packed_bytes
+        how = decoding(item, coder)
+        part = how.part(item, packed_bytes, self.study.hardware.value(point.datapath))
+        return (() if part is None else (part,)), how.moved_bytes(item, packed_bytes)
 
     def _energies(self, network: QuantizedNetwork, point: DesignPoint) -> dict[str, dict[str, float]]:
         """Return every layer's energy in pJ by where it goes; nothing where the study does not ask for it."""
@@ -190,6 +206,12 @@ def study_traffic(study: Study, network: QuantizedNetwork) -> tuple[LayerTraffic
     if accelerator is None or study.array is None:
         return traffic(network, study.memory.value())
     return tuple(layer.dram_traffic for layer in network_memory(network, accelerator, study.array.minimise))
+
+
+def _coders(point: DesignPoint) -> dict[str, str]:
+    """Return the coder of each layer of a point; nothing where the study chooses none."""
+    named = zip((name for name, _ in point.bits), point.coders, strict=False)
+    return {name: coder for name, coder in named if coder}
 
 
 def point_bits(point: DesignPoint) -> BitConfig:

@@ -23,22 +23,24 @@ class DesignPoint:
     """One choice in a study's space: each layer's bits, the datapath that runs them and the quantizer.
 
     ``bits`` holds (layer name, LayerBits text) in network order; ``quantizer`` is the text of the
-    quantizer's settings.
+    quantizer's settings. ``coders`` is the coder of each layer's weights, where the study chooses one; without it the
+    file is in Huffman code and the weights that move are packed.
     """
 
     bits: tuple[tuple[str, str], ...]
     datapath: str
     quantizer: str
+    coders: tuple[str, ...] = ()
 
     def key(self) -> str:
         """Return 16 hexadecimal digits that identify the point, equal on every machine."""
-        return hashlib.blake2b(json.dumps(asdict(self)).encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(json.dumps(plain(self)).encode(), digest_size=8).hexdigest()
 
     def label(self) -> str:
         """Return the point in a few words: the bits if all layers agree, else how many layers have which."""
         counts: dict[str, int] = {}
-        for _, bits in self.bits:
-            counts[bits] = counts.get(bits, 0) + 1
+        for text in point_texts(self):
+            counts[text] = counts.get(text, 0) + 1
         parts = [text if count == len(self.bits) else f"{count}x {text}" for text, count in counts.items()]
         return f"{', '.join(parts)}; {self.datapath}; {self.quantizer}"
 
@@ -119,13 +121,30 @@ def marked(text: str, images: int) -> npt.NDArray[np.bool_]:
     return np.unpackbits(packed)[:images].astype(np.bool_)
 
 
+def choice_text(bits: str, coder: str) -> str:
+    """Return what one layer chooses as a text, as a search's space holds it."""
+    return f"{bits} {coder}" if coder else bits
+
+
+def choice_of(text: str) -> tuple[str, str]:
+    """Return the bits and the coder, "" without one, of a choice's text."""
+    bits, _, coder = text.partition(" ")
+    return bits, coder
+
+
+def point_texts(point: DesignPoint) -> list[str]:
+    """Return what each layer of a point chooses."""
+    coders = point.coders or ("",) * len(point.bits)
+    return [choice_text(bits, coder) for (_, bits), coder in zip(point.bits, coders, strict=True)]
+
+
 def plain(value: Any) -> dict[str, Any]:
     """Return a dataclass as plain data, without what only some studies ask for where it is empty."""
     return asdict(value, dict_factory=_without_what_is_not_asked_for)
 
 
-_ASKED_FOR = {"energy_pj", "array", "array_cycles", "right"}
-"""Fields that some results have not: no energy objective, no array, images not kept; then they are not written."""
+_ASKED_FOR = {"energy_pj", "array", "array_cycles", "right", "coders"}
+"""Fields that some results have not: no energy objective, array or coders, images not kept; then they are not written."""
 
 
 def _without_what_is_not_asked_for(fields: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -12,7 +12,9 @@ import numpy as np
 from hwsim.bits import BitConfig, LayerBits, bit_config
 from hwsim.cost.compression import FRAME_BYTES, float32_bytes, layer_bytes
 from hwsim.cost.configurations import METRICS, Configurations, Table
+from hwsim.cost.decoding import Decoding, decoding
 from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import choice_of as chosen_of
 from hwsim.explore.front import alone
 from hwsim.formats import Int, WeightFormat
 from hwsim.network import FloatArray, QuantizedNetwork
@@ -27,6 +29,10 @@ LOSSES = ("accuracy_loss", "accuracy")
 """Objectives that do not add over layers."""
 
 _FILE = "file_bytes"
+
+_Choices = Mapping[str, tuple[LayerBits, ...]]
+_Coders = Mapping[str, tuple[str, ...]]
+
 SUMS: dict[str, tuple[str, ...]] = {
     "gates": ("gates",),
     "flip_flops": ("flip_flops",),
@@ -90,20 +96,32 @@ def _prices(
     objectives: tuple[str, ...],
 ) -> Prices:
     study = bench.study
-    choices = {name: tuple(LayerBits.parse(text, signed=False) for text in texts) for name, texts in layers}
+    chosen = {name: tuple(map(chosen_of, texts)) for name, texts in layers}
+    choices = {
+        name: tuple(LayerBits.parse(bits, signed=False) for bits, _ in given)
+        for name, given in chosen.items()
+    }
+    coders = {name: tuple(coder for _, coder in given) for name, given in chosen.items()}
     reference = _quantized(bench, {name: Int(8) for name in choices}, quantizer)
     sums = {figure for name in objectives for figure in SUMS[name]}
+    circuits = bool(sums & {"gates", "flip_flops", "area_um2"})
+    decodings = _decodings(bench, choices, coders, quantizer)
+    memory = study.accelerator() or study.memory.value()
+    moves = "bandwidth" in objectives or (
+        circuits and bool(decodings)
+    )  # traffic says how many decoders there are
     configurations = Configurations(
         reference,
         choices,
-        hardware=study.hardware.value(datapath) if sums & {"gates", "flip_flops", "area_um2"} else None,
-        memory=(study.accelerator() or study.memory.value()) if "bandwidth" in objectives else None,
+        hardware=study.hardware.value(datapath) if circuits else None,
+        memory=memory if moves else None,
+        decodings=decodings,
     )
     tables = [_objectives(table, objectives) for table in configurations.tables(choice_of)]
     start = np.zeros(len(objectives))
     if _FILE in sums:
         packed = [_FILE in SUMS[name] for name in objectives]
-        bytes_of, rest = _file_bytes(bench, choices, quantizer)
+        bytes_of, rest = _file_bytes(bench, choices, coders, quantizer)
         tables += [
             alone(number, np.outer(sizes, packed)) for number, sizes in zip(choice_of, bytes_of, strict=True)
         ]
@@ -138,24 +156,55 @@ def _scale(
 
 
 def _file_bytes(
-    bench: Bench, choices: dict[str, tuple[LayerBits, ...]], quantizer: str
+    bench: Bench, choices: _Choices, coders: _Coders, quantizer: str
 ) -> tuple[list[FloatArray], int]:
     """Return the coded bytes of each layer's choices, and those of all else in the file.
 
     They depend on the weights; the constants of a requantiser differ by a byte or two with other formats.
     """
-    sizes: dict[str, dict[str, int]] = {}
-    for bits in {bits.weight: None for given in choices.values() for bits in given}:
-        wanted = {
-            name: next((b.weight for b in given if b.weight == bits), given[0].weight)
-            for name, given in choices.items()
-        }
-        sizes[str(bits)] = layer_bytes(_quantized(bench, wanted, quantizer))
+    sizes: dict[tuple[str, str], dict[str, int]] = {}
+    for form, network in _by_format(bench, choices, quantizer):
+        for coder in dict.fromkeys(coder for given in coders.values() for coder in given):
+            sizes[form, coder] = layer_bytes(network, coder or "huffman")
     some = next(iter(sizes.values()))
     rest = FRAME_BYTES + sum(size for name, size in some.items() if name not in choices)
     return [
-        np.array([float(sizes[str(b.weight)][name]) for b in given]) for name, given in choices.items()
+        np.array([float(sizes[str(b.weight), c][name]) for b, c in zip(given, coders[name], strict=True)])
+        for name, given in choices.items()
     ], rest
+
+
+def _decodings(
+    bench: Bench, choices: _Choices, coders: _Coders, quantizer: str
+) -> dict[str, tuple[Decoding, ...]]:
+    """Return how the weights of each layer's choices move; nothing where no coder is chosen."""
+    if not any(coder for given in coders.values() for coder in given):
+        return {}
+    items = {
+        (form, item.layer.name): item
+        for form, network in _by_format(bench, choices, quantizer)
+        for item in network.layers
+    }
+    pairs = {
+        name: [(str(b.weight), c) for b, c in zip(given, coders[name], strict=True)]
+        for name, given in choices.items()
+    }
+    found = {
+        (name, form, coder): decoding(items[form, name], coder) if coder else Decoding()
+        for name, given in pairs.items()
+        for form, coder in dict.fromkeys(given)
+    }
+    return {name: tuple(found[name, form, coder] for form, coder in given) for name, given in pairs.items()}
+
+
+def _by_format(bench: Bench, choices: _Choices, quantizer: str) -> Iterator[tuple[str, QuantizedNetwork]]:
+    """Yield each weight format with a network in which every layer that may have it does."""
+    for form in {bits.weight: None for given in choices.values() for bits in given}:
+        wanted = {
+            name: next((b.weight for b in given if b.weight == form), given[0].weight)
+            for name, given in choices.items()
+        }
+        yield str(form), _quantized(bench, wanted, quantizer)
 
 
 def _quantized(bench: Bench, weights: Mapping[str, WeightFormat], quantizer: str) -> QuantizedNetwork:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front
+from hwsim.explore.evaluation import DesignPoint, Evaluation, choice_of, pareto_front, point_texts
 
 if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class SearchSpace:
     """What a design point chooses from.
 
-    ``layers`` maps each layer to the LayerBits texts it may take; ``patterns`` are the uniform choices, each
+    ``layers`` maps each layer to the texts it may take, its LayerBits and behind them a coder where the study chooses one; ``patterns`` are the uniform choices, each
     with the bits of every layer, the widest first. ``ties`` is the number of each layer's choice: layers of one number
     take the text at one place of their lists, and without it every layer chooses by itself. ``bench`` is what evaluates the points: a search may read its
     network, calibration and study, and evaluates nothing with it. ``set_aside`` could not be evaluated: no search
@@ -65,7 +65,7 @@ class SearchSpace:
         """Return the place of each choice of a point."""
         found = {
             number: texts.index(text)
-            for number, (_, texts), (_, text) in zip(self.choice_of, self.layers, point.bits, strict=True)
+            for number, (_, texts), text in zip(self.choice_of, self.layers, point_texts(point), strict=True)
         }
         return list(found.values())
 
@@ -74,9 +74,12 @@ class SearchSpace:
         alike = len(self.patterns) * len(self.datapaths) * len(self.quantizers)
         return alike if search == "uniform" else self.size
 
-    def point(self, bits: Iterable[str], datapath: str, quantizer: str) -> DesignPoint:
-        names = (name for name, _ in self.layers)
-        return DesignPoint(tuple(zip(names, bits, strict=True)), datapath, quantizer)
+    def point(self, texts: Iterable[str], datapath: str, quantizer: str) -> DesignPoint:
+        """Return the point with every layer's choice as a text."""
+        chosen = [choice_of(text) for text in texts]
+        bits = tuple((name, own) for (name, _), (own, _) in zip(self.layers, chosen, strict=True))
+        coders = tuple(coder for _, coder in chosen)
+        return DesignPoint(bits, datapath, quantizer, coders if any(coders) else ())
 
     def tried(self, done: list[Evaluation]) -> set[DesignPoint]:
         """Return the points that are not to be proposed again: those evaluated and those set aside."""

@@ -12,6 +12,7 @@ from hwsim import cache
 from hwsim.bits import LayerBits
 from hwsim.catalogue import file_digest
 from hwsim.data import Split
+from hwsim.explore.evaluation import choice_of
 from hwsim.quantize.alone import Change, Effect, effects
 from hwsim.quantize.calibrate import Progress
 from hwsim.quantize.settings import Settings
@@ -38,7 +39,7 @@ def of_choices(bench: Bench, choices: Choices, quantizer: str, progress: Progres
     What was measured once is kept in the user's cache folder.
     """
     changes = {
-        name: {text: Change.of(LayerBits.parse(text, signed=False)) for text in texts}
+        name: {text: Change.of(LayerBits.parse(choice_of(text)[0], signed=False)) for text in texts}
         for name, texts in choices.items()
     }
     return _measured(bench, changes, quantizer, progress)
@@ -48,7 +49,7 @@ def of_parts(bench: Bench, choices: Choices, quantizer: str, progress: Progress 
     """Return the effects of each layer's weight formats and activation formats apart, all else in float."""
     changes: dict[str, dict[str, Change]] = {}
     for name, texts in choices.items():
-        bits = [LayerBits.parse(text, signed=False) for text in texts]
+        bits = [LayerBits.parse(choice_of(text)[0], signed=False) for text in texts]
         changes[name] = {f"weights {b.weight}": Change(weight=b.weight) for b in bits}
         changes[name] |= {f"input {b.activation}": Change(activation=b.activation.bits) for b in bits}
     return _measured(bench, changes, quantizer, progress)

@@ -10,13 +10,16 @@ from typing import Any
 from hwsim.bits import LayerBits
 from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import choice_of, choice_text
 from hwsim.explore.search import SearchSpace
 from hwsim.formats import Levels, parse_int, parse_weight
 from hwsim.network import FloatNetwork
 from hwsim.study import Space, Study
 
-_LISTS = ("accumulators", "weights", "activations", "overflows")
+_LISTS = ("accumulators", "weights", "activations", "overflows", "coders")
 """What a choice is made of, the slowest to change first."""
+
+_NO_CODER = ""
 
 _Choice = tuple[Any, ...]
 """An entry of each of the lists."""
@@ -35,11 +38,12 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
     general = _lists(space, "")
 
     def text(name: str, choice: _Choice) -> str:
+        accumulator, weight, bits, overflow, coder = choice
         if name in fixed:
-            return fixed[name]
-        accumulator, weight, bits, overflow = choice
+            return choice_text(fixed[name], coder)
         activation = f"{'' if signed[name] else 'u'}int{bits}"
-        return str(LayerBits.parse(f"{weight}*{activation}/{accumulator}/{overflow}", signed[name]))
+        whole = LayerBits.parse(f"{weight}*{activation}/{accumulator}/{overflow}", signed[name])
+        return choice_text(str(whole), coder)
 
     own = {name: _lists(space, group.get(name, name)) for name in signed}
     layers = tuple(
@@ -53,7 +57,7 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
         )
     )
     for datapath, bits in itertools.product(
-        space.datapaths, sorted({bits for _, texts in layers for bits in texts})
+        space.datapaths, sorted({choice_of(text)[0] for _, texts in layers for text in texts})
     ):
         multiply_accumulate(LayerBits.parse(bits, signed=False), datapath)
     return SearchSpace(layers, patterns, space.datapaths, space.quantizers, _ties(group, tuple(signed)))
@@ -101,7 +105,7 @@ def _check_named(space: Space, group: Mapping[str, str], names: Iterable[str]) -
 def _lists(space: Space, name: str) -> tuple[tuple[Any, ...], ...]:
     """Return the lists that a layer or group chooses from, in the order of :data:`_LISTS`, the widest choices first."""
     own = space.layers.get(name)
-    accumulators, weights, activations, overflows = (
+    accumulators, weights, activations, overflows, coders = (
         getattr(own, kind, None) or getattr(space, kind) for kind in _LISTS
     )
     return (
@@ -109,6 +113,7 @@ def _lists(space: Space, name: str) -> tuple[tuple[Any, ...], ...]:
         tuple(sorted(weights, key=_fewest_bits_last)),
         tuple(sorted(activations, reverse=True)),
         overflows,
+        coders or (_NO_CODER,),
     )
 
 

@@ -12,7 +12,7 @@ import rich.box
 import rich.table
 from rich.text import Text
 
-from hwsim.explore.evaluation import METRICS, Evaluation, Metric, known_metrics
+from hwsim.explore.evaluation import METRICS, Evaluation, Metric, known_metrics, point_texts
 from hwsim.report.tradeoffs import Row, front_order, rows
 from hwsim.report.wording import caption, differing, figure, short_bits, unit, visible
 
@@ -69,7 +69,8 @@ def evaluations_csv(
     for place, row in enumerate(listed):
         e = row.evaluation
         names = (e.point.label(), e.point.datapath, e.point.quantizer)
-        bits = "; ".join(f"{name} {bits}" for name, bits in e.point.bits)
+        texts = zip(e.point.bits, point_texts(e.point), strict=True)
+        bits = "; ".join(f"{name} {text}" for (name, _), text in texts)
         writer.writerow(
             [
                 *(column[place] for column in first.values()),

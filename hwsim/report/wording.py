@@ -89,7 +89,7 @@ def layer_bits(text: str) -> LayerBits | None:
 
 
 def bit_columns(point: DesignPoint) -> tuple[tuple[str, str], ...]:
-    """Return (what, run-length text over the layers in order) for weights, activations and accumulators.
+    """Return (what, run-length text over the layers in order) for weights, activations, accumulators and chosen coders.
 
     ``8 4x6 p3`` reads: 8 bits, then six layers of 4, then a power of two in 3. Signed activations are
     marked s, saturating accumulators sat. Bits that are not understood are returned as they are.
@@ -102,12 +102,13 @@ def bit_columns(point: DesignPoint) -> tuple[tuple[str, str], ...]:
         ("weights", runs(_weight(b) for b in bits)),
         ("activations", runs(f"{b.activation.bits}{'s' if b.activation.signed else ''}" for b in bits)),
         ("accumulators", runs(_accumulator(b) for b in bits)),
+        *((("coders", runs(point.coders)),) if point.coders else ()),
     )
 
 
 def short_bits(point: DesignPoint) -> str:
     """Return a point's bits on one line: ``w 8 4x6 · a 8 4x6 · acc 16x7``."""
-    short = {"weights": "w", "activations": "a", "accumulators": "acc", "bits": ""}
+    short = {"weights": "w", "activations": "a", "accumulators": "acc", "coders": "code", "bits": ""}
     return " · ".join(f"{short[what]} {text}".strip() for what, text in bit_columns(point))
 
 

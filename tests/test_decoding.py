@@ -1,0 +1,219 @@
+"""Coders of weights as a choice: bytes of the file, traffic and decoders are those of the network priced by itself."""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tiny
+from hwsim.cost.coding import huffman
+from hwsim.cost.compression import codes_of, compress, decompress
+from hwsim.cost.decoding import decoding
+from hwsim.cost.hardware import Hardware
+from hwsim.cost.synthesis import synthesize
+from hwsim.cost.traffic import stored_bits, traffic
+from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import METRICS, DesignPoint
+from hwsim.explore.exploration import explore
+from hwsim.explore.prices import prices
+from hwsim.explore.search import SEARCHES
+from hwsim.explore.space import search_space
+from hwsim.study import Study, read_study
+
+OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "file_bytes", "flip_flops")
+
+
+MODEL = """
+import numpy as np
+from hwsim.layers import Convolution, Flatten, Linear, Relu
+from hwsim.models.builder import Builder
+from hwsim.network import Preprocessing
+
+
+def net():
+    rng = np.random.default_rng(0)
+    build = Builder((1, 4, 4))
+    build.add("conv", Convolution(24, (3, 3)), weight=rng.standard_t(2, size=(24, 1, 3, 3)))
+    build.add("relu", Relu())
+    build.add("flat", Flatten())
+    build.add("out", Linear(3), weight=rng.standard_t(2, size=(3, 96, 1, 1)))
+    return build.network("coded", Preprocessing(255.0, (0.5,), (0.25,)))
+"""
+"""Weights with long tails, which a code takes less for."""
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory, synthesis_cache):
+    """Every point of a tiny space with two coders."""
+    folder = tiny.write(tmp_path_factory.mktemp("coded"))
+    (folder / "net.py").write_text(MODEL)
+    text = (folder / "study.toml").read_text().replace("budget = 10", "budget = 100")
+    text = text.replace(', "activations=aciq_laplace", "activations=aciq_gauss"', "").replace(
+        "[hardware]",
+        'coders = ["packed", "huffman"]\n\n[space.layers.out]\nweights = ["int3"]\n\n[hardware]\nimages_per_second = 2e7',
+    )
+    (folder / "study.toml").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
+        yield explore(read_study(folder / "study.toml"), folder / "out")
+
+
+def test_every_layer_has_a_coder_and_the_space_counts_it(explored):
+    assert len(explored.evaluations) == len({e.point for e in explored.evaluations}) == 2 * 2 * 2
+    assert {e.point.coders for e in explored.evaluations} == {
+        (first, second) for first in ("packed", "huffman") for second in ("packed", "huffman")
+    }
+
+
+def test_prices_of_coded_weights_are_those_of_the_network_by_itself(explored):
+    bench = explored.bench
+    space = replace(search_space(bench.study, bench.network), bench=bench)
+    names = OBJECTIVES[1:]
+    (price,) = prices(space, names)
+    for e in explored.evaluations:
+        choices = np.array([space.places(e.point)])
+        (costs,) = price.costs(sum(table.of(choices) for table in price.tables))
+        for name, cost in zip(names, costs, strict=True):
+            rel = 0.05 if name == "file_bytes" else 1e-12  # a constant of a requantiser may take a byte more
+            assert cost == pytest.approx(METRICS[name].cost(e), rel=rel), name
+
+
+def test_bytes_traffic_and_decoders_are_counted_from_the_code_itself(explored):
+    bench = explored.bench
+    hardware, memory = bench.study.hardware.value("mac"), bench.study.memory.value()
+    decoded = 0
+    for e in explored.evaluations:
+        network = bench.quantized(e.point)
+        moved = {item.layer: item.weight_bytes for item in traffic(network, memory)}
+        for layer, coder in zip([la for la in e.layers if la.weights], e.point.coders, strict=True):
+            item = next(item for item in network.layers if item.layer.name == layer.name)
+            decoders = [part for part in layer.parts if part.part == "huffman_decode"]
+            codes, bits = codes_of(item), item.bits.weight.bits
+            coded = huffman.encode(codes.ravel(), bits)
+            if coder == "packed" or len(coded) >= -(-codes.size * bits // 8):
+                assert not decoders
+                assert layer.weight_bytes == moved[layer.name]
+                continue
+            decoded += 1
+            payload = int(huffman.code_lengths(codes, bits)[codes].sum())
+            assert len(coded.values) == -(-payload // 8)
+            whole = stored_bits(item)
+            passes = moved[layer.name] * 8 / whole  # with the rest of a burst
+            assert layer.weight_bytes == pytest.approx(
+                passes * (whole - codes.size * bits + payload) / 8, abs=1
+            )
+            (part,) = decoders
+            cost = synthesize(decoding(item, "huffman").circuit, "gates")
+            assert part.equivalent and part.nand2_equivalents == cost.nand2_equivalents > 0
+            words = passes * codes.size
+            assert part.count - 1 < words / hardware.cycles_per_image <= part.count
+    assert decoded
+
+
+def test_a_file_with_a_coder_for_each_layer_decodes_to_the_same_integers(explored):
+    bench = explored.bench
+    for e in explored.evaluations:
+        network = bench.quantized(e.point)
+        codecs = {name: coder for (name, _), coder in zip(e.point.bits, e.point.coders, strict=True)}
+        content = compress(network, codecs=codecs)
+        assert len(content) == e.file_bytes
+        for item in network.layers:
+            if item.weight is not None:
+                np.testing.assert_array_equal(decompress(content)[item.layer.name].weight, item.weight)
+
+
+def test_decoders_do_not_touch_the_accuracy(explored):
+    by_bits = {}
+    for e in explored.evaluations:
+        by_bits.setdefault(e.point.bits, set()).add(e.correct)
+    assert all(len(correct) == 1 for correct in by_bits.values())
+
+
+@pytest.mark.parametrize("name", ["exact", "greedy", "evolve"])
+def test_searches_choose_coders(name, explored):
+    bench, known = explored.bench, {e.point: e for e in explored.evaluations}
+    space = replace(search_space(bench.study, bench.network), bench=bench)
+    done = []
+    while points := SEARCHES[name](
+        space, list(done), OBJECTIVES[:3], np.random.default_rng([1, len(done)]), 5
+    ):
+        done += [known[point] for point in points]
+    assert len(done) == space.size
+
+
+def test_weights_that_are_read_in_every_pass_are_decoded_in_every_pass(explored):
+    bench = explored.bench
+    network = bench.quantized(explored.evaluations[0].point)
+    item = next(item for item in network.layers if item.weight is not None)
+    found, hardware = decoding(item, "huffman"), bench.study.hardware.value("mac")
+    whole = stored_bits(item) // 8
+    assert found.moved_bytes(item, 300 * whole) == -(-300 * (8 * whole - found.saved_bits) // 8)
+    once, often = (found.part(item, passes * whole, hardware).count for passes in (1, 300))
+    assert often == -(-300 * found.weights // hardware.cycles_per_image) > once
+
+
+def test_a_coder_saves_bandwidth_and_costs_gates(explored):
+    found = {e.point: e for e in explored.evaluations}
+    for point, e in found.items():
+        if point.coders == ("huffman", "huffman"):
+            packed = found[replace(point, coders=("packed", "packed"))]
+            for name, sign in (("gates", 1), ("bandwidth", -1), ("file_bytes", -1)):
+                assert sign * METRICS[name].of(e) > sign * METRICS[name].of(packed)
+
+
+def test_weights_that_are_all_the_same_need_no_decoder(explored):
+    network = explored.bench.quantized(explored.evaluations[0].point)
+    item = next(item for item in network.layers if item.weight is not None)
+    big = replace(item, weight=np.ones_like(item.weight))
+    found = decoding(big, "huffman")
+    assert found.circuit is None
+    assert found.part(big, 100, Hardware(technology="gates")) is None
+
+
+def test_a_point_without_coders_is_written_and_keyed_as_before():
+    point = DesignPoint((("a", "int4*uint8/int32"),), "mac", "q")
+    text = '{"bits": [["a", "int4*uint8/int32"]], "datapath": "mac", "quantizer": "q"}'
+    assert point.key() == hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    assert json.loads(text).keys() == {"bits", "datapath", "quantizer"}
+    assert (
+        replace(point, coders=("huffman",)).key() != replace(point, coders=("packed",)).key() != point.key()
+    )
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ('coders = ["ans"]', 'unknown coder with a decoder "ans"; known: packed, huffman'),
+        ('coders = ["packed", "packed"]', "packed is listed twice"),
+        ('[space.layers.stem]\ncoders = ["best"]', 'unknown coder with a decoder "best"'),
+    ],
+)
+def test_coders_that_cannot_be_are_refused(tmp_path, text, sentence):
+    (tmp_path / "s.toml").write_text(f'title = "T"\nmodel = "digits"\n[space]\n{text}\n')
+    with pytest.raises(HwsimError, match=sentence):
+        read_study(tmp_path / "s.toml")
+
+
+def test_energy_and_coders_are_refused_together(tmp_path):
+    (tmp_path / "s.toml").write_text(
+        'title = "T"\nmodel = "digits"\nobjectives = ["energy"]\n[array]\n[space]\ncoders = ["huffman"]\n'
+    )
+    with pytest.raises(HwsimError, match="energy counts no decoders; leave the coders out"):
+        read_study(tmp_path / "s.toml")
+
+
+def test_a_study_with_coders_reads_back_equal():
+    text = 'title = "T"\nmodel = "digits"\n[space]\ncoders = ["huffman"]\n[space.layers.stem]\ncoders = ["packed"]\n'
+    study = Study.model_validate(tomllib.loads(text))
+    assert Study.model_validate(tomllib.loads(study.to_toml())) == study
+    assert search_space_of(study)["stem"][0].endswith(" packed")
+
+
+def search_space_of(study):
+    from hwsim.models import load_model
+
+    return dict(search_space(study, load_model("digits")).layers)

@@ -70,6 +70,7 @@ def test_a_module_imports_only_from_its_line_and_those_above(module):
         ("jinja2", {"report"}),
         ("typer", {"cli"}),
         ("sqlite3", {"explore"}),
+        ("distributed", {"explore"}),
     ],
 )
 def test_a_package_is_imported_in_its_home_only(package, homes):
@@ -107,9 +108,22 @@ HELP = "import sys\nsys.argv = ['hwsim', {!r}]\nfrom hwsim.cli import main\ntry:
         ("import hwsim.cost.hardware, hwsim.cost.compression, hwsim.cost.traffic", {"torch", "pyosys"}),
         ("import hwsim.report", {"torch"}),
         ("import hwsim.explore.worker", {"torch"}),
+        ("import hwsim.explore.cluster", {"torch", "dask", "distributed"}),
         ("import hwsim.study", {"torch"}),
     ],
-    ids=["hwsim", "--help", "settings", "quantize", "onnx", "simulate", "cost", "report", "worker", "study"],
+    ids=[
+        "hwsim",
+        "--help",
+        "settings",
+        "quantize",
+        "onnx",
+        "simulate",
+        "cost",
+        "report",
+        "worker",
+        "cluster",
+        "study",
+    ],
 )
 def test_an_import_loads_no_more_than_it_needs(statement, absent):
     assert not loaded(statement) & absent

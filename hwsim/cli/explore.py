@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from hwsim.study import Study
 
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
-        min=0, max=1024, help="Processes that evaluate; 0 evaluates in this one, which a crash then ends."
+        min=0, max=1024, help="Processes that evaluate (1); 0 evaluates in this one, which a crash then ends."
     ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="Evaluate on the workers of this Dask scheduler: tcp://HOST:PORT or tls://HOST:PORT."),
 ]
 Timeout = Annotated[
     float, typer.Option(min=0, help="Seconds that one attempt at a design point may take; 0 for any.")
@@ -44,7 +48,8 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The folder of results and report.")
     ] = None,
-    workers: Workers = 1,
+    workers: Workers = None,
+    cluster: Cluster = None,
     timeout: Timeout = 3600.0,
     retry: Retry = False,
     dry_run: DryRun = False,
@@ -55,9 +60,9 @@ def command(
     from hwsim.results import write_results
     from hwsim.study import read_study
 
-    given, evaluators = read_study(study), _evaluators(workers, timeout)
+    given, evaluators = read_study(study), _evaluators(workers, cluster, timeout)
     if dry_run:
-        return _plan(given, output, max(1, workers), retry, as_json)
+        return _plan(given, output, _at_a_time(workers, cluster), retry, as_json)
     if output is None:
         raise HwsimError("results and report need a folder; give one with -o, or ask for --dry-run")
     command = shlex.join(["hwsim", "explore", str(study), "-o", str(output)])
@@ -129,11 +134,25 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"
 
 
-def _evaluators(count: int, timeout_s: float) -> Evaluators:
+def _evaluators(count: int | None, address: str | None, timeout_s: float) -> Evaluators:
     from hwsim.explore.attempt import here
+    from hwsim.explore.cluster import cluster
     from hwsim.explore.workers import workers
 
-    return workers(count, timeout_s=timeout_s) if count else here
+    if address is not None:
+        if count is not None:
+            raise HwsimError(
+                "design points are evaluated by --workers here or by a --cluster; give one of them"
+            )
+        return cluster(address, timeout_s=timeout_s)
+    return here if count == 0 else workers(count or 1, timeout_s=timeout_s)
+
+
+def _at_a_time(count: int | None, address: str | None) -> int:
+    """Return how many design points are evaluated at a time."""
+    from hwsim.explore.cluster import threads
+
+    return threads(address) if address else max(1, count or 1)
 
 
 def _within(explored: Explored) -> tuple[list[Evaluation], Evaluation | None]:

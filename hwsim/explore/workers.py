@@ -40,7 +40,7 @@ def workers(count: int = 1, *, timeout_s: float = TIMEOUT_S) -> Evaluators:
     @contextlib.contextmanager
     def evaluators(bench: Bench) -> Iterator[Evaluate]:
         threads = max(1, (os.cpu_count() or 1) // count)
-        team = [Worker(bench, threads, timeout_s) for _ in range(count)]
+        team = [Worker(bench.stamp, threads, timeout_s) for _ in range(count)]
         with ThreadPoolExecutor(count) as pool:
             try:
                 yield lambda points: _spread(pool, team, bench, points) if points else iter(())
@@ -74,11 +74,11 @@ def _spread(
 
 
 class Worker:
-    """One process that evaluates the points of a bench; it is started again where it ended."""
+    """One process that evaluates the points of the bench with a stamp; it is started again where it ended."""
 
-    def __init__(self, bench: Bench, threads: int, timeout_s: float) -> None:
+    def __init__(self, stamp: str, threads: int, timeout_s: float, folder: str | None = None) -> None:
         self.threads = threads
-        self._stamp, self._timeout_s = bench.stamp, timeout_s
+        self._stamp, self._timeout_s, self._folder = stamp, timeout_s, folder
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = self._dismissed = False
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class Worker:
                 return
             self._close()
             self._ready = False
-            self._process = _start(self.threads)
+            self._process = _start(self.threads, self._folder)
 
     def attempt(self, job: str, point: DesignPoint) -> Attempt:
         """Return the attempt of the process at a point; raises :class:`HwsimError` where no process can be had."""
@@ -135,7 +135,9 @@ class Worker:
         if "refused" in said:
             raise HwsimError(said["refused"])
         if said["stamp"] != self._stamp:
-            raise HwsimError("files of the study changed while it is explored; start again with those of now")
+            raise HwsimError(
+                "files of the study changed, or are others where the exploration began; start again with the same everywhere"
+            )
         self._ready = True
 
     def _ask(self, line: str, *, limited: bool = True) -> tuple[bytes, bool]:
@@ -179,7 +181,7 @@ class Worker:
         return f"its process was ended by signal {-status}"
 
 
-def _start(threads: int) -> subprocess.Popen[bytes]:
+def _start(threads: int, folder: str | None) -> subprocess.Popen[bytes]:
     """Start a worker in a session of its own: an interrupt from the terminal is this process's to act on."""
     package = str(Path(hwsim.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -187,6 +189,7 @@ def _start(threads: int) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             [sys.executable, "-m", "hwsim.explore.worker"],
+            cwd=folder,
             env=limits | os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

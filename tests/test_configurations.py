@@ -11,6 +11,7 @@ from hwsim.cost.configurations import METRICS, Configurations, stored_bits
 from hwsim.cost.hardware import Hardware, circuits
 from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
 from hwsim.cost.memory.network import network_memory
+from hwsim.cost.memory.search import OBJECTIVES
 from hwsim.cost.traffic import Memory, traffic
 from hwsim.errors import HwsimError
 from hwsim.layers import (
@@ -139,17 +140,20 @@ def test_traffic_and_bits_are_those_of_each_network_by_itself(case, loop_order):
         assert priced["gates"] == priced["cycles"] == 0
 
 
-def test_an_accelerators_traffic_and_cycles_are_those_of_each_network_by_itself(case):
+@pytest.mark.parametrize("minimise", OBJECTIVES)
+def test_an_accelerators_traffic_and_cycles_are_those_of_each_network_by_itself(case, minimise):
     accelerator = Accelerator(Array(4, 4, "output"), Hierarchy((500,), burst_bytes=8))
-    configurations = Configurations(case.reference, case.choices, memory=accelerator)
+    configurations = Configurations(case.reference, case.choices, memory=accelerator, minimise=minimise)
     drawn = case.drawn(5, seed=1)
     prices = configurations.price(configurations.indices(drawn))
     for bits, price in zip(drawn, prices, strict=True):
-        layers = network_memory(case.quantized(bits), accelerator)
+        layers = network_memory(case.quantized(bits), accelerator, minimise)
         priced = dict(zip(METRICS, price.tolist(), strict=True))
         moved = priced["weight_bytes"] + priced["input_bytes"] + priced["output_bytes"]
         assert moved == total(layers, "dram_bytes")
         assert priced["cycles"] == total(layers, "cycles")
+    others = (network_memory(case.quantized(drawn[0]), accelerator, objective) for objective in OBJECTIVES)
+    assert len({total(layers, "dram_bytes") for layers in others}) == 2, "both find the same tilings"
 
 
 def test_circuits_are_those_of_each_network_by_itself(tmp_path, monkeypatch, synthesis_cache):

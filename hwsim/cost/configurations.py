@@ -88,7 +88,7 @@ class Configurations:
 
     ``network`` is the network under any configuration in which every activation has one width; ``choices`` the bits
     that each layer with weights may have. ``hardware`` prices circuits, ``memory`` counts traffic: a buffer, or an
-    accelerator with the best tiling of each layer. Either may be left out. ``decodings`` says of each layer's choices how
+    accelerator with the tiling of each layer that is best at what ``minimise`` names. Either may be left out. ``decodings`` says of each layer's choices how
     their weights move; without it they are packed.
     """
 
@@ -99,10 +99,11 @@ class Configurations:
         *,
         hardware: Hardware | None = None,
         memory: Memory | Accelerator | None = None,
+        minimise: str = "traffic",
         decodings: Mapping[str, Sequence[Decoding]] | None = None,
     ) -> None:
         self.decodings = decodings or {}
-        self.network, self.hardware, self.memory = network, hardware, memory
+        self.network, self.hardware, self.memory, self.minimise = network, hardware, memory, minimise
         self.items = {item.layer.name: item for item in network.layers}
         self.choices = {name: tuple(choices.get(name, ())) for name in network.bits}
         self.layers = tuple(self.choices)
@@ -346,7 +347,7 @@ class Configurations:
         parts = () if self.hardware is None else layer_circuits(network, item, self.hardware)
         cycles, moved = 0, (0, 0, 0)
         if isinstance(self.memory, Accelerator):
-            layer = layer_memory(network, item, self.memory)
+            layer = layer_memory(network, item, self.memory, self.minimise)
             cycles, traffic = layer.cycles, layer.dram_traffic
             moved = (traffic.weight_bytes, traffic.input_bytes, traffic.output_bytes)
         elif self.memory is not None:

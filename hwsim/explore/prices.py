@@ -115,6 +115,7 @@ def _prices(
         choices,
         hardware=study.hardware.value(datapath) if circuits else None,
         memory=memory if moves else None,
+        minimise=study.array.minimise if study.array else "traffic",
         decodings=decodings,
     )
     tables = [_objectives(table, objectives) for table in configurations.tables(choice_of)]

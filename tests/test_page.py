@@ -253,7 +253,7 @@ def unescaped(monkeypatch: pytest.MonkeyPatch) -> None:
     page_module = importlib.import_module("hwsim.report.page")
     environment = page_module._environment().overlay(autoescape=False)
     monkeypatch.setattr(page_module, "_environment", lambda: environment)
-    monkeypatch.setattr(page_module, "_ESCAPES", {})
+    monkeypatch.setattr("hwsim.inline._ESCAPES", {})
 
 
 def test_the_policy_alone_stops_every_name(

@@ -89,7 +89,7 @@ def _plan(study: Study, output: Path | None, workers: int, retry: bool, as_json:
         "set_aside": planned.set_aside,
         "left": planned.left,
         "workers": workers,
-        "seconds": [round(least, 1), round(most, 1)],
+        "seconds": [round(least, 3), round(most, 3)],
         "seconds_from": planned.seconds.basis,
         "disk_bytes": planned.disk_bytes,
     }

@@ -249,6 +249,11 @@ class Study(_Table):
             raise unknown("objective of a tiling", self.array.minimise, OBJECTIVES)
         self.accelerator()
 
+    @property
+    def minimise(self) -> str:
+        """What tilings on the study's array are best at; without one nothing is tiled."""
+        return "traffic" if self.array is None else self.array.minimise
+
     def energy_model(self, datapath: str) -> EnergyModel | None:
         """Return what an energy is that of, for one datapath; None where energy is no objective."""
         accelerator = self.accelerator()

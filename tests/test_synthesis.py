@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -10,7 +9,6 @@ import random
 import site
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from pathlib import Path
 import pyrtl
 import pytest
 
+from at_work import all_ended
 from hwsim.cost import TECHNOLOGIES, Cost, characterisation, synthesize
 from hwsim.cost.characterisation import Characterisation, Claims
 from hwsim.cost.equivalence import circuit_graph, compare
@@ -411,20 +410,7 @@ def test_running_out_of_time_leaves_no_file_and_no_process(
     with pytest.raises(HwsimError, match="raise the limit"):
         synthesize(Requantize(Int(32), Int(8)), timeout_s=0.4)
     assert list(place.iterdir()) == []
-    until = time.monotonic() + 10
-    while (left := at_work_in(place)) and time.monotonic() < until:
-        time.sleep(0.02)  # killed ones may take a moment to go
-    assert left == []
-
-
-def at_work_in(place: Path) -> list[str]:
-    """The processes whose working folder is inside a place."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*/cwd"):
-        with contextlib.suppress(OSError):
-            if folder.readlink().is_relative_to(place):
-                found.append(folder.parent.name)
-    return found
+    assert all_ended(place)
 
 
 def test_nothing_is_printed_and_the_cost_is_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,13 +5,13 @@ import os
 import random
 import signal
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import tiny
+from at_work import all_ended
 from forked import Forks
 from hwsim import explore_study
 from hwsim.errors import HwsimError
@@ -218,25 +218,6 @@ def fresh(forks, tmp_path_factory):
         status, _, err, seconds = forks(folder, *EXPLORE, 2)
         assert status == 0, err
     return written(folder / "out"), seconds
-
-
-def at_work(folder):
-    """The processes that work in a folder."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if (place / "cwd").readlink() == folder:
-                found.append(int(place.name))
-        except OSError:
-            continue
-    return found
-
-
-def all_ended(folder, within_s=10.0):
-    until = time.monotonic() + within_s
-    while at_work(folder) and time.monotonic() < until:
-        time.sleep(0.02)
-    return not at_work(folder)
 
 
 def rows(folder):

@@ -88,8 +88,8 @@ class Configurations:
 
     ``network`` is the network under any configuration in which every activation has one width; ``choices`` the bits
     that each layer with weights may have. ``hardware`` prices circuits, ``memory`` counts traffic: a buffer, or an
-    accelerator with the tiling of each layer that is best at what ``minimise`` names. Either may be left out. ``decodings`` says of each layer's choices how
-    their weights move; without it they are packed.
+    accelerator with the tiling of each layer that is best at what ``minimise`` names. Either may be left out.
+    ``decodings`` says of each layer's choices how their weights move; without it they are packed.
     """
 
     def __init__(
@@ -303,7 +303,7 @@ class Configurations:
         network = self._under(dict(zip(term.tensors, widths, strict=True)))
         if self.items[owner].layer.has_weights:
             bits = self.choices[owner][place]
-            decoding = self.decodings[owner][place] if owner in self.decodings else Decoding()
+            decoding = self.decodings[owner][place] if owner in self.decodings else _PACKED
             if bits.activation.bits != widths[0]:
                 network = self._with_rescale(network, owner, bits.activation.bits)
             layers = tuple(
@@ -345,13 +345,13 @@ class Configurations:
         """Return the metrics of one layer of a network."""
         item = next(item for item in network.layers if item.layer.name == name)
         parts = () if self.hardware is None else layer_circuits(network, item, self.hardware)
-        cycles, moved = 0, (0, 0, 0)
+        cycles, moved, traffic = 0, (0, 0, 0), None
         if isinstance(self.memory, Accelerator):
             layer = layer_memory(network, item, self.memory, self.minimise)
             cycles, traffic = layer.cycles, layer.dram_traffic
-            moved = (traffic.weight_bytes, traffic.input_bytes, traffic.output_bytes)
         elif self.memory is not None:
             traffic = layer_traffic(network, item, self.memory)
+        if traffic is not None:
             moved = (traffic.weight_bytes, traffic.input_bytes, traffic.output_bytes)
         if decoding.weights:
             decoder = None if self.hardware is None else decoding.part(item, moved[0], self.hardware)

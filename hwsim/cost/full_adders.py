@@ -9,7 +9,7 @@ so which of the two is chosen, adder by adder, decides how many inverters stand 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import pyrtl
@@ -47,7 +47,7 @@ class FullAdder:
     def turned(self) -> FullAdder:
         """Return the same adder with every input of its cell inverted, and so both outputs."""
         a, b, c, out = (not one for one in self.odd)
-        return FullAdder(self.leaves, self.total, self.parity, self.carry, (a, b, c, out))
+        return replace(self, odd=(a, b, c, out))
 
     @property
     def total_odd(self) -> bool:
@@ -149,7 +149,7 @@ def _descended(graph: Graph, adders: list[FullAdder]) -> list[FullAdder]:
     """Return the adders after turning, one after the other, each that then needs fewer inverters, twice over."""
     readers: dict[int, list[int]] = {}
     for index, adder in enumerate(adders):
-        for node in (*adder.leaves, adder.total, adder.carry):
+        for node in _nodes(adder):
             readers.setdefault(node, []).append(index)
     for index in [*range(len(adders))] * 2:
         near = {other for node in _nodes(adders[index]) for other in readers[node]}

@@ -174,7 +174,8 @@ class Technology:
     """A named set of cells; ``nand2`` names the cell whose area is one NAND2 equivalent.
 
     Where ``physical`` is false the areas are gate counts, and neither um2 nor ps is reported. ``sram`` is there where
-    memories of the technology are published, ``full_adder`` where such a cell is known. What synthesis does not read is left out of the digest that names its results.
+    memories of the technology are published, ``full_adder`` where such a cell is known. What synthesis does not read is
+    left out of the digest that names its results.
     """
 
     name: str

@@ -203,9 +203,9 @@ class Bench:
 def study_traffic(study: Study, network: QuantizedNetwork) -> tuple[LayerTraffic, ...]:
     """Return every layer's bytes between external memory and the chip: on the study's array, if it has one."""
     accelerator = study.accelerator()
-    if accelerator is None or study.array is None:
+    if accelerator is None:
         return traffic(network, study.memory.value())
-    return tuple(layer.dram_traffic for layer in network_memory(network, accelerator, study.array.minimise))
+    return tuple(layer.dram_traffic for layer in network_memory(network, accelerator, study.minimise))
 
 
 def _coders(point: DesignPoint) -> dict[str, str]:

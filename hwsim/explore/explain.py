@@ -32,10 +32,10 @@ def explain(bench: Bench, evaluation: Evaluation) -> Explanation:
 
 
 def _array_cycles(bench: Bench, network: QuantizedNetwork) -> dict[str, int]:
-    accelerator, table = bench.study.accelerator(), bench.study.array
-    if accelerator is None or table is None:
+    accelerator = bench.study.accelerator()
+    if accelerator is None:
         return {}
-    layers = network_memory(network, accelerator, table.minimise)
+    layers = network_memory(network, accelerator, bench.study.minimise)
     return {layer.layer: layer.cycles for layer in layers if layer.tiling is not None}
 
 

@@ -91,7 +91,7 @@ def _prices(bench: Bench, point: DesignPoint, configurations: list[BitConfig]) -
         choices,
         hardware=study.hardware.value(point.datapath),
         memory=study.accelerator() or study.memory.value(),
-        minimise=study.array.minimise if study.array else "traffic",
+        minimise=study.minimise,
     )
     prices = space.price(space.indices(configurations))
     gates, stored, *moved = (

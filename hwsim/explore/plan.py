@@ -72,7 +72,8 @@ def plan(study: Study, directory: Path | None, *, threads: int, retry: bool = Fa
     """Return what exploring a study into ``directory`` (a new folder if None) would take, ``threads`` at work on a point.
 
     A point's time is the mean of those in the folder's store; where it has none, two designs are measured on a part of the
-    test images. With ``retry`` what was set aside counts as left. Raises :class:`HwsimError` as :func:`hwsim.explore.exploration.explore` does for the folder.
+    test images. With ``retry`` what was set aside counts as left. Raises :class:`HwsimError` as
+    :func:`hwsim.explore.exploration.explore` does for the folder.
     """
     with _stored(study, directory) as store:
         bench = open_bench(study)

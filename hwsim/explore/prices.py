@@ -107,15 +107,14 @@ def _prices(
     circuits = bool(sums & {"gates", "flip_flops", "area_um2"})
     decodings = _decodings(bench, choices, coders, quantizer)
     memory = study.accelerator() or study.memory.value()
-    moves = "bandwidth" in objectives or (
-        circuits and bool(decodings)
-    )  # traffic says how many decoders there are
+    # Traffic says how many decoders there are.
+    moves = "bandwidth" in objectives or (circuits and bool(decodings))
     configurations = Configurations(
         reference,
         choices,
         hardware=study.hardware.value(datapath) if circuits else None,
         memory=memory if moves else None,
-        minimise=study.array.minimise if study.array else "traffic",
+        minimise=study.minimise,
         decodings=decodings,
     )
     tables = [_objectives(table, objectives) for table in configurations.tables(choice_of)]

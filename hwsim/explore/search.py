@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 class SearchSpace:
     """What a design point chooses from.
 
-    ``layers`` maps each layer to the texts it may take, its LayerBits and behind them a coder where the study chooses one; ``patterns`` are the uniform choices, each
-    with the bits of every layer, the widest first. ``ties`` is the number of each layer's choice: layers of one number
-    take the text at one place of their lists, and without it every layer chooses by itself. ``bench`` is what evaluates the points: a search may read its
-    network, calibration and study, and evaluates nothing with it. ``set_aside`` could not be evaluated: no search
-    proposes them again.
+    ``layers`` maps each layer to the texts it may take, its LayerBits and behind them a coder where the study chooses
+    one; ``patterns`` are the uniform choices, each with the bits of every layer, the widest first. ``ties`` is the number of
+    each layer's choice: layers of one number take the text at one place of their lists, and without it every layer chooses
+    by itself. ``bench`` is what evaluates the points: a search may read its network, calibration and study, and evaluates
+    nothing with it. ``set_aside`` could not be evaluated: no search proposes them again.
     """
 
     layers: tuple[tuple[str, tuple[str, ...]], ...]

@@ -148,7 +148,7 @@ class Worker:
 
         def end() -> None:
             late.set()
-            self._kill()
+            process.kill()
 
         timer = threading.Timer(self._timeout_s, end)
         if limited and self._timeout_s:
@@ -166,10 +166,6 @@ class Worker:
         process.kill()
         process.wait()  # its output can end before it does, and nobody is to ask it again
         return b"", late.is_set()
-
-    def _kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
 
     def _end(self) -> str:
         """Return how the process ended."""

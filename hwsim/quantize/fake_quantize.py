@@ -7,8 +7,9 @@ format's ends its own.
 
 Batch norm is folded in the forward pass: weights are quantized as they are stored and multiplied by
 gamma / sqrt(variance + epsilon) afterwards, so that gradients reach weight, gamma and beta. The running mean and variance
-are those of the trained network and stay. What a weight is rounded to is fixed (:mod:`hwsim.quantize.grid`). A correction of bias is that of the weights as
-they are in each step, so that what the circuits add is what was trained; no gradient passes through it.
+are those of the trained network and stay. What a weight is rounded to is fixed (:mod:`hwsim.quantize.grid`). A correction
+of bias is that of the weights as they are in each step, so that what the circuits add is what was trained; no gradient
+passes through it.
 """
 
 from __future__ import annotations

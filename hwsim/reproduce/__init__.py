@@ -24,8 +24,8 @@ def reproduce(
     """Measure a paper's table on built-in networks and write it into ``directory``; return the README's path.
 
     ``networks`` are built-in models, the paper's choice of them if left out; ``images`` limits the test images of
-    each; 0 takes all, 500 of SqueezeNet's and MobileNetV2's. Rows that were measured before are recalled from the user's cache folder. "gates" stands for published areas
-    and gate counts, which need no network.
+    each; 0 takes all, 500 of SqueezeNet's and MobileNetV2's. Rows that were measured before are recalled from the user's
+    cache folder. "gates" stands for published areas and gate counts, which need no network.
     """
     if name == gates.NAME:
         if networks or images:

@@ -225,7 +225,8 @@ class Difference:
 class Accuracy:
     """Correct predictions (largest output, first of equals) and each layer's overflows over a split.
 
-    ``classes`` are the predictions; ``difference`` is the first value on which the two implementations disagreed, where two were run.
+    ``classes`` are the predictions; ``difference`` is the first value on which the two implementations disagreed, where
+    two were run.
     """
 
     correct: int

@@ -128,7 +128,9 @@ function walk() {
     const at = Number(find("cycle").value);
     add("line", { class: "cursor", x1: x(at), x2: x(at), y1: 10, y2: height - 26 });
     add("circle", { class: "at", cx: x(at), cy: y(choice.sum[at - 1]), r: 5 });
-    if (times) add("text", { x: x(choice.sum.length), y: Math.max(26, y(inside(should)) - 8), "text-anchor": "end", class: "halo" }, `exact sum ${number(should)}`);
+    const under = exact.slice(-24).map((v) => y(inside(v)));
+    const above = Math.min(...under) - 8;
+    add("text", { x: x(choice.sum.length), y: above > 14 ? above : Math.max(...under) + 18, "text-anchor": "end", class: "halo" }, `${times ? "exact sum" : "sum"} ${number(should)}`);
     svg.onpointermove = (event) => {
       const box = svg.getBoundingClientRect();
       const cycle = Math.round(((event.clientX - box.left - x(0)) / (x(choice.sum.length) - x(0))) * choice.sum.length);

@@ -25,6 +25,12 @@ def write(path: Path, content: bytes | str) -> None:
     write_together({path: content})
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place that :func:`write` could not write now, before the work for its content begins."""
+    with contextlib.ExitStack() as undo:
+        _stage(path, b"", undo)
+
+
 def write_together(contents: Mapping[Path, bytes | str]) -> None:
     """Write files that belong together, each as :func:`write` does: none is renamed before all are on the disk."""
     with contextlib.ExitStack() as undo:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import selectors
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,9 +54,12 @@ exec "$@"
 """
 """Becomes the command, beside a shell that ends it when nobody holds the other end of standard input any more."""
 
+_KEPT_BYTES = 16 << 20
+"""The last of what a program prints: one that prints without end must not fill the memory until its time is over."""
+
 
 def run(purpose: str, command: Sequence[str], folder: Path, timeout_s: float) -> str:
-    """Run a command in a folder, in a session of its own; leave none of its processes; return what it printed.
+    """Run a command in a folder, in a session of its own; leave none of its processes; return what it printed last.
 
     Where this process is killed, whatever it was at, the program is too; the kernel bounds its processor time as well.
     Raises :class:`FailedError`, :class:`OutOfTimeError`, or :class:`MachineError` where no process can be had.
@@ -78,9 +83,7 @@ def run(purpose: str, command: Sequence[str], folder: Path, timeout_s: float) ->
         os.close(watched)
     with process:
         try:
-            said = process.communicate(timeout=timeout_s)[0].decode(errors="replace")
-        except subprocess.TimeoutExpired:
-            raise OutOfTimeError from None
+            said = _printed(process, time.monotonic() + timeout_s).decode(errors="replace")
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -88,3 +91,23 @@ def run(purpose: str, command: Sequence[str], folder: Path, timeout_s: float) ->
     if process.returncode:
         raise FailedError(process.returncode, said)
     return said
+
+
+def _printed(process: subprocess.Popen[bytes], end: float) -> bytes:
+    """Return the last of what a process printed when it has ended; :class:`OutOfTimeError` where the clock is past ``end``."""
+    assert process.stdout is not None
+    said = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while (
+            (left := end - time.monotonic()) > 0
+            and selector.select(left)
+            and (chunk := os.read(process.stdout.fileno(), 1 << 16))
+        ):
+            said += chunk
+            del said[:-_KEPT_BYTES]
+    try:
+        process.wait(max(end - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        raise OutOfTimeError from None
+    return bytes(said)

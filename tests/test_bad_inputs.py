@@ -77,6 +77,7 @@ def refused(place, monkeypatch, capsys, arguments, sentence):
 
 # Command lines
 
+MAC = ("--weight", "int4", "--activation", "uint4", "--accumulator", "int16")
 COMMANDS = {
     "unknown command": (["quantise"], "No such command 'quantise'"),
     "unknown option": (["list", "--jsn"], "No such option: --jsn"),
@@ -165,6 +166,54 @@ COMMANDS = {
     "parameters missing": (["cost", "mac", "--weight", "int4"], "needs its parameters"),
     "parameter malformed": (["cost", "mac", "--set", "multiplier"], '--set "multiplier" is no name=value'),
     "parameter unknown": (["cost", "mac", "--set", "size=3"], 'unknown parameter of mac "size"'),
+    "parameters of another kind missing": (
+        ["cost", "requantize", "--set", "rounding=half_up"],
+        "requantize needs its parameters accumulator, output too; give --accumulator ... --set output=...",
+    ),
+    "parameter of 5,000 characters": (["cost", "mac", "--weight", "a" * 5_000], "aaa...aaa"),
+    "a technology and a library": (
+        ["energy", "net.safetensors", "--technology", "open130", "--liberty", "five.lib"],
+        "give technology open130 or a Liberty file, not both",
+    ),
+    "library that is a folder": (
+        ["cost", "mac", *MAC, "--liberty", "."],
+        'Liberty file "." is missing or no',
+    ),
+    "energy of cells without a voltage": (
+        ["energy", "net.safetensors", "--data", "images.npz", "--technology", "gates"],
+        "a Liberty file with nom_voltage",
+    ),
+    "cycles without end": (
+        ["energy", "net.safetensors", "--data", "images.npz", "--cycles", "99999999999999"],
+        "counted in 2 to 1048576 cycles",
+    ),
+    "bits of an integer network": (
+        ["traffic", "net.safetensors", "--bits", "w4a4"],
+        "its own bits and preprocessing; leave out --bits",
+    ),
+    "preprocessing of an integer network": (
+        ["traffic", "net.safetensors", "--div", "2"],
+        "leave out --bits, --div",
+    ),
+    "array of no numbers": (["traffic", "net.safetensors", "--array", "16"], "write rows x columns: 16x16"),
+    "array of 0": (["traffic", "net.safetensors", "--array", "0x4"], "1 to 65536 rows"),
+    "buffer of no size": (["traffic", "net.safetensors", "--buffer", "64 pages"], "is no size of a memory"),
+    "buffers in the wrong order": (
+        ["traffic", "net.safetensors", "--buffer", "1KiB,1MiB"],
+        "give the larger first",
+    ),
+    "mapping unknown": (
+        ["cost", "mac", *MAC, "--mapping", "cheapest"],
+        'unknown mapping "cheapest"; known: smallest',
+    ),
+    "characterisation below a device": (
+        ["characterise", "--family", "to_half", "-o", "/dev/null/x"],
+        "Not a directory",
+    ),
+    "characterisation without end": (
+        ["characterise", "--family", "to_half", "--timeout", "inf"],
+        "finite number of seconds",
+    ),
     "timeout of nan": (["cost", "mac", "--timeout", "nan"], "--timeout"),
     "timeout without end": (["cost", "mac", "--timeout", "inf"], "finite number of seconds"),
     "timeout of 0": (["cost", "mac", "--timeout", "0"], "--timeout"),

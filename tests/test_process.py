@@ -1,6 +1,7 @@
 """Programs of others: bound to the process that runs them, and none of their processes left."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -44,6 +45,16 @@ def test_what_a_program_printed_and_its_status_come_back_and_nothing_stays(tmp_p
     with pytest.raises(process.OutOfTimeError):
         process.run("sleeping", ["/bin/sh", "-c", "sleep 1000"], tmp_path, 0.2)
     assert all_ended(tmp_path)
+
+
+def test_a_program_that_prints_without_end_takes_its_time_and_no_memory(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(process.OutOfTimeError):
+        process.run("printing", ["/usr/bin/yes", "x" * 1000], tmp_path, 2)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 128 << 10  # KiB
+    said = process.run("printing", ["/usr/bin/seq", "3000000"], tmp_path, 30)
+    assert said.endswith("\n2999999\n3000000\n")
+    assert len(said) == 16 << 20
 
 
 def test_a_program_reads_nothing(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -106,7 +107,8 @@ def main() -> None:
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:
-    """Print one line, control characters made visible, and leave."""
+    """Print one line, control characters made visible and endless words cut, and leave."""
+    sentence = re.sub(r"\S{400,}", lambda word: f"{word[0][:100]}...{word[0][-20:]}", sentence)
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence.replace("\n", " "))
     print(f"hwsim: {line}", file=sys.stderr)
     sys.exit(status)

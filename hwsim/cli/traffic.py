@@ -34,8 +34,8 @@ def command(
         float, typer.Option(help="Throughput to state the bandwidth at; 0 takes what the cycles allow.")
     ] = 0.0,
     bits: Annotated[
-        str, typer.Option(help="Bits of a model, w4a8/int16 say, or a TOML file.")
-    ] = "w8a8/int32",
+        str, typer.Option(help="Bits of a model, w4a8/int16 say, or a TOML file; w8a8/int32 if left out.")
+    ] = "",
     div: Div = None,
     mean: Mean = "",
     std: Std = "",

@@ -69,6 +69,9 @@ def characterise(
     circuits that a family no longer has go. Single costs are also kept in the user's cache folder, so that a sweep that was interrupted goes on. A circuit that differs from its
     arithmetic, cannot be mapped in ``timeout_s`` or is not proved gets no row. ``jobs`` circuits are mapped at a time.
     """
+    yosys.check_limit(timeout_s)
+    if path is not None:
+        files.check_place(path)
     targets = [technology(name) for name in technologies]
     for name in mappings:
         if name not in MAPPINGS:

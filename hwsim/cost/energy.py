@@ -103,7 +103,8 @@ def check_technology(technology: Technology) -> None:
     """Refuse a technology without energies."""
     if not technology.physical or not technology.voltage:
         raise HwsimError(
-            f'technology "{technology}" has no voltage and so no energy; choose open45, open130 or a Liberty file'
+            f'technology "{technology}" has no voltage and so no energy; choose open45, open130 or a Liberty file with '
+            "nom_voltage"
         )
 
 

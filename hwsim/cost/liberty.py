@@ -105,7 +105,7 @@ def _unpacked(content: bytes, path: Path) -> bytes:
 
 def name_of(path: Path) -> str:
     """Return how an error calls a Liberty file."""
-    return f"Liberty file {quote(path.name)}"
+    return f"Liberty file {quote(path.name or str(path))}"
 
 
 def quote(text: str) -> str:

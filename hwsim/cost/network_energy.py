@@ -29,6 +29,9 @@ from hwsim.formats import IntArray
 from hwsim.network import Images, IntegerLayer, QuantizedNetwork
 from hwsim.simulate.inference import Overflowed, run
 
+LONGEST = 1 << 20
+"""Cycles of a circuit's operands at most: they are held in memory."""
+
 
 @dataclass(frozen=True)
 class PartEnergy:
@@ -115,8 +118,8 @@ class EnergyModel:
             raise HwsimError(f"the clock is a finite number of MHz above 0, not {self.clock_mhz}")
         if self.dataflow not in DATAFLOWS:
             raise unknown("dataflow of an energy", self.dataflow, DATAFLOWS)
-        if self.cycles < 2:
-            raise HwsimError(f"switching shows in two or more cycles, not {self.cycles}; take 2048")
+        if not 2 <= self.cycles <= LONGEST:
+            raise HwsimError(f"switching is counted in 2 to {LONGEST} cycles, not {self.cycles}; take 2048")
 
     @property
     def dataflow(self) -> str:

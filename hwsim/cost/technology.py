@@ -332,12 +332,18 @@ def read_liberty(path: Path) -> Technology:
     return _build(str(table["name"]), table)
 
 
-def technology(text: str) -> Technology:
+def technology(text: str, liberty: str = "") -> Technology:
     """Return a technology by its name, from a Liberty file (.lib, .lib.gz) or from a TOML file like those beside this one.
+
+    ``liberty`` is the path of a Liberty file, whatever its name, in place of the default open45.
 
     >>> technology("open45").nand2_area
     0.798
     """
+    if liberty:
+        if text != "open45":
+            raise HwsimError(f"give technology {text} or a Liberty file, not both")
+        return read_liberty(Path(liberty))
     if text.endswith(".toml"):
         return _parse(Path(text).stem, read_text(Path(text), "technology file"))
     if text.endswith((".lib", ".lib.gz")):

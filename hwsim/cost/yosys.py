@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from hwsim import process
 from hwsim.errors import HwsimError
 from hwsim.process import OutOfTimeError
 
-__all__ = ["OutOfTimeError", "abc", "installed", "version", "workplace", "yosys"]
+__all__ = ["OutOfTimeError", "abc", "check_limit", "installed", "version", "workplace", "yosys"]
 
 _PURPOSE = "logic synthesis"
 
@@ -57,6 +58,12 @@ def version() -> str:
             "logic synthesis needs Yosys; install it with: pip install pyosys, or name a program in HWSIM_YOSYS"
         )
     return found
+
+
+def check_limit(timeout_s: float) -> None:
+    """Refuse a time limit that is none."""
+    if not 0 < timeout_s < math.inf:
+        raise HwsimError(f"the synthesis may take a finite number of seconds above 0, not {timeout_s}")
 
 
 def workplace() -> AbstractContextManager[Path]:

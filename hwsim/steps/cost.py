@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
 from hwsim.bits import parse_overflow
 from hwsim.cost.array import array_cost
 from hwsim.cost.estimate import Estimate, estimate
 from hwsim.cost.synthesis import Cost, known, synthesize
-from hwsim.cost.technology import Technology, read_liberty
 from hwsim.cost.technology import technology as technology_of
+from hwsim.cost.yosys import check_limit
 from hwsim.datapath import Datapath, load
 from hwsim.datapath.systolic import SystolicArray
 from hwsim.errors import HwsimError, unknown
@@ -48,10 +46,20 @@ def make_datapath(name: str, **parameters: str) -> Datapath:
         if parameter not in known:
             raise unknown(f"parameter of {name}", parameter, known)
     values = {parameter: _parse(parameter, text, known[parameter]) for parameter, text in parameters.items()}
-    try:
-        return loaded(**values)  # type: ignore[no-any-return]
-    except TypeError as error:
-        raise HwsimError(f"{name} needs its parameters {', '.join(known)} ({error})") from None
+    missing = [
+        f.name for f in fields(loaded) if f.default is f.default_factory is MISSING and f.name not in values
+    ]
+    if missing:
+        raise HwsimError(
+            f"{name} needs its parameters {', '.join(missing)} too; give {' '.join(map(_option, missing))}"
+        )
+    return loaded(**values)  # type: ignore[no-any-return]
+
+
+def _option(parameter: str) -> str:
+    """Return how the command line gives a parameter."""
+    own = parameter in ("weight", "activation", "accumulator", "overflow")
+    return f"--{parameter} ..." if own else f"--set {parameter}=..."
 
 
 def _parse(parameter: str, text: str, hint: Any) -> Any:
@@ -95,9 +103,8 @@ def cost_datapath(
     the user's cache holds is not synthesised again; the cost's ``origin`` says where it was found. A systolic array of
     more than 4 x 4 elements is the sum of its elements (:mod:`hwsim.cost.array`).
     """
-    if not 0 < timeout_s < math.inf:
-        raise HwsimError(f"the synthesis may take a finite number of seconds above 0, not {timeout_s}")
-    target, datapath = _target(technology, liberty), make_datapath(name, **parameters)
+    check_limit(timeout_s)
+    target, datapath = technology_of(technology, liberty), make_datapath(name, **parameters)
     if isinstance(datapath, SystolicArray):
         return array_cost(datapath, target, mapping=mapping, timeout_s=timeout_s)
     return synthesize(datapath, target, mapping=mapping, timeout_s=timeout_s)
@@ -111,15 +118,9 @@ def estimate_datapath(
     ``liberty`` is as in :func:`cost_datapath`. Raises :class:`HwsimError` where too few circuits of its kind are
     characterised.
     """
-    target, datapath = _target(technology, liberty), make_datapath(name, **parameters)
+    target, datapath = technology_of(technology, liberty), make_datapath(name, **parameters)
     if isinstance(datapath, SystolicArray):
         raise HwsimError(
             "an array has no estimate; leave out --estimate, or ask for its multiply-accumulate's"
         )
     return known(datapath, target, mapping=mapping) or estimate(datapath, target, mapping)
-
-
-def _target(technology: str, liberty: str) -> Technology:
-    if liberty and technology != "open45":
-        raise HwsimError(f"give technology {technology} or a Liberty file, not both")
-    return read_liberty(Path(liberty)) if liberty else technology_of(technology)

@@ -10,8 +10,7 @@ from typing import Any
 from hwsim.columns import columns
 from hwsim.cost.memory.hierarchy import Accelerator, Array
 from hwsim.cost.network_energy import EnergyModel, LayerEnergy, layer_energies
-from hwsim.cost.technology import read_liberty
-from hwsim.cost.technology import technology as known_technology
+from hwsim.cost.technology import technology as technology_of
 from hwsim.data import network_split
 from hwsim.network import QuantizedNetwork
 from hwsim.steps.inputs import read_network
@@ -145,9 +144,13 @@ def network_energy(
     is counted and what not.
     """
     chosen = read_network(network)
-    cells = read_liberty(Path(liberty)) if liberty else known_technology(technology)
     model = EnergyModel(
-        cells, accelerator or Accelerator(Array(dataflow="output")), clock_mhz, mac, cycles=cycles, seed=seed
+        technology_of(technology, liberty),
+        accelerator or Accelerator(Array(dataflow="output")),
+        clock_mhz,
+        mac,
+        cycles=cycles,
+        seed=seed,
     )
     tested = network_split(chosen, data, "test", "to take operands from: --data file.npz", images)
     layers = layer_energies(chosen, tested.images[: len(tested.images)], model, progress=progress)

@@ -125,7 +125,7 @@ def memory_traffic(
     network: QuantizedNetwork | Path | str,
     accelerator: Accelerator,
     *,
-    bits: str = "w8a8/int32",
+    bits: str = "",
     minimise: str = "traffic",
     clock_mhz: float = 500.0,
     **preprocessing: Any,
@@ -133,12 +133,17 @@ def memory_traffic(
     """Return what every layer of a network moves on an accelerator by its best tiling, and the cycles it takes.
 
     ``network`` is an integer network, its file (.safetensors), or a model as :func:`quantize_model` takes it, which
-    gets ``bits``; a model's images are noise then, for no shape or format depends on them.
+    gets ``bits``, ``w8a8/int32`` where none are given; a model's images are noise then, for no shape or format depends
+    on them. An integer network has its bits and preprocessing, and is refused others.
     """
     if not 0 < clock_mhz < math.inf:
         raise HwsimError(f"the clock is a finite number of MHz above 0, not {clock_mhz}")
     if isinstance(network, str | Path):
         from_file = str(network).endswith(".safetensors")
+        if from_file and (bits or preprocessing):
+            raise HwsimError(
+                f'"{network}" is an integer network with its own bits and preprocessing; leave out --bits, --div, --mean and --std'
+            )
         network = read_network(network) if from_file else _on_noise(str(network), bits, preprocessing)
     layers = network_memory(network, accelerator, minimise)
     return NetworkTraffic(network.name, accelerator, layers, clock_mhz)
@@ -151,4 +156,6 @@ def _on_noise(model: str, bits: str, preprocessing: Mapping[str, Any]) -> Quanti
     network = load_model(model, **preprocessing)
     channels, height, width = network.input_shape
     shape = (2, height, width, channels)
-    return quantize(network, bits, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    return quantize(
+        network, bits or "w8a8/int32", np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    )

@@ -81,6 +81,13 @@ def additions(m, x):
     return pooled(y.add(y))
 
 
+def splits(m, x):
+    y = m.conv(x)
+    first, second = y.chunk(2, dim=1)
+    _, rest = torch.split(y, [1, 5], 1)
+    return pooled(torch.cat([second + first, rest, y.split(4, dim=-3)[1], torch.chunk(y, 4, 1)[-1]], 1))
+
+
 def in_place(m, x):
     y = m.conv(x)
     return pooled(m.relu(y) + y)
@@ -147,6 +154,10 @@ MODULES = {
         conv=conv(padding=1),
         pad=nn.ZeroPad2d((0, 1, 1, 0)),
     ),
+    "padding before an average pool": lambda: nn.Sequential(
+        nn.ZeroPad2d((1, 0, 0, 2)), nn.AvgPool2d(3, 2, 1), classifier(3)
+    ),
+    "splits": lambda: Calls(splits, conv=conv()),
     "softmax at the end": lambda: nn.Sequential(classifier(3), nn.LogSoftmax(dim=1)),
     "in place on what is read again": lambda: Calls(in_place, conv=conv(), relu=nn.ReLU(inplace=True)),
     "one convolution used twice": lambda: Calls(lambda m, x: pooled(m.conv(m.conv(x))), conv=conv(outputs=3)),
@@ -297,6 +308,7 @@ REFUSED = {
         ),
         'Conv2d "a" has dilation (2, 2), only 1 is supported; Conv2d "b" has padding_mode "reflect"',
     ),
+    "split of rows": (lambda: Calls(lambda m, x: pooled(x.chunk(2, 2)[0])), "splits axis 2, only channels"),
     "added constant": (lambda: Calls(lambda m, x: pooled(x + 1)), 'add "add" adds a constant'),
     "another view": (lambda: Calls(lambda m, x: pooled(x.view(x.size(0), 6, 8, 12))), "reshapes [3, 16, 12]"),
     "linear on an image": (lambda: nn.Linear(12, 3), "put a flatten before it"),

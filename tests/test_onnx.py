@@ -116,10 +116,25 @@ OPERATORS = {
     "global average pool": _pool("GlobalAveragePool"),
     "global max pool": _pool("GlobalMaxPool"),
     "mean of rows and columns": _pool("ReduceMean", axes=[-1, 2], keepdims=0),
+    "maximum of rows and columns": _pool("ReduceMax", axes=[2, 3]),
+    "split": (
+        [
+            helper.make_node("Split", ["x", "sizes"], ["a", "b", "c"], axis=-3),
+            _node("Concat", "c", "a", "b", axis=1),
+        ],
+        {"sizes": np.array([1, 2, 1], INT)},
+    ),
+    "split into halves": (
+        [helper.make_node("Split", ["x"], ["a", "b"], axis=1), _node("Add", "a", "b")],
+        {},
+    ),
     "concat": ([_node("Relu", "x", out="r"), _node("Concat", "x", "r", "x", axis=1)], {}),
     "concat from behind": ([_node("Relu", "x", out="r"), _node("Concat", "x", "r", axis=-3)], {}),
     "flatten": _pool("Flatten"),
     "reshape": _with("Reshape", shape=np.array([-1, 288], INT)),
+    "reshape as torch's exporter writes it": _with(
+        "Reshape", {"allowzero": 1}, shape=np.array([-1, 288], INT)
+    ),
     "reshape keeping the batch": _with("Reshape", shape=np.array([0, -1], INT)),
     "slice": _with(
         "Slice",
@@ -137,6 +152,13 @@ OPERATORS = {
         ],
         {"p": np.array([0, 0, 1, 0, 0, 1, 2, 1], INT), "w": _normal(3, 5, 3, 3)},
     ),
+    "pad rows before an average pool": (
+        [
+            _node("Pad", "x", "p", out="z"),
+            _node("AveragePool", "z", kernel_shape=[3, 3], strides=[2, 2]),
+        ],
+        {"p": np.array([0, 0, 1, 0, 0, 0, 2, 1], INT)},
+    ),
     "identity and dropout": (
         [_node("Identity", "x", out="i"), _node("Dropout", "i", out="d"), _node("Relu", "d")],
         {},
@@ -151,6 +173,16 @@ OPERATORS = {
         ],
         {},
     ),
+    "weights cast and transposed": (
+        [
+            _node("Cast", "half", out="w", to=TensorProto.FLOAT),
+            _node("Conv", "x", "w", out="c"),
+            _node("Flatten", "c", out="f"),
+            _node("Transpose", "m", out="t", perm=[1, 0]),
+            _node("MatMul", "f", "t"),
+        ],
+        {"half": _normal(2, 4, 3, 3).astype(np.float16), "m": _normal(5, 84)},
+    ),
     "tensor nobody needs": (
         [helper.make_node("Loop", ["x"], ["dead"]), _node("Relu", "x")],
         {},
@@ -162,6 +194,68 @@ OPERATORS = {
 def test_an_operator_equals_onnxruntime(case, tmp_path):
     nodes, constants = OPERATORS[case]
     _agree(_model(nodes, constants), tmp_path)
+
+
+def _view(sizes, opset):
+    """x.view(x.size(0), ...) as torch.onnx writes it: arithmetic on the tensor's shape."""
+    axes = {"axes": [0]} if opset < 13 else {}
+    nodes = [
+        _node("Shape", "x", out="shape"),
+        _node("Gather", "shape", "first", out="n"),
+        _node("Unsqueeze", "n", *([] if axes else ["zero"]), out="batch", **axes),
+        _node("Mul", "batch", "times", out="groups"),
+        _node("Concat", "groups", "sizes", out="target", axis=0),
+        _node("Reshape", "x", "target"),
+    ]
+    constants = {"first": 0, "zero": [0], "times": [1], "sizes": sizes}
+    return nodes, {name: np.array(value, INT) for name, value in constants.items()}
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+@pytest.mark.parametrize("opset", [9, 11, 13, 18, 20])
+def test_a_view_of_as_many_images_as_there_are_is_a_flatten(opset, batch, tmp_path):
+    nodes, constants = _view([-1], opset)
+    network = _agree(_model(nodes, constants, opset, batch=batch), tmp_path, batch=1)
+    assert [layer.kind for layer in network.layers] == ["flatten"]
+
+
+def test_a_view_that_takes_channels_for_images_is_refused(tmp_path):
+    nodes, constants = _view([-1], 17)
+    with pytest.raises(HwsimError, match=r"reshapes \[4, 9, 8\] to \[4000012, -1\]"):
+        _load(_model(nodes, constants | {"times": np.array([4])}), tmp_path)
+
+
+def test_padding_as_torch_exports_it_is_folded(tmp_path):
+    nodes = [
+        _node("Shape", "ends", out="given"),
+        _node("Sub", "eight", "given", out="missing"),
+        _node("ConstantOfShape", "missing", out="zeros", value=numpy_helper.from_array(np.zeros(1, INT))),
+        _node("Concat", "ends", "zeros", out="all", axis=0),
+        _node("Reshape", "all", "pairs", out="reversed"),
+        _node("Slice", "reversed", "last", "first", "rows", "last", out="ordered"),
+        _node("Transpose", "ordered", out="turned", perm=[1, 0]),
+        helper.make_node("Reshape", ["turned", "flat"], ["pads"]),
+        _node("Cast", "pads", out="p", to=TensorProto.INT64),
+        _node("Pad", "x", "p", out="padded"),
+        _node("Conv", "padded", "w"),
+    ]
+    constants = {"ends": [1, 2, 0, 3], "eight": [8], "pairs": [-1, 2], "flat": [-1], "rows": [0]}
+    constants |= {"last": [-1], "first": [-(1 << 62)]}
+    arrays = {name: np.array(value, INT) for name, value in constants.items()}
+    network = _agree(_model(nodes, arrays | {"w": _normal(3, 4, 3, 3)}), tmp_path)
+    assert network.layers[0].operator.padding == (0, 1, 3, 2)
+
+
+def test_no_constant_grows_beyond_what_the_file_holds(tmp_path):
+    bomb = {"shape": np.array([1 << 20, 1 << 20], INT), "k": np.zeros((1000, 1), np.float32)}
+    nodes = [
+        _node("ConstantOfShape", "shape", out="big"),
+        _node("Mul", "k", "k", out="product"),
+        _node("Conv", "x", "big", out="c"),
+        _node("Conv", "c", "product"),
+    ]
+    with pytest.raises(HwsimError, match=r'not supported: ConstantOfShape "the Con.*"; Mul "the Mul"'):
+        _load(_model(nodes, bomb), tmp_path)
 
 
 def test_nodes_that_the_output_does_not_need_are_left_out(tmp_path):
@@ -365,7 +459,39 @@ REFUSED = {
                 helper.make_node("Sin", ["b"], ["c"], domain="my.own"),
             ]
         ),
-        "unsupported operators Erf, Sin, my.own.Sin; supported: Add, ",
+        r'not supported: Sin "the Sin"; Erf "the Erf"; my.own.Sin "c" \(supported: Add, ',
+    ),
+    "all that is not supported at once": (
+        _model(
+            [
+                _node("Conv", "x", "w", out="a", dilations=[2, 2]),
+                _node("Sigmoid", "x", out="b"),
+                _node("Concat", "a", "b", out="c", axis=1),
+                helper.make_node("Sigmoid", ["c"], ["d"], name="another"),
+                _node("Flatten", "x", out="e", axis=2),
+                _node("Add", "d", "e"),
+            ],
+            {"w": _normal(2, 4, 1, 1)},
+        ),
+        r'not supported: Sigmoid "the Sigmoid", "another"; Conv "the Conv" has dilations \[2, 2\]; only 1 is supported; '
+        'Flatten "the Flatten" has axis 2',
+    ),
+    "arithmetic that fails": (
+        _model(
+            [_node("Gather", "w", "i", out="z"), _node("Conv", "x", "z")], {"w": _normal(3), "i": np.array(9)}
+        ),
+        'Gather "the Gather" cannot be computed',
+    ),
+    "split of rows": (
+        _model([helper.make_node("Split", ["x"], ["a", "b"], axis=3), _node("Add", "a", "b")]),
+        "splits axis 3 into 2; only all 4 channels",
+    ),
+    "split of too few": (
+        _model(
+            [helper.make_node("Split", ["x", "s"], ["a", "b"], axis=1), _node("Add", "a", "b")],
+            {"s": np.array([1, 1], INT)},
+        ),
+        r"splits axis 1 into \[1, 1\]",
     ),
     "external data": (_external(), 'tensor "w" is kept in another file, which is never read'),
     "NaN": (_spoiled(np.nan), 'layer "the Conv" has 2 of 8 values in its weight that are NaN or infinite'),
@@ -415,7 +541,7 @@ REFUSED = {
             [_node("Pad", "x", "p", out="z"), _node("MaxPool", "z", kernel_shape=[2, 2])],
             {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1], INT)},
         ),
-        "padded in height or width; only a Conv can",
+        "padded in height or width; only a Conv and an AveragePool",
     ),
     "rows padded last": (
         _model(*_with("Pad", p=np.array([0, 0, 1, 1, 0, 0, 1, 1], INT))),

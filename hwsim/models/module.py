@@ -13,6 +13,7 @@ import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -65,8 +66,8 @@ def from_module(
     ``input_shape`` is (channels, height, width). The module is taken as for inference, in float64: weights of any
     float type keep their values, and it is itself left as it is. Supported are Conv2d of any groups, Linear, batch
     norm, ReLU, ReLU6 and clamps, additions, concatenations of channels, max, average and adaptive average pooling,
-    means over height and width, flattening, zero padding, strided slices, and what inference skips (dropout,
-    identity); a softmax at the end is dropped. Layers are named as the submodules, else as the functions. ``data`` names
+    means over height and width, flattening, zero padding, strided slices, splits of channels, and what inference skips
+    (dropout, identity); a softmax at the end is dropped. Layers are named as the submodules, else as the functions. ``data`` names
     the data set whose splits belong to it. Raises :class:`HwsimError` that names everything unsupported.
     """
     title = name or type(module).__name__
@@ -247,7 +248,9 @@ class _Import:
         """Append the current node's layer; in place, every name of its first input means the result from now on."""
         for tensor in inputs:
             if tensor.padding != _NO_PADDING:
-                raise HwsimError("reads a tensor padded in height or width, which only a convolution can")
+                raise HwsimError(
+                    "reads a tensor padded in height or width, which only a convolution and an average pool can"
+                )
         name = str(self.node.target) if self.node.op == "call_module" else self.node.name
         arrays = {
             key: np.ascontiguousarray(value.detach().numpy())
@@ -281,6 +284,11 @@ def _pair(value: int | Sequence[int]) -> Pair:
     return (first, rest[0] if rest else first)
 
 
+def _sum(inner: Padding, outer: Padding) -> Padding:
+    top, left, bottom, right = (a + b for a, b in zip(inner, outer, strict=True))
+    return top, left, bottom, right
+
+
 def _conv(
     state: _Import,
     input: _Tensor,
@@ -302,8 +310,7 @@ def _conv(
     else:
         height, width = (0, 0) if isinstance(padding, str) else _pair(padding)
         own = (height, width, height, width)
-    around = tuple(a + b for a, b in zip(own, input.padding, strict=True))
-    convolution = Convolution(len(weight), kernel, _pair(stride), around, groups)  # type: ignore[arg-type]
+    convolution = Convolution(len(weight), kernel, _pair(stride), _sum(own, input.padding), groups)
     return state.add(convolution, _Tensor(input.layer), parameters={"weight": weight, "bias": bias})
 
 
@@ -417,9 +424,10 @@ def _average_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> _Tensor:
-    kernel, step, around = _window(kernel_size, stride, padding)
+    kernel, step, own = _window(kernel_size, stride, padding)
+    around = _sum(own, input.padding)
     _require(
-        count_include_pad or around == _NO_PADDING,
+        count_include_pad or own == _NO_PADDING,
         "leaves padded places out of its means, only count_include_pad=True is supported",
     )
     _require(divisor_override in (None, math.prod(kernel)), f"divides by {divisor_override}")
@@ -427,7 +435,7 @@ def _average_pool(
         not ceil_mode or ceiled(state.shape(input), kernel, step, around) == around,
         "has ceil_mode with a window beyond the input",
     )
-    return state.add(AveragePool(kernel, step, around), input)
+    return state.add(AveragePool(kernel, step, around), replace(input, padding=_NO_PADDING))
 
 
 def _window(kernel: int | Pair, stride: int | Pair | None, padding: int | Pair) -> tuple[Pair, Pair, Padding]:
@@ -493,6 +501,25 @@ def _attribute(state: _Import, input: _Tensor, name: str) -> Any:
     return _size(state, input)
 
 
+def _split(
+    state: _Import, input: _Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
+) -> tuple[_Tensor, ...]:
+    """Make of each part of the channels a slice."""
+    channels, size = state.shape(input)[0], split_size_or_sections
+    _require(dim % input.rank == 1, f"splits axis {dim}, only channels are supported")
+    ends = [*range(size, channels, size), channels] if isinstance(size, int) else np.cumsum(size).tolist()
+    _require(ends[-1] == channels, f"splits {channels} channels into {size}")
+    return tuple(_slice(state, input, (slice(None), slice(*part))) for part in pairwise([0, *ends]))
+
+
+def _chunk(state: _Import, input: _Tensor, chunks: int, dim: int = 0) -> tuple[_Tensor, ...]:
+    return _split(state, input, -(-state.shape(input)[0] // chunks), dim)
+
+
+def _item(state: _Import, input: _Tensor | tuple[_Tensor, ...], index: Any) -> _Tensor:
+    return input[index] if isinstance(input, tuple) else _slice(state, input, index)
+
+
 def _slice(state: _Import, input: _Tensor, index: Any) -> _Tensor:
     batch, *others = index if isinstance(index, tuple) else (index,)
     parts = [*others, *[slice(None)] * (input.rank - 1 - len(others))]
@@ -517,10 +544,10 @@ def _pad(
         f"pads {tuple(pad)} with {mode} {value or 0}, only zeros around a [n, c, h, w] are supported",
     )
     left, right, top, bottom, before, after = (*pad, *[0] * (6 - len(pad)))
-    outer, inner = input.padding, replace(input, padding=_NO_PADDING)
+    inner = replace(input, padding=_NO_PADDING)
     if before + after:
         inner = state.add(PadChannels(before, after), inner)
-    return replace(inner, padding=(outer[0] + top, outer[1] + left, outer[2] + bottom, outer[3] + right))
+    return replace(inner, padding=_sum(input.padding, (top, left, bottom, right)))
 
 
 def _zero_pad(state: _Import, input: _Tensor, padding: Sequence[int]) -> _Tensor:
@@ -592,7 +619,9 @@ _FUNCTIONS: Mapping[Any, Translate] = {
     torch.mean: _mean,
     torch.flatten: _flatten,
     torch.reshape: _reshape,
-    operator.getitem: _slice,
+    torch.split: _split,
+    torch.chunk: _chunk,
+    operator.getitem: _item,
     getattr: _attribute,
     functional.pad: _pad,
     **dict.fromkeys((functional.dropout, functional.dropout2d), _dropout),
@@ -610,6 +639,8 @@ _METHODS: Mapping[str, Translate] = {
     "mean": _mean,
     "flatten": _flatten,
     **dict.fromkeys(("view", "reshape"), _reshape),
+    "split": _split,
+    "chunk": _chunk,
     "size": _size,
     **dict.fromkeys(("contiguous", "clone", "detach"), _identity),
     "softmax": _softmax(functional.softmax),

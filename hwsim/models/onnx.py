@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -42,6 +43,7 @@ from hwsim.layers import (
     Slice,
 )
 from hwsim.models.builder import NORM_PARAMETERS, Builder, ceiled
+from hwsim.models.onnx_constants import MALFORMED, as_array, constant_of, folded
 from hwsim.network import FloatNetwork, Preprocessing
 
 LARGEST_TENSOR = 1 << 28
@@ -49,8 +51,8 @@ LARGEST_TENSOR = 1 << 28
 
 _OLDEST_OPSET = 7
 _NO_PADDING = (0, 0, 0, 0)
-_FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
-_MALFORMED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError)
+_ANY_BATCH = 1_000_003
+"""What a free number of images counts as where a file computes with it: a prime that nothing else comes to."""
 
 
 def load_onnx(
@@ -65,7 +67,7 @@ def load_onnx(
     A softmax at the end is dropped, and a constant added to a convolution becomes its bias. Preprocessing,
     x = (pixel / div - mean) / std, is taken from the arguments, else from the file's metadata of these names
     (JSON numbers or lists); of three that are given in part, the others are 1, 0 and 1; a file
-    without any is refused. Raises :class:`HwsimError`; unsupported operators are named all at once.
+    without any is refused. Raises :class:`HwsimError` that names everything unsupported.
     """
     try:
         model = _parse(files.read(path, "ONNX file"))
@@ -76,7 +78,7 @@ def load_onnx(
         return build.network(path.stem, _preprocessing(given, build.shapes[INPUT][0]))
     except HwsimError as error:
         raise HwsimError(f'cannot use "{path}": {error}') from None
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise HwsimError(f'"{path}" is malformed ({type(error).__name__}); export it again') from None
 
 
@@ -139,7 +141,9 @@ class _Node:
     def __init__(self, proto: Any, constants: dict[str, Any], opset: int) -> None:
         self.operator: str = proto.op_type
         self.inputs: list[str] = list(proto.input)
+        self.outputs: list[str] = list(proto.output)
         self.output: str = proto.output[0]
+        self.domain: str = proto.domain
         name: str | bytes = proto.name or self.output  # bytes where it is no UTF-8
         self.name = name.decode(errors="replace") if isinstance(name, bytes) else name
         self.attributes = {item.name: onnx.helper.get_attribute_value(item) for item in proto.attribute}
@@ -174,7 +178,7 @@ class _Node:
             self.has(index) and self.is_constant(index),
             f"computes its input {index}, which must be a constant stored in the file",
         )
-        return _array(self._constants[self.inputs[index]])
+        return as_array(self._constants[self.inputs[index]])
 
     def argument(self, name: str, index: int, since: int) -> list[Any] | None:
         """Return a value that was an attribute before opset ``since`` and is an input from then on."""
@@ -182,26 +186,6 @@ class _Node:
             return self.constant(index).reshape(-1).tolist() if self.has(index) else None
         value = self.attribute(name, None)
         return value if value is None or isinstance(value, list) else [value]
-
-
-def _array(tensor: Any) -> npt.NDArray[Any]:
-    """Return a stored tensor; its bytes bound what is allocated."""
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise HwsimError(
-            f'tensor "{tensor.name}" is kept in another file, which is never read; save the model with its data inside'
-        )
-    kind = onnx.TensorProto.DataType.Name(tensor.data_type)
-    if kind not in (*_FLOATS, "INT32", "INT64", "BOOL"):
-        raise HwsimError(f'tensor "{tensor.name}" is {kind}; weights are float numbers')
-    if any(size < 0 for size in tensor.dims):
-        raise HwsimError(f'tensor "{tensor.name}" declares the shape {list(tensor.dims)}')
-    try:
-        array = np.asarray(numpy_helper.to_array(tensor))
-    except _MALFORMED:
-        raise HwsimError(
-            f'tensor "{tensor.name}" declares the shape {list(tensor.dims)} but holds other data; export it again'
-        ) from None
-    return array.astype(np.float64 if kind in _FLOATS else np.int64)
 
 
 class _Import:
@@ -213,6 +197,9 @@ class _Import:
         self.readers = readers
         self.tensors = {name: _Tensor(INPUT, 4)}
         self.stored = 0
+        self.unsupported: dict[str, list[str]] = {}
+        self.problems: list[str] = []
+        self.unknown: set[str] = set()
 
     def padded(self, node: _Node, index: int = 0) -> _Tensor:
         """Return an input tensor whose outstanding zeros the caller takes over."""
@@ -226,13 +213,22 @@ class _Import:
     def tensor(self, node: _Node, index: int = 0, rank: int | None = None) -> _Tensor:
         tensor = self.padded(node, index)
         node.refuse_unless(
-            tensor.padding == _NO_PADDING, "reads a tensor padded in height or width; only a Conv can"
+            tensor.padding == _NO_PADDING,
+            "reads a tensor padded in height or width; only a Conv and an AveragePool can",
         )
         node.refuse_unless(rank in (None, tensor.rank), f"reads a tensor of rank {tensor.rank}, not {rank}")
         return tensor
 
     def shape(self, tensor: _Tensor) -> Shape:
         return self.build.shapes[tensor.layer]
+
+    def refuse_problems(self) -> None:
+        """Refuse the file for everything in it that is not supported, by name."""
+        wrong = "; ".join(f"{operator} {', '.join(names)}" for operator, names in self.unsupported.items())
+        told = [f"not supported: {wrong}", *self.problems] if wrong else self.problems
+        supported = f" (supported: {', '.join(sorted(SUPPORTED))})" if wrong else ""
+        if told:
+            raise HwsimError("; ".join(told) + supported)
 
     def same(self, node: _Node, tensor: _Tensor) -> None:
         """Let the node's output be a tensor that is there already."""
@@ -245,8 +241,8 @@ class _Import:
         *inputs: _Tensor,
         rank: int | None = None,
         parameters: Mapping[str, npt.ArrayLike] = MappingProxyType({}),
-    ) -> None:
-        """Append the layer of a node; nothing here grows with a declared size."""
+    ) -> _Tensor:
+        """Append the layer of a node, its first output; nothing here grows with a declared size."""
         padding = getattr(operator, "padding", _NO_PADDING)
         channels, height, width = self.shape(inputs[0])
         padded = channels * (height + padding[0] + padding[2]) * (width + padding[1] + padding[3])
@@ -258,7 +254,8 @@ class _Import:
         node.refuse_unless(
             largest <= LARGEST_TENSOR, f"declares {largest} elements; the limit is {LARGEST_TENSOR}"
         )
-        self.tensors[node.output] = _Tensor(name, rank or inputs[0].rank)
+        self.tensors[node.output] = made = _Tensor(name, rank or inputs[0].rank)
+        return made
 
 
 def _convert(model: Any) -> Builder:
@@ -270,31 +267,58 @@ def _convert(model: Any) -> Builder:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     output = model.graph.output[0].name
     nodes = _needed(model.graph, output, constants)
-    _refuse_unsupported(nodes)
     readers = Counter(name for node in nodes for name in node.input) + Counter([output])
     name, shape, batch = _input(model.graph, constants)
     state = _Import(name, shape, batch, readers)
     for proto in nodes:
-        if proto.op_type == "Identity" and proto.input[0] in constants:
-            constants[proto.output[0]] = constants[proto.input[0]]
-        elif proto.op_type != "Constant":
-            _translate(state, _Node(proto, constants, opset), output)
+        if proto.output[0] not in constants:
+            _take(state, proto, constants, opset, output)
+    state.refuse_problems()
     made = state.tensors.get(output)
     if made is None or made.layer == INPUT or made.padding != _NO_PADDING:
         raise HwsimError(f'its output "{output}" is no computed tensor; export a classifier')
     return state.build
 
 
-def _translate(state: _Import, node: _Node, output: str) -> None:
+def _take(state: _Import, proto: Any, constants: dict[str, Any], opset: int, output: str) -> None:
+    """Translate a node, fold it into a constant, or note why it is not supported."""
+    node = _Node(proto, constants, opset)
     try:
-        if node.operator in ("Softmax", "LogSoftmax"):
-            _softmax(state, node, output)
+        constant = folded(proto, constants, opset) if node.domain in _DOMAINS else None
+        if constant is None and node.operator == "Shape":
+            constant = _shape_of(state, node)
+        if constant is not None:
+            constants[node.output] = constant
+        elif node.domain not in _DOMAINS or node.operator not in SUPPORTED:
+            state.unknown.update(node.outputs)
+            operator = f"{node.domain}.{node.operator}".removeprefix(".")
+            state.unsupported.setdefault(operator, []).append(f'"{node.name}"')
+        elif state.unknown.intersection(node.inputs):
+            state.unknown.update(node.outputs)
         else:
-            TRANSLATORS[node.operator](state, node)
-    except HwsimError:
-        raise
-    except _MALFORMED as error:
+            _translate(state, node, output)
+    except HwsimError as error:
+        state.unknown.update(node.outputs)
+        state.problems.append(str(error))
+    except MALFORMED as error:
         raise HwsimError(f"{node} is malformed ({type(error).__name__}); export it again") from None
+
+
+def _translate(state: _Import, node: _Node, output: str) -> None:
+    if node.operator in ("Softmax", "LogSoftmax"):
+        _softmax(state, node, output)
+    else:
+        TRANSLATORS[node.operator](state, node)
+
+
+def _shape_of(state: _Import, node: _Node) -> Any:
+    """Return a tensor's shape as a constant, or nothing where the tensor is not known."""
+    if state.unknown.intersection(node.inputs):
+        return None
+    x = state.tensor(node)
+    sizes = (state.batch or _ANY_BATCH, *state.shape(x))[: x.rank]
+    part = sizes[node.attribute("start", 0) : node.attribute("end", None)]
+    return numpy_helper.from_array(np.array(part, np.int64), node.output)
 
 
 _DOMAINS = ("", "ai.onnx")
@@ -309,7 +333,7 @@ def _needed(graph: Any, output: str, constants: dict[str, Any]) -> list[Any]:
                 raise HwsimError(f'two nodes make the tensor "{name}"; export it again')
             maker[name] = index
         if node.op_type == "Constant" and node.domain in _DOMAINS and len(node.output) == 1:
-            constants[node.output[0]] = _constant_node(node)
+            constants[node.output[0]] = constant_of(node)
     waiting, needed = [output], set()
     while waiting:
         index = maker.get(waiting.pop(), -1)
@@ -319,41 +343,11 @@ def _needed(graph: Any, output: str, constants: dict[str, Any]) -> list[Any]:
     nodes = [graph.node[index] for index in sorted(needed)]
     read = {name for node in nodes for name in node.input} | {output}
     for node in nodes:
-        if read.intersection(node.output[1:]) - {""}:
+        if node.op_type != "Split" and read.intersection(node.output[1:]) - {""}:
             raise HwsimError(
                 f'the second output of {node.op_type} "{node.name}" is used; only first ones are supported'
             )
     return nodes
-
-
-def _constant_node(node: Any) -> Any:
-    """Return a Constant node's value as a tensor, named as its output."""
-    values = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-    if "value" in values:
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(values["value"])
-        tensor.name = node.output[0]
-        return tensor
-    for key, kind in (("value_float", np.float32), ("value_int", np.int64)):
-        for name in (key, f"{key}s"):
-            if name in values:
-                return numpy_helper.from_array(np.array(values[name], kind), node.output[0])
-    raise HwsimError(f'Constant "{node.name or node.output[0]}" holds no numbers; export it again')
-
-
-def _refuse_unsupported(nodes: list[Any]) -> None:
-    supported = {*TRANSLATORS, "Softmax", "LogSoftmax", "Constant"}
-    wrong = sorted(
-        {
-            node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
-            for node in nodes
-            if node.domain not in _DOMAINS or node.op_type not in supported
-        }
-    )
-    if wrong:
-        raise HwsimError(
-            f"it needs the unsupported operators {', '.join(wrong)}; supported: {', '.join(sorted(supported))}"
-        )
 
 
 def _input(graph: Any, constants: dict[str, Any]) -> tuple[str, Shape, int | None]:
@@ -391,8 +385,8 @@ def _pair(node: _Node, name: str, default: Sequence[int], least: int = 1) -> Pai
     return (values[0], values[1])
 
 
-def _windows(node: _Node, shape: Shape, kernel: Pair) -> tuple[Pair, Padding]:
-    """Return stride and padding of a window operator on an input of ``shape``."""
+def _windows(node: _Node, shape: Shape, kernel: Pair, around: Padding = _NO_PADDING) -> tuple[Pair, Padding]:
+    """Return stride and padding of a window operator on an input of ``shape`` with zeros ``around`` it already."""
     dilations = list(node.attribute("dilations", [1, 1]))
     node.refuse_unless(dilations == [1, 1], f"has dilations {dilations}; only 1 is supported")
     stride = _pair(node, "strides", (1, 1))
@@ -400,15 +394,21 @@ def _windows(node: _Node, shape: Shape, kernel: Pair) -> tuple[Pair, Padding]:
     node.require("auto_pad", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
     if mode.startswith("SAME"):
         sides = []
-        for size, k, s in zip(shape[1:], kernel, stride, strict=True):
+        padded = (shape[1] + around[0] + around[2], shape[2] + around[1] + around[3])
+        for size, k, s in zip(padded, kernel, stride, strict=True):
             total = max((-(-size // s) - 1) * s + k - size, 0)
             sides.append((total // 2, total - total // 2)[:: 1 if mode == "SAME_UPPER" else -1])
-        return stride, (sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+        return stride, _sum(around, (sides[0][0], sides[1][0], sides[0][1], sides[1][1]))
     pads = _NO_PADDING if mode == "VALID" else tuple(node.attribute("pads", _NO_PADDING))
     node.refuse_unless(
         len(pads) == 4 and min(pads) >= 0, f"has pads {list(pads)}; four numbers from 0 are needed"
     )
-    return stride, pads
+    return stride, _sum(around, pads)
+
+
+def _sum(inner: Padding, outer: Padding) -> Padding:
+    top, left, bottom, right = (a + b for a, b in zip(inner, outer, strict=True))
+    return top, left, bottom, right
 
 
 def _conv(state: _Import, node: _Node) -> None:
@@ -416,19 +416,17 @@ def _conv(state: _Import, node: _Node) -> None:
     node.refuse_unless(x.rank == 4 and weight.ndim == 4, "is not 2-D; only 2-D convolutions are supported")
     kernel = _pair(node, "kernel_shape", weight.shape[2:])
     groups = node.attribute("group", 1)
-    channels, height, width = state.shape(x)
+    channels = state.shape(x)[0]
     fits = groups >= 1 and channels == weight.shape[1] * groups and kernel == weight.shape[2:]
     node.refuse_unless(
         fits,
         f"has weights {list(weight.shape)} in {groups} groups for {channels} channels and a kernel {kernel}",
     )
-    top, left, bottom, right = x.padding
-    stride, padding = _windows(node, (channels, height + top + bottom, width + left + right), kernel)
-    around = (padding[0] + top, padding[1] + left, padding[2] + bottom, padding[3] + right)
+    stride, padding = _windows(node, state.shape(x), kernel, x.padding)
     bias = {"bias": node.constant(2)} if node.has(2) else {}
     state.add(
         node,
-        Convolution(len(weight), kernel, stride, around, groups),
+        Convolution(len(weight), kernel, stride, padding, groups),
         x,
         parameters={"weight": weight} | bias,
     )
@@ -500,12 +498,12 @@ def _clip(state: _Import, node: _Node) -> None:
 def _add(state: _Import, node: _Node) -> None:
     for constant, other in ((0, 1), (1, 0)):
         if node.is_constant(constant):
-            return _add_constant(
-                state, node, state.tensor(node, other), node.inputs[other], node.constant(constant)
-            )
+            x = state.tensor(node, other)
+            _add_constant(state, node, x, node.inputs[other], node.constant(constant))
+            return
     first, second = (state.tensor(node, index) for index in (0, 1))
     node.refuse_unless(first.rank == second.rank, f"adds tensors of ranks {first.rank} and {second.rank}")
-    return state.add(node, Add(), first, second)
+    state.add(node, Add(), first, second)
 
 
 def _add_constant(state: _Import, node: _Node, x: _Tensor, name: str, values: npt.NDArray[Any]) -> None:
@@ -541,10 +539,10 @@ def _max_pool(state: _Import, node: _Node) -> None:
 
 
 def _average_pool(state: _Import, node: _Node) -> None:
-    x = state.tensor(node, rank=4)
+    x = state.padded(node)
     kernel = _pair(node, "kernel_shape", ())
-    stride, padding = _windows(node, state.shape(x), kernel)
-    exact = padding == _NO_PADDING or node.attribute("count_include_pad", 0) == 1
+    stride, padding = _windows(node, state.shape(x), kernel, x.padding)
+    exact = padding == x.padding or node.attribute("count_include_pad", 0) == 1
     node.refuse_unless(exact, "leaves padded places out of its means; export it with count_include_pad=1")
     node.refuse_unless(
         _ceiling(node, state.shape(x), kernel, stride, padding) == padding,
@@ -562,16 +560,19 @@ def _global_pool(kind: type[AveragePool] | type[MaxPool]) -> Callable[[_Import, 
     return translate
 
 
-def _reduce_mean(state: _Import, node: _Node) -> None:
-    x = state.tensor(node, rank=4)
-    axes = node.argument("axes", 1, since=18)
-    node.refuse_unless(
-        axes is not None and sorted(axis % 4 for axis in axes) == [2, 3],
-        f"averages over {axes}; only height and width together are supported",
-    )
-    _, height, width = state.shape(x)
-    rank = 4 if node.attribute("keepdims", 1) else 2
-    state.add(node, AveragePool((height, width), (height, width)), x, rank=rank)
+def _reduction(kind: type[AveragePool] | type[MaxPool]) -> Callable[[_Import, _Node], None]:
+    def translate(state: _Import, node: _Node) -> None:
+        x = state.tensor(node, rank=4)
+        axes = node.argument("axes", 1, since=18)
+        node.refuse_unless(
+            axes is not None and sorted(axis % 4 for axis in axes) == [2, 3],
+            f"reduces the axes {axes}; only height and width together are supported",
+        )
+        _, height, width = state.shape(x)
+        rank = 4 if node.attribute("keepdims", 1) else 2
+        state.add(node, kind((height, width), (height, width)), x, rank=rank)
+
+    return translate
 
 
 def _concat(state: _Import, node: _Node) -> None:
@@ -582,8 +583,9 @@ def _concat(state: _Import, node: _Node) -> None:
         len(ranks) == 1 and axis % min(ranks) == 1, f"joins along axis {axis}; only channels are supported"
     )
     if len(tensors) == 1:
-        return state.same(node, tensors[0])
-    return state.add(node, Concatenate(), *tensors)
+        state.same(node, tensors[0])
+    else:
+        state.add(node, Concatenate(), *tensors)
 
 
 def _flatten(state: _Import, node: _Node) -> None:
@@ -609,10 +611,12 @@ def _reshape(state: _Import, node: _Node) -> None:
     unchanged = (
         len(target) == 4 and shape[1:] == (1, 1) and target[1] in (-1, features) and target[2:] == [1, 1]
     )
-    keeps_batch = target[:1] in ([state.batch], [0]) or (target[:1] == [-1] and -1 not in target[1:])
+    copied = [] if node.attribute("allowzero", 0) else [0]
+    keeps_batch = target[:1] == [-1] and -1 not in target[1:]
+    keeps_batch |= target[0] in (state.batch or _ANY_BATCH, *copied)
     node.refuse_unless(
-        (flat or unchanged) and keeps_batch and not node.attribute("allowzero", 0),
-        f"reshapes {list(shape)} to {target}; only a flatten to [n, {features}] is supported",
+        (flat or unchanged) and keeps_batch,
+        f"reshapes {list(shape)} to {['n' if size == _ANY_BATCH else size for size in target]}; only a flatten to [n, {features}] is supported",
     )
     if flat:
         _to_rank_2(state, node, x)
@@ -654,6 +658,24 @@ def _slice(state: _Import, node: _Node) -> None:
     state.add(node, operator, x)
 
 
+def _split(state: _Import, node: _Node) -> None:
+    """Make of each part of the channels a slice."""
+    x = state.tensor(node)
+    channels, height, width = state.shape(x)
+    axis, sizes = node.attribute("axis", 0) % x.rank, node.argument("split", 1, since=13)
+    equal = -(-channels // len(node.outputs))
+    ends = np.cumsum(sizes or [equal] * len(node.outputs)).clip(max=channels).tolist()
+    node.refuse_unless(
+        axis == 1 and len(ends) == len(node.outputs) and ends[-1] == channels,
+        f"splits axis {axis} into {sizes or len(node.outputs)}; only all {channels} channels",
+    )
+    parts = [
+        state.add(node, Slice((start, 0, 0), (end, height, width), (1, 1, 1)), x)
+        for start, end in pairwise([0, *ends])
+    ]
+    state.tensors.update(zip(node.outputs, parts, strict=True))
+
+
 def _pad(state: _Import, node: _Node) -> None:
     """Keep zero channels as a layer; zeros around rows and columns wait for the convolution behind them."""
     x = state.padded(node)
@@ -676,8 +698,7 @@ def _pad(state: _Import, node: _Node) -> None:
         inner = state.tensors[node.output]
     else:
         inner = x
-    top, left, bottom, right = x.padding
-    around = (top + before[2], left + before[3], bottom + after[2], right + after[3])
+    around = _sum(x.padding, (before[2], before[3], after[2], after[3]))
     state.same(node, _Tensor(inner.layer, 4, around))
 
 
@@ -718,10 +739,15 @@ TRANSLATORS: dict[str, Callable[[_Import, _Node], None]] = {
     "MatMul": _matmul,
     "MaxPool": _max_pool,
     "Pad": _pad,
-    "ReduceMean": _reduce_mean,
+    "ReduceMax": _reduction(MaxPool),
+    "ReduceMean": _reduction(AveragePool),
     "Relu": _relu,
     "Reshape": _reshape,
     "Slice": _slice,
+    "Split": _split,
     "Squeeze": _squeeze,
 }
-"""What each supported ONNX operator becomes; a Softmax at the end is dropped besides."""
+"""What each supported ONNX operator becomes."""
+
+SUPPORTED = {*TRANSLATORS, "Constant", "LogSoftmax", "Shape", "Softmax"}
+"""Operators that a file may have; a softmax at the end is dropped, and what is computed of constants alone is folded."""

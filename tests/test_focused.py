@@ -1,5 +1,6 @@
 """Focused quantization: the paper's worked filter, closed forms, published and recomputed figures, whole networks."""
 
+import shutil
 from dataclasses import replace
 from math import pi
 
@@ -11,9 +12,16 @@ from scipy import stats
 
 import networks
 from hwsim.bits import LayerBits
+from hwsim.cost.activity import activity
 from hwsim.cost.compression import compress, decompress, layer_bytes
+from hwsim.cost.mapping import mapped_netlist
+from hwsim.cost.memory.hierarchy import Accelerator, Array
+from hwsim.cost.network_energy import EnergyModel, layer_energies
+from hwsim.cost.operands import layer_traces
+from hwsim.cost.technology import technology
+from hwsim.cost.timing import loads
 from hwsim.data import load_split
-from hwsim.datapath import parts
+from hwsim.datapath import describe, parts
 from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.requantize_sums import RequantizeSums
@@ -30,6 +38,8 @@ from hwsim.quantize.weights import focused_weight
 from hwsim.simulate import circuit
 from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import compute_layer, measure_accuracy, run
+from hwsim.simulate.replay import SIMULATORS, replay, runs, sample
+from icarus_activity import icarus_changes
 
 FIVE = Focused(5)
 DEFAULT = Settings()
@@ -432,6 +442,61 @@ def test_the_focused_mac_takes_the_place_of_three_circuits(sparse):
             assert found["requantize_sums"] == apart["requantize_sums"]
     conv = networks.every_kind().layers[0]
     assert isinstance(parts(conv, {"input": Int(8)}, sparse.rounding, "focused_mac")["mac"], Mac)
+
+
+def first_layer(network, images):
+    """The first layer with weights, its inputs and its output."""
+    found = []
+    run(network, images, lambda item, x, y, _: found.append((item, x, y)))
+    return next(one for one in found if one[0].weight is not None)
+
+
+def test_the_focused_mac_s_three_sums_are_replayed_as_one_circuit(sparse):
+    images = load_split("digits", "test").images[:3]
+    found = replay(sparse, images, outputs=3, simulators=["pyrtl"], mac="focused_mac")
+    layers = {item.layer.name: item for item in sparse.layers}
+    assert [one.difference for one in found] == [None] * len(found)
+    for one in found:
+        if layers[one.layer].weight is not None:
+            assert one.cycles == 3 * (layers[one.layer].layer.products + 1)  # not thrice the products
+    item, inputs, output = first_layer(sparse, images)
+    places = sample(output, None, 2, np.random.default_rng(0))
+    circuits = parts(item, sparse.formats(), sparse.rounding, "focused_mac")
+    one, _ = runs(item, circuits, inputs, output, places, SIMULATORS["pyrtl"])
+    symbols = FIVE.encode(item.weight, item.masks)[places[:, 1]].reshape(len(places), -1)
+    np.testing.assert_array_equal(one.streams["weight"], symbols.T, strict=True)
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus Verilog (iverilog)")
+@pytest.mark.parametrize("dataflow", ["output", "weight"])
+def test_the_energy_of_a_focused_layer_is_that_of_its_one_circuit(sparse, dataflow, tmp_path):
+    """Every net changes as often as in event-driven simulation of the mapped netlist on the layer's own symbols."""
+    cells, images = technology("open45"), load_split("digits", "test").images[:2]
+    accelerator = Accelerator(Array(dataflow=dataflow))
+    model = EnergyModel(cells, accelerator, mac="focused_mac", cycles=100)
+    short = replace(sparse, layers=sparse.layers[:1])
+    (energy,) = layer_energies(short, images, model, compare=False)
+    item, inputs, output = first_layer(short, images)
+    circuits = parts(item, sparse.formats(), sparse.rounding, "focused_mac")
+    assert [part.part for part in energy.parts] == ["mac", "requantize_sums"]
+    assert energy.parts[0].one.circuit == describe(circuits["mac"])
+    assert energy.parts[0].operations == item.layer.macs + item.layer.outputs * (dataflow == "output")
+    trace = layer_traces(item, circuits, inputs, output, dataflow=dataflow, cycles=100)["mac"]
+    netlist = mapped_netlist(circuits["mac"], cells)
+    counted = activity(netlist, cells, trace.inputs, circuits["mac"].registers)
+    theirs = icarus_changes(netlist, cells, trace.inputs, circuits["mac"].registers, tmp_path)
+    total = sum(theirs.values())
+    assert total > 5_000
+    assert sum(counted.changes.values()) == pytest.approx(total, rel=2e-3)
+    # What the layer's energy is made of: the changes above, at half of capacitance times voltage squared and inside.
+    load = loads(netlist, cells, circuits["mac"].registers)
+    inside = {cell.output: cells.cell[cell.cell].energy for cell in netlist.instances}
+    registers = {net for name in circuits["mac"].registers for net in netlist.inputs[name]}
+    fj = {net: 0.5 * load.get(net, 0.0) * cells.voltage**2 + inside.get(net, 0.0) for net in theirs}
+    fj |= {net: fj[net] + cells.flip_flop.energy for net in registers}
+    dynamic = sum(theirs[net] * fj[net] for net in theirs) / 100
+    one = energy.parts[0].one.operation
+    assert one.switching + one.glitches + one.flip_flops == pytest.approx(dynamic, rel=2e-3)
 
 
 def test_settings_of_focused_weights_are_read_written_and_refused():

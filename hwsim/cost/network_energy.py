@@ -22,7 +22,7 @@ from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import layer_memory
 from hwsim.cost.operands import DATAFLOWS, HELD, Trace, layer_traces, passes_sums, random_trace
 from hwsim.cost.technology import TECHNOLOGIES, Technology
-from hwsim.datapath import apart, parts
+from hwsim.datapath import parts
 from hwsim.datapath.datapath import Datapath, Scheduled
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import IntArray
@@ -165,7 +165,7 @@ def _layer(
     model: EnergyModel,
     random: dict[Datapath, float] | None,
 ) -> LayerEnergy:
-    circuits = parts(item, network.formats(), network.rounding, apart(model.mac), **dict(model.mac_options))
+    circuits = parts(item, network.formats(), network.rounding, model.mac, **dict(model.mac_options))
     mac, by_operands, registers = circuits.get("mac"), dict[str, float](), 0.0
     dataflows = DATAFLOWS if passes_sums(mac) else dict.fromkeys(("output", model.dataflow))
     traces = {dataflow: _traces(item, circuits, tensors, model, dataflow) for dataflow in dataflows}

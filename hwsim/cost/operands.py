@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from hwsim.datapath.datapath import Datapath, Scheduled, describe
+from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.netlist import RESET
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, IntArray
@@ -85,8 +86,12 @@ def layer_traces(
 
 
 def passes_sums(mac: Datapath | None) -> bool:
-    """Return whether a layer's sums can pass: where its multiply-accumulate, if any, adds a product to one register a cycle."""
-    return mac is None or (list(mac.registers) == ["accumulator"] and not isinstance(mac, Scheduled))
+    """Return whether a layer's sums can pass: where its multiply-accumulate, if any, adds to them and to nothing else a cycle."""
+    return (
+        mac is None
+        or isinstance(mac, FocusedMac)
+        or (list(mac.registers) == ["accumulator"] and not isinstance(mac, Scheduled))
+    )
 
 
 def _tiles_of_places(output: IntArray, tile: int, rng: np.random.Generator) -> IntArray:

@@ -181,7 +181,7 @@ def _behind(sums: Datapath) -> dict[str, Datapath]:
 
 
 def apart(mac: str) -> str:
-    """Return the multiply-accumulate that networks are simulated on: a focused_mac's parts, else what was asked for.
+    """Return the multiply-accumulate that whole networks are simulated on: a focused_mac's parts, else what was asked for.
 
     ``hwsim check focused_mac`` holds it against these parts; its circuits are theirs side by side.
     """

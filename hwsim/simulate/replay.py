@@ -15,9 +15,10 @@ import numpy as np
 
 from hwsim.arithmetic import dot
 from hwsim.catalogue import look_up
-from hwsim.datapath import apart, parts
+from hwsim.datapath import parts
 from hwsim.datapath.datapath import Datapath, Scheduled, latency, resolved, resolver, sum_cycles
-from hwsim.formats import IntArray
+from hwsim.datapath.focused_mac import FocusedMac
+from hwsim.formats import Focused, IntArray
 from hwsim.layers import AveragePool, MaxPool, Padding, Pair
 from hwsim.network import Images, IntegerLayer, QuantizedNetwork
 from hwsim.simulate import circuit
@@ -57,7 +58,7 @@ def replay(
     def compare(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, overflowed: Overflowed | None
     ) -> None:
-        circuits = parts(item, formats, network.rounding, mac=apart(mac))
+        circuits = parts(item, formats, network.rounding, mac=mac)
         if circuits:
             places = sample(output, overflowed, outputs, rng)
             found = (
@@ -164,7 +165,7 @@ def runs(
     """
     results: dict[str, IntArray] = {}
     for part, datapath in circuits.items():
-        streams, expected = _streams(item, part, inputs, output, places, results)
+        streams, expected = _streams(item, part, datapath, inputs, output, places, results)
         if latency(datapath):
             streams = {name: _followed(values, latency(datapath)) for name, values in streams.items()}
         if part != "channel_clamp" and "channel_clamp" in circuits and not datapath.registers:
@@ -177,6 +178,8 @@ def runs(
         results[part] = values
         if part == "resolve":
             results["mac"] = values
+        elif isinstance(datapath, FocusedMac):
+            results["input_sum"] = np.concatenate([found["sum0"], found["sum1"]])
         elif behind := resolver(datapath):
             results |= {name: found[name] for name in behind.inputs}
         yield Run(part, datapath, streams, values, expected)
@@ -200,6 +203,7 @@ def result(datapath: Datapath, found: Mapping[str, IntArray]) -> IntArray:
 def _streams(
     item: IntegerLayer,
     part: str,
+    datapath: Datapath,
     inputs: tuple[IntArray, ...],
     output: IntArray,
     places: IntArray,
@@ -216,6 +220,10 @@ def _streams(
         assert item.bits is not None and item.weight is not None
         activations, weights = _sum_operands(item, item.weight, inputs[0], places)
         sums = dot(activations[:, None], weights[:, :, None], item.bits.accumulator, item.bits.overflow)
+        if isinstance(datapath, FocusedMac):
+            assert isinstance(item.bits.weight, Focused)
+            symbols = item.bits.weight.encode(item.weight, item.masks)
+            activations, weights = _sum_operands(item, symbols, inputs[0], places)
         return {"activation": activations.T, "weight": weights.T}, sums.values.ravel()
     if part == "resolve":
         return {name: results[name][None] for name in ("sum", "carry")}, results["mac"]

@@ -36,6 +36,7 @@ from hwsim.explore.evaluation import (
 from hwsim.explore.explanation import Beliefs, Explanation, LayerWeights, Sensitivity, Step
 from hwsim.report import ArrayFacts, StudyFacts, terminal_table, write_report
 from hwsim.report.explained import dominances
+from hwsim.report.figures import drawings
 from hwsim.report.roofline import roofline
 from hwsim.report.tables import column
 from hwsim.report.tradeoffs import Row, choices, curve, knee, reference, rows
@@ -716,6 +717,12 @@ def test_points_of_equal_cost_appear_once_on_the_front(tmp_path: Path) -> None:
     both = rows([first, second], OBJECTIVES)
     assert [(row.on_front, row.beaten_by) for row in both] == [(True, ""), (False, "P0")]
     assert len(written(tmp_path, [first, second]).of("details", **{"class": "point"})) == 1
+
+
+@pytest.mark.parametrize("losses", [(10.0, 20.0), (10.0, 10.0), (20.0, 30.0), (0.0, 10.0)])
+def test_figure_of_losses_at_and_beyond_the_close_up_has_an_axis(losses: tuple[float, float]) -> None:
+    listed = drawn(*zip((100, 200), losses, strict=True))
+    assert [name for name, _ in drawings(listed, ("accuracy_loss", "gates"), "")][-1] == "front_gates.png"
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

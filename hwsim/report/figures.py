@@ -132,10 +132,10 @@ def _dress(axes: Any, x: str, y: str, note: str, title: str) -> None:
 def _close_up(axes: Any, listed: Sequence[Row], y: str) -> str:
     """Limit an accuracy loss to CLOSE_UP points where some designs lose more; return what to say about these."""
     losses = [r.values[y] for r in listed]
-    beyond = sum(loss > CLOSE_UP for loss in losses)
-    if y != "accuracy_loss" or beyond in (0, len(losses)):
+    if y != "accuracy_loss" or not (losses and min(losses) < CLOSE_UP < max(losses)):
         return ""
     low = min(losses)
+    beyond = sum(loss > CLOSE_UP for loss in losses)
     axes.set_ylim(low - 0.05 * (CLOSE_UP - low), CLOSE_UP)
     return f"\n{beyond} of {len(losses)} designs lose more than {CLOSE_UP:g} points and lie outside"
 

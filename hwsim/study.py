@@ -259,12 +259,17 @@ class Study(_Table):
         accelerator = self.accelerator()
         if "energy" not in self.objectives:
             return None
-        if self.space.coders or any(own.coders for own in self.space.layers.values()):
-            raise ValueError("energy counts no decoders; leave the coders out, or energy from the objectives")
         if accelerator is None:
             raise ValueError("energy is that of an array and its memories; add an [array] table")
         cells = technology(self.hardware.technology)
-        return EnergyModel(cells, accelerator, self.hardware.clock_mhz, datapath, cycles=ENERGY_CYCLES)
+        return EnergyModel(
+            cells,
+            accelerator,
+            self.hardware.clock_mhz,
+            datapath,
+            cycles=ENERGY_CYCLES,
+            minimise=self.minimise,
+        )
 
     def accelerator(self) -> Accelerator | None:
         """Return the array and its memories; None where the traffic is that of one buffer without an array."""

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import shutil
 import tomllib
 from dataclasses import replace
 
@@ -9,19 +11,30 @@ import numpy as np
 import pytest
 
 import tiny
+from hwsim.cost.activity import activity
 from hwsim.cost.coding import huffman
 from hwsim.cost.compression import codes_of, compress, decompress
 from hwsim.cost.decoding import decoding
+from hwsim.cost.energy import circuit_energy
 from hwsim.cost.hardware import Hardware
+from hwsim.cost.mapping import mapped_netlist
+from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
+from hwsim.cost.memory.network import network_memory
+from hwsim.cost.network_energy import EnergyModel, layer_energies
+from hwsim.cost.operands import decoder_trace
 from hwsim.cost.synthesis import synthesize
+from hwsim.cost.technology import technology
 from hwsim.cost.traffic import stored_bits, traffic
 from hwsim.errors import HwsimError
+from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import METRICS, DesignPoint
 from hwsim.explore.exploration import explore
 from hwsim.explore.prices import prices
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
+from hwsim.steps.energy import network_energy
 from hwsim.study import Study, read_study
+from icarus_activity import icarus_changes
 
 OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "file_bytes", "flip_flops")
 
@@ -198,12 +211,109 @@ def test_coders_that_cannot_be_are_refused(tmp_path, text, sentence):
         read_study(tmp_path / "s.toml")
 
 
-def test_energy_and_coders_are_refused_together(tmp_path):
-    (tmp_path / "s.toml").write_text(
-        'title = "T"\nmodel = "digits"\nobjectives = ["energy"]\n[array]\n[space]\ncoders = ["huffman"]\n'
+# Energy
+
+
+@pytest.fixture(scope="module")
+def coded(explored):
+    """A layer's weights in Huffman code, and its network."""
+    network = explored.bench.quantized(explored.evaluations[0].point)
+    item = next(item for item in network.layers if item.weight is not None)
+    return network, item, decoding(item, "huffman")
+
+
+@pytest.mark.parametrize("cycles", [100, 5000])
+def test_a_decoder_s_trace_decodes_the_layer_s_own_weights_one_behind_the_other(coded, cycles):
+    _, item, how = coded
+    trace = decoder_trace(how.circuit, codes_of(item), cycles, seed=3)
+    symbols = trace.outputs["symbol"][1:].tolist()  # the first cycle is the reset
+    own = codes_of(item).ravel().tolist()
+    assert len(symbols) == min(cycles, len(own))
+    assert any(own[start : start + len(symbols)] == symbols for start in range(len(own)))
+    # As the coder's own bytes say it, the words that are taken are the stream.
+    if len(symbols) == len(own):
+        taken = trace.outputs["taken"][1:].astype(bool)
+        longest = how.circuit.inputs["word"].bits
+        bits = "".join(f"{word:0{longest}b}" for word in trace.inputs["word"][1:][taken].tolist())
+        stream = huffman.encode(codes_of(item).ravel(), item.bits.weight.bits).values
+        expected = "".join(f"{byte:08b}" for byte in stream)
+        short = min(len(bits), len(expected))
+        assert bits[:short] == expected[:short] and len(expected) - len(bits) < 8
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus Verilog (iverilog)")
+def test_a_decoder_s_nets_change_as_often_as_in_event_driven_simulation(coded, tmp_path):
+    _, item, how = coded
+    cells = technology("open45")
+    netlist, trace = mapped_netlist(how.circuit, cells), decoder_trace(how.circuit, codes_of(item), 150)
+    ours = activity(netlist, cells, trace.inputs, how.circuit.registers).changes
+    theirs = icarus_changes(netlist, cells, trace.inputs, how.circuit.registers, tmp_path)
+    assert sum(theirs.values()) > 2_000
+    assert sum(ours.values()) == pytest.approx(sum(theirs.values()), rel=2e-3)
+
+
+@pytest.mark.parametrize("minimise", ["traffic", "time"])
+def test_energy_is_that_of_the_coded_bytes_and_of_each_code_word_that_is_decoded(coded, minimise, tmp_path):
+    """A buffer holds a few weights here, so that they are read, and decoded, several times."""
+    network, item, how = coded
+    accelerator = Accelerator(Array(2, 2, "output"), Hierarchy((96,), burst_bytes=8))
+    model = EnergyModel(technology("open45"), accelerator, cycles=128, minimise=minimise)
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 1), dtype=np.uint8)
+    name = item.layer.name
+    packed, huffman_coded = (
+        {layer.layer: layer for layer in layer_energies(network, images, model, coders=coders, compare=False)}
+        for coders in ({}, {name: "huffman"})
     )
-    with pytest.raises(HwsimError, match="energy counts no decoders; leave the coders out"):
-        read_study(tmp_path / "s.toml")
+    moved = next(one for one in network_memory(network, accelerator, minimise) if one.layer == name).dram
+    codes, bits = codes_of(item), item.bits.weight.bits
+    payload = int(huffman.code_lengths(codes, bits)[codes].sum())
+    whole = stored_bits(item)
+    passes = moved.weights / whole
+    assert passes > 1
+    coded_bytes = passes * (whole - codes.size * bits + payload) / 8
+    saved_fj = 8 * (moved.weights / 8 - coded_bytes) * 640e3 / 32
+    dram = packed[name].memory["DRAM"] - huffman_coded[name].memory["DRAM"]
+    assert dram == pytest.approx(saved_fj, abs=8 * 640e3 / 32)
+    assert packed[name].memory["buffer"] == huffman_coded[name].memory["buffer"]
+    *others, decoder = huffman_coded[name].parts
+    assert tuple(others) == packed[name].parts
+    assert decoder.part == "huffman_decode" and decoder.operations == math.ceil(passes * codes.size)
+    alone = circuit_energy(how.circuit, model.technology, decoder_trace(how.circuit, codes, 128))
+    assert decoder.energy.total == pytest.approx(alone.operation.total * decoder.operations)
+    assert huffman_coded[name].total == pytest.approx(
+        packed[name].total - dram + alone.operation.total * decoder.operations
+    )
+    assert all(huffman_coded[other] == packed[other] for other in packed if other != name)
+
+
+def test_an_exploration_counts_the_energy_of_its_coders(explored, tmp_path_factory, monkeypatch):
+    """Of two points that differ in the coders alone, the energy differs by DRAM and decoders, as ``hwsim energy`` says."""
+    folder = tiny.write(tmp_path_factory.mktemp("energy"))
+    monkeypatch.chdir(folder)
+    (folder / "net.py").write_text(MODEL)
+    table = explored.bench.study.model_dump(exclude_none=True)
+    table["objectives"] = ("accuracy_loss", "energy")
+    table["hardware"]["technology"], table["array"] = (
+        "open45",
+        {"rows": 4, "columns": 4, "dataflow": "output"},
+    )
+    bench = open_bench(Study.model_validate(table))
+    point = next(e.point for e in explored.evaluations if e.point.coders == ("huffman", "huffman"))
+    coded, packed = (
+        bench.evaluate(0, replace(point, coders=coders)) for coders in (point.coders, ("packed",) * 2)
+    )
+    assert METRICS["energy"].of(coded) < METRICS["energy"].of(packed)
+    for e, coder in ((coded, "huffman"), (packed, "packed")):
+        said = network_energy(
+            bench.quantized(point),
+            data="images.npz",
+            accelerator=bench.study.accelerator(),
+            cycles=256,
+            coder=coder,
+        )
+        assert METRICS["energy"].of(e) == pytest.approx(said.total_fj / 1e9)
+        assert ("huffman_decode" in json.dumps(said.to_json())) == (coder == "huffman")
+        assert ("decoders of 2 layers take" in said.text()) == (coder == "huffman")
 
 
 def test_a_study_with_coders_reads_back_equal():

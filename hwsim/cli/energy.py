@@ -26,6 +26,9 @@ def command(
     liberty: Annotated[str, typer.Option(help="A Liberty file (.lib) instead.")] = "",
     clock: Annotated[float, typer.Option(help="Clock in MHz.")] = 500.0,
     mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
+    coder: Annotated[
+        str, typer.Option(help="How weights cross the bus: packed, or huffman with decoders behind it.")
+    ] = "packed",
     cycles: Annotated[int, typer.Option(min=2, help="Cycles of each circuit's operands at most.")] = 2048,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the operands drawn.")] = 0,
     as_json: Json = False,
@@ -48,6 +51,7 @@ def command(
             accelerator=Accelerator(Array(*parse_array(array), dataflow), Hierarchy(sizes)),
             clock_mhz=clock,
             mac=mac,
+            coder=coder,
             cycles=cycles,
             seed=seed,
             progress=lambda done, planned: show("measure layers", done, planned),

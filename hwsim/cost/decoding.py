@@ -41,12 +41,15 @@ class Decoding:
         stored = stored_bits(item)
         return -(-packed_bytes * (stored - self.saved_bits) // stored)
 
+    def decoded(self, item: IntegerLayer, packed_bytes: int) -> int:
+        """Return how many code words an image decodes, all passes together, of a layer as in :meth:`moved_bytes`."""
+        return -(-8 * packed_bytes * self.weights // stored_bits(item))
+
     def part(self, item: IntegerLayer, packed_bytes: int, hardware: Hardware) -> Part | None:
         """Return the decoders of a layer that an image takes ``packed_bytes`` of, packed."""
         if self.circuit is None:
             return None
-        words = -(-8 * packed_bytes * self.weights // stored_bits(item))
-        return circuit_part(PART, self.circuit, words, hardware)
+        return circuit_part(PART, self.circuit, self.decoded(item, packed_bytes), hardware)
 
 
 def check_coder(coder: str) -> None:

@@ -2,7 +2,9 @@
 
 Every layer's circuits run on a sample of the layer's own operands (:mod:`hwsim.cost.operands`), and the mean energy of an
 operation is multiplied by the operations of an image. Each multiply-accumulate has registers for its operands in front,
-as an element of a systolic array has: clocked when they take a new value, a weight that stays only once. A circuit
+as an element of a systolic array has: clocked when they take a new value, a weight that stays only once. Weights in a code
+are read from DRAM in their code's bytes, and a decoder works for each (:mod:`hwsim.cost.decoding`), on a piece of the layer's
+own bit stream; buffers hold them decoded. A circuit
 leaks while it works; what an idle element leaks is not counted, nor are wires, control and clock trees.
 """
 
@@ -10,17 +12,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from hwsim.cost.compression import codes_of
+from hwsim.cost.decoding import PART, Decoding, decoding
 from hwsim.cost.energy import CircuitEnergy, Energy, check_technology, circuit_energy, clock_fj
 from hwsim.cost.hardware import operations
 from hwsim.cost.memory.energy import memory_energy
 from hwsim.cost.memory.hierarchy import Accelerator
-from hwsim.cost.memory.network import layer_memory
-from hwsim.cost.operands import DATAFLOWS, HELD, Trace, layer_traces, passes_sums, random_trace
+from hwsim.cost.memory.network import LayerMemory, layer_memory
+from hwsim.cost.operands import (
+    DATAFLOWS,
+    HELD,
+    Trace,
+    decoder_trace,
+    layer_traces,
+    passes_sums,
+    random_trace,
+)
 from hwsim.cost.technology import TECHNOLOGIES, Technology
 from hwsim.datapath import parts
 from hwsim.datapath.datapath import Datapath, Scheduled
@@ -102,7 +114,10 @@ class LayerEnergy:
 
 @dataclass(frozen=True)
 class EnergyModel:
-    """What an energy is that of: cells, clock, array and memories, the multiply-accumulate, and the size of the sample."""
+    """What an energy is that of: cells, clock, array and memories, the multiply-accumulate, and the size of the sample.
+
+    ``minimise`` is what the tilings on the array are best at, as in :func:`hwsim.cost.memory.network.network_memory`.
+    """
 
     technology: Technology
     accelerator: Accelerator = field(default_factory=Accelerator)
@@ -111,6 +126,7 @@ class EnergyModel:
     mac_options: tuple[tuple[str, Any], ...] = ()
     cycles: int = 2048
     seed: int = 0
+    minimise: str = "traffic"
 
     def __post_init__(self) -> None:
         check_technology(self.technology)
@@ -136,12 +152,14 @@ def layer_energies(
     images: Images,
     model: EnergyModel,
     *,
+    coders: Mapping[str, str] | None = None,
     compare: bool = True,
     progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> tuple[LayerEnergy, ...]:
     """Return what every layer of a network costs for one image, its operands sampled from ``images``.
 
-    With ``compare`` a multiply-accumulate is measured on random operands and in the other dataflow as well.
+    ``coders`` says by name in which of :data:`hwsim.cost.decoding.CODERS` a layer's weights cross the bus; packed
+    where it is silent. With ``compare`` a multiply-accumulate is measured on random operands and in the other dataflow as well.
     ``progress`` is told the layers done and planned. Raises :class:`HwsimError` as
     :func:`hwsim.cost.energy.circuit_energy` does.
     """
@@ -151,7 +169,8 @@ def layer_energies(
     def visit(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, _: Overflowed | None
     ) -> None:
-        found.append(_layer(network, item, (inputs, output), model, random if compare else None))
+        coder = (coders or {}).get(item.layer.name, "")
+        found.append(_layer(network, item, (inputs, output), model, coder, random if compare else None))
         progress(len(found), len(network.layers))
 
     run(network, images, visit)
@@ -163,6 +182,7 @@ def _layer(
     item: IntegerLayer,
     tensors: tuple[tuple[IntArray, ...], IntArray],
     model: EnergyModel,
+    coder: str,
     random: dict[Datapath, float] | None,
 ) -> LayerEnergy:
     circuits = parts(item, network.formats(), network.rounding, model.mac, **dict(model.mac_options))
@@ -183,10 +203,31 @@ def _layer(
         if random is not None:
             others = {name: one["mac"] for name, one in traces.items() if name != model.dataflow}
             by_operands = _by_operands(mac, found[0].one, others, model, random)
+    packed = layer_memory(network, item, model.accelerator, model.minimise)
+    how = decoding(item, coder) if coder else Decoding()
+    found += _decoder(item, how, packed, model)
     sram = model.memories.sram
     assert sram is not None
-    memory = memory_energy(layer_memory(network, item, model.accelerator), model.accelerator.hierarchy, sram)
+    memory = memory_energy(_moved_coded(item, how, packed), model.accelerator.hierarchy, sram)
     return LayerEnergy(item.layer.name, item.layer.macs, found, registers, memory, by_operands)
+
+
+def _decoder(
+    item: IntegerLayer, how: Decoding, packed: LayerMemory, model: EnergyModel
+) -> tuple[PartEnergy, ...]:
+    """Return the decoder of a layer's weights; none where they are packed."""
+    if how.circuit is None:
+        return ()
+    one = _measured(how.circuit, decoder_trace(how.circuit, codes_of(item), model.cycles, model.seed), model)
+    return (PartEnergy(PART, one, how.decoded(item, packed.dram.weights // 8)),)
+
+
+def _moved_coded(item: IntegerLayer, how: Decoding, packed: LayerMemory) -> LayerMemory:
+    """Return a layer's traffic with its weights coded on the bus alone."""
+    if not how.weights:
+        return packed
+    bits = 8 * how.moved_bytes(item, packed.dram.weights // 8)
+    return replace(packed, dram=replace(packed.dram, weights=bits))
 
 
 def _traces(

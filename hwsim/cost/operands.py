@@ -18,6 +18,7 @@ import numpy as np
 
 from hwsim.datapath.datapath import Datapath, Scheduled, describe
 from hwsim.datapath.focused_mac import FocusedMac
+from hwsim.datapath.huffman_decode import HuffmanDecode
 from hwsim.datapath.netlist import RESET
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, IntArray
@@ -179,6 +180,14 @@ def random_trace(datapath: Datapath, cycles: int = 2048, seed: int = 0) -> Trace
         for name, form in datapath.inputs.items()
     }
     return in_place(datapath, streams)
+
+
+def decoder_trace(decoder: HuffmanDecode, codes: IntArray, cycles: int = 2048, seed: int = 0) -> Trace:
+    """Return the trace of a decoder on consecutive code words of a layer's stream, from a drawn one on, from one reset."""
+    flat = codes.ravel()
+    first = np.random.default_rng(seed).integers(max(flat.size - cycles, 0) + 1)
+    words = decoder.words(flat[first : first + cycles])
+    return in_place(decoder, {"word": words[:, None]})
 
 
 def _trace(

@@ -78,6 +78,22 @@ class HuffmanDecode:
             codes.append((value, length, symbol))
         return codes
 
+    def words(self, symbols: IntArray) -> IntArray:
+        """Return what stands at the port ``word`` while code words [cycles] are decoded, one a cycle from reset.
+
+        It is the next word of their stream until it is taken; zeros are behind the end.
+        """
+        code = {symbol: f"{value:0{length}b}" for value, length, symbol in self._codes}
+        texts, longest = [code[symbol] for symbol in symbols.tolist()], self._longest
+        stream = "".join(texts) + "0" * 2 * longest
+        shown, filled, place = [], 0, 0
+        for text in texts:
+            shown.append(int(stream[place : place + longest], 2))
+            if filled < longest:
+                place, filled = place + longest, filled + longest
+            filled -= len(text)
+        return np.array(shown, np.int64)
+
     def compute(self, values: Mapping[str, IntArray]) -> dict[str, IntArray]:
         word, buffer, filled = (np.asarray(values[name], np.int64) for name in ("word", "buffer", "filled"))
         longest, width = self._longest, 2 * self._longest - 1

@@ -103,7 +103,14 @@ class Bench:
         if model is None:
             return []
         clock = model.technology.flip_flop
-        return ["energy", clock.clock_capacitance, clock.clock_energy, str(model.memories.sram), model.cycles]
+        facts = [
+            "energy",
+            clock.clock_capacitance,
+            clock.clock_energy,
+            str(model.memories.sram),
+            model.cycles,
+        ]
+        return facts + ([] if model.minimise == "traffic" else [model.minimise])
 
     def quantized(self, point: DesignPoint) -> QuantizedNetwork:
         """Return the integer network of a design point."""
@@ -196,7 +203,8 @@ class Bench:
         model = self.study.energy_model(point.datapath)
         if model is None:
             return {}
-        found = layer_energies(network, self.test.images[:ENERGY_IMAGES], model, compare=False)
+        images = self.test.images[:ENERGY_IMAGES]
+        found = layer_energies(network, images, model, coders=_coders(point), compare=False)
         return {layer.layer: {name: fj / 1e3 for name, fj in layer.by_part.items()} for layer in found}
 
 

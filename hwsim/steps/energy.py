@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.columns import columns
+from hwsim.cost.decoding import PART, check_coder
 from hwsim.cost.memory.hierarchy import Accelerator, Array
 from hwsim.cost.network_energy import EnergyModel, LayerEnergy, layer_energies
 from hwsim.cost.technology import technology as technology_of
@@ -33,6 +34,7 @@ class NetworkEnergy:
     images: int
     model: EnergyModel
     layers: tuple[LayerEnergy, ...]
+    coder: str
 
     @property
     def total_fj(self) -> float:
@@ -59,6 +61,7 @@ class NetworkEnergy:
             "clock_mhz": self.model.clock_mhz,
             "accelerator": asdict(self.model.accelerator),
             "mac": self.model.mac,
+            "coder": self.coder,
             "macs": self.macs,
             "total_pj": self.total_fj / 1e3,
             "pj_per_mac": self.total_fj / 1e3 / self.macs if self.macs else None,
@@ -115,7 +118,18 @@ class NetworkEnergy:
             f"{array.rows}x{array.columns} array, {array.dataflow} stationary; memories of {self.model.memories}, DRAM "
             f"at 20 pJ a bit; operands of {self.images} images of {self.data}"
         )
+        if self.coder != "packed":
+            yield from self._decoders()
         yield "every output and every flip-flop of the mapped netlists equals the arithmetic in every cycle"
+
+    def _decoders(self) -> Iterator[str]:
+        found = [part for layer in self.layers for part in layer.parts if part.part == PART]
+        words = sum(part.operations for part in found)
+        energy = sum(part.energy.total for part in found)
+        yield (
+            f"weights cross the bus {self.coder}: decoders of {len(found)} layers take {energy / 1e6:.4g} nJ, "
+            f"{energy / 1e3 / max(words, 1):.3g} pJ for each of {words} code words"
+        )
 
 
 def _picojoules(energy_fj: float | None) -> str:
@@ -132,6 +146,7 @@ def network_energy(
     accelerator: Accelerator | None = None,
     clock_mhz: float = 500.0,
     mac: str = "mac",
+    coder: str = "packed",
     cycles: int = 2048,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, planned: None,
@@ -140,9 +155,11 @@ def network_energy(
 
     At most ``cycles`` of each circuit's operands are drawn with ``seed`` from the network's run on the first
     ``images`` of a test split. ``accelerator`` is the array with its dataflow, ``output`` or ``weight`` stationary, and
-    its memories; a 16 x 16 output-stationary one with 64 KiB by default. See :mod:`hwsim.cost.network_energy` for what
+    its memories; a 16 x 16 output-stationary one with 64 KiB by default. Weights cross the bus packed, or in the code of a
+    ``coder`` (:mod:`hwsim.cost.decoding`) where that saves bytes. See :mod:`hwsim.cost.network_energy` for what
     is counted and what not.
     """
+    check_coder(coder)
     chosen = read_network(network)
     model = EnergyModel(
         technology_of(technology, liberty),
@@ -153,5 +170,8 @@ def network_energy(
         seed=seed,
     )
     tested = network_split(chosen, data, "test", "to take operands from: --data file.npz", images)
-    layers = layer_energies(chosen, tested.images[: len(tested.images)], model, progress=progress)
-    return NetworkEnergy(chosen.name, data or chosen.data, len(tested.images), model, layers)
+    coders = {} if coder == "packed" else {item.layer.name: coder for item in chosen.layers}
+    layers = layer_energies(
+        chosen, tested.images[: len(tested.images)], model, coders=coders, progress=progress
+    )
+    return NetworkEnergy(chosen.name, data or chosen.data, len(tested.images), model, layers, coder)

@@ -9,6 +9,7 @@ import networks
 from hwsim.formats import Int, Overflow, Rounding
 from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import compute_layer, measure_accuracy, run
+from hwsim.steps.simulate import simulate_network
 
 ALL_LABELS = np.zeros(5, np.int64)
 
@@ -91,3 +92,25 @@ def test_circuits_compute_the_same_without_watching_overflows():
     seen = []
     run(network, images, lambda item, inputs, output, over: seen.append(over), compute=unwatched.compute)
     assert not any(over is not None for over in seen)
+
+
+def test_every_stage_of_a_simulation_tells_where_it_stands_after_every_layer(tmp_path):
+    network, told = networks.every_kind(4), {}
+    np.savez(tmp_path / "images.npz", x=networks.images(5), y=ALL_LABELS)
+    simulate_network(
+        network,
+        data=str(tmp_path / "images.npz"),
+        verify=1,
+        progress=lambda stage, *counts: told.setdefault(stage, []).append(counts),
+    )
+    assert list(told) == ["compile layers", "simulate images", "verify layers"]
+    weighted = sum(item.weight is not None for item in network.layers)
+    assert [len(counts) for counts in told.values()] == [
+        weighted + 1,
+        len(network.layers) + 1,
+        len(network.layers),
+    ]
+    for counts in told.values():
+        (planned,) = {total for _, total in counts}
+        done = [count for count, _ in counts]
+        assert done == sorted(done) and done[-1] == planned

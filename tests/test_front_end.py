@@ -135,3 +135,17 @@ def test_labels_beyond_the_classes_are_refused_before_anything_is_computed(tmp_p
     network = hwsim.from_module(module(), (1, 6, 6), GREY)
     with pytest.raises(HwsimError, match="label 3 is beyond the network's 3 classes"):
         hwsim.quantize_model(network, "w8a8", calibration=str(tmp_path / "images.npz"))
+
+
+@pytest.mark.parametrize(
+    ("bits", "quantizer", "sentence"),
+    [
+        ("w8a8/int32", "activations=klx", 'unknown quantizer "klx"'),
+        ("w8a8/int32", "placement=half bias_correction=full", "choose bias_correction=true"),
+        ("w99a8/int32", "", "99"),
+    ],
+)
+def test_what_was_mistyped_is_told_before_any_image_is_read(tmp_path, bits, quantizer, sentence):
+    network = hwsim.from_module(module(), (1, 6, 6), GREY)
+    with pytest.raises(HwsimError, match=sentence):
+        hwsim.quantize_model(network, bits, quantizer=quantizer, calibration=str(tmp_path / "none.npz"))

@@ -61,7 +61,7 @@ def command(
             mac=mac,
             gates=gates,
             threads=threads,
-            progress=lambda done, planned: show("simulate images", done, planned),
+            progress=show,
         )
     if as_json:
         print_json(result.to_json() | ({"vcd": str(vcd), "waveform": waveform} if vcd else {}))

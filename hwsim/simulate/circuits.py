@@ -8,7 +8,7 @@ has no circuit and is moved.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Circuits:
 
     ``mac`` names the multiply-accumulate (of a focused_mac its parts run), ``gates`` runs its gates even where their arithmetic is proved, and
     ``threads`` work on one layer. Without ``overflows`` no accumulator's overflows are watched, which takes half of the
-    time of the sums.
+    time of the sums. ``progress`` is told the layers whose sums are compiled and planned.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Circuits:
         gates: bool = False,
         threads: int = 1,
         overflows: bool = True,
+        progress: Callable[[int, int], None] = lambda done, planned: None,
     ) -> None:
         self.threads = threads
         formats = network.formats()
@@ -49,11 +50,12 @@ class Circuits:
             item.layer.name: parts(item, formats, network.rounding, mac=apart(mac)) for item in network.layers
         }
         observe = ("overflow",) if overflows else ()
-        self._sums = {
-            item.layer.name: _sums(item, self._parts[item.layer.name]["mac"], gates, observe)
-            for item in network.layers
-            if item.weight is not None
-        }
+        weighted = [item for item in network.layers if item.weight is not None]
+        self._sums: dict[str, _Sums | _ScheduledSums] = {}
+        for item in weighted:
+            progress(len(self._sums), len(weighted))
+            self._sums[item.layer.name] = _sums(item, self._parts[item.layer.name]["mac"], gates, observe)
+        progress(len(weighted), len(weighted))
         self._masked = {
             item.layer.name: [
                 _Sums(item, rows, self._parts[item.layer.name]["input_sum"], gates) for rows in item.mask_rows

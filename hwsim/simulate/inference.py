@@ -263,8 +263,9 @@ def measure_accuracy(
     compared: int | None = None,
     progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Accuracy:
-    """Return accuracy and overflows over images; ``progress`` is told the images done and planned.
+    """Return accuracy and overflows over images; ``progress`` is told the images done and planned after every layer.
 
+    Of the images that are on their way it counts the share of layers done.
     ``compute`` computes each layer. With ``against``, so does that one on the same inputs of the first ``compared``
     images, or of all, and both are compared at every output and every overflow.
     """
@@ -272,11 +273,13 @@ def measure_accuracy(
         raise HwsimError("the split holds no image; give at least one")
     weighted = [item.layer for item in network.layers if item.layer.has_weights]
     counts = {layer.name: np.zeros(layer.output_shape[0], np.int64) for layer in weighted}
+    order = [item.layer.name for item in network.layers]
     classes, start, differences = list[int](), 0, list[Difference]()
 
     def visit(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, over: Overflowed | None
     ) -> None:
+        progress(start + len(output) * order.index(item.layer.name) // len(order), len(images))
         if over is not None:
             counts[item.layer.name] += over.sum(axis=(0, 2, 3))
         few = slice(None if compared is None else max(0, compared - start))

@@ -44,16 +44,18 @@ def replay(
     simulators: Sequence[str] = ("pyrtl",),
     seed: int = 0,
     mac: str = "mac",
+    progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> tuple[Replay, ...]:
     """Run ``outputs`` outputs of every layer that computes through its circuits and compare.
 
     They are drawn with ``seed`` from all outputs over ``images``, half of them from sums that overflowed where
-    there are so many, and go through each of the ``simulators``, names of :data:`SIMULATORS`.
+    there are so many, and go through each of the ``simulators``, names of :data:`SIMULATORS`. ``progress`` is told the
+    layers done and planned.
     """
     formats = network.formats()
     runners = [look_up("simulator", name, SIMULATORS) for name in simulators]
     rng = np.random.default_rng(seed)
-    replays: list[Replay] = []
+    replays, order = list[Replay](), [item.layer.name for item in network.layers]
 
     def compare(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, overflowed: Overflowed | None
@@ -66,6 +68,7 @@ def replay(
             )
             cycles = len(places) * cycles_per_output(item, circuits)
             replays.append(Replay(item.layer.name, len(places), cycles, next(found, None)))
+        progress(order.index(item.layer.name) + 1, len(order))
 
     run(network, images, compare)
     return tuple(replays)

@@ -10,7 +10,8 @@ from hwsim.data import network_split
 from hwsim.errors import unknown
 from hwsim.models import load_model
 from hwsim.network import FloatNetwork, QuantizedNetwork
-from hwsim.quantize import quantize
+from hwsim.quantize import fold_batch_norm, quantize
+from hwsim.quantize.integer import checked_bits
 from hwsim.quantize.once import calibrate_once
 from hwsim.quantize.settings import Settings
 
@@ -41,10 +42,10 @@ def quantize_model(
     """
     if accumulators not in ACCUMULATORS:
         raise unknown("choice of accumulators", accumulators, ACCUMULATORS)
+    settings = Settings.parse(quantizer)
     network = load_model(model, **preprocessing) if isinstance(model, str) else model
+    config = checked_bits(bits, fold_batch_norm(network))  # what was mistyped needs no calibration to be told
     purpose = "to calibrate on: --calibration file.npz"
     seen = network_split(network, calibration, "calibration", purpose, images)
-    quantized = quantize(
-        network, bits, calibrate_once(network, seen, progress), settings=Settings.parse(quantizer)
-    )
+    quantized = quantize(network, config, calibrate_once(network, seen, progress), settings=settings)
     return narrowed(quantized) if accumulators == "proved" else quantized

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def simulate_network(
     mac: str = "mac",
     gates: bool = False,
     threads: int = 0,
-    progress: Callable[[int, int], None] = lambda done, planned: None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, planned: None,
 ) -> Simulation:
     """Run an integer network on a test split and compare its circuits with exact arithmetic.
 
@@ -156,25 +157,44 @@ def simulate_network(
     where a multiply-accumulate is proved to be that, unless ``gates``. ``verify`` outputs of each layer, drawn
     with ``seed`` from the first 16 images, go through PyRTL's simulator and, where installed, Icarus Verilog
     or Verilator as well. With "pyrtl" and
-    "verilog" the arithmetic computes the network and the named simulator that sample alone.
+    "verilog" the arithmetic computes the network and the named simulator that sample alone. ``progress`` is told a stage,
+    what is done of it and what is planned.
     """
     chosen = read_network(network)
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
     tested = network_split(chosen, data, "test", "to test on: --data file.npz", images)
     x, labels = tested.images, tested.labels
-    compiled = _compiled(chosen, mac, gates, threads) if backend == "lanes" else None
+    compiled = (
+        Circuits(
+            chosen,
+            mac=mac,
+            gates=gates,
+            threads=threads or os.cpu_count() or 1,
+            progress=partial(progress, "compile layers"),
+        )
+        if backend == "lanes"
+        else None
+    )
     accuracy = measure_accuracy(
         chosen,
         x,
         labels,
         compute=compiled.compute if compiled else compute_layer,
         against=compute_layer if compiled else None,
-        progress=progress,
+        progress=partial(progress, "simulate images"),
     )
     simulators = _simulators(backend) if verify else ()
     replays = (
-        replay(chosen, x[:VERIFIED_IMAGES], outputs=verify, simulators=simulators, seed=seed, mac=mac)
+        replay(
+            chosen,
+            x[:VERIFIED_IMAGES],
+            outputs=verify,
+            simulators=simulators,
+            seed=seed,
+            mac=mac,
+            progress=partial(progress, "verify layers"),
+        )
         if simulators
         else ()
     )
@@ -190,10 +210,6 @@ def simulate_network(
         replays,
         certify(chosen),
     )
-
-
-def _compiled(network: QuantizedNetwork, mac: str, gates: bool, threads: int) -> Circuits:
-    return Circuits(network, mac=mac, gates=gates, threads=threads or os.cpu_count() or 1)
 
 
 def _simulators(backend: str) -> tuple[str, ...]:

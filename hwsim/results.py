@@ -18,7 +18,7 @@ from hwsim.errors import HwsimError
 from hwsim.explore.attempt import SetAside
 from hwsim.explore.beliefs import beliefs
 from hwsim.explore.bench import COMPARED_IMAGES, point_bits
-from hwsim.explore.evaluation import Evaluation, pareto_front, plain
+from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front, plain
 from hwsim.explore.explain import explain
 from hwsim.explore.explanation import Beliefs, Explanation
 from hwsim.explore.exploration import Explored, Progress
@@ -160,7 +160,7 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
             "One trained network is shown; differences between quantizers at 2 and 3 bits vary with the training seed.",
             *(f"Set aside and in no figure: {item}." for item in explored.set_aside),
         ),
-        array=_array(study),
+        array=_array(study.at(*study.places[0])),
     )
 
 
@@ -175,7 +175,8 @@ def _mapping_note(study: Study) -> str:
     return "" if mapping == HardwareTable().mapping else f" at the {mapping} mapping point"
 
 
-def _traffic_note(study: Study) -> str:
+def _traffic_note(chosen: Study) -> str:
+    study = chosen.at(*chosen.places[0])
     accelerator, memory = study.accelerator(), study.memory
     always = "each layer reads its input from and writes its output to external memory."
     if accelerator is None or study.array is None:
@@ -184,9 +185,12 @@ def _traffic_note(study: Study) -> str:
             f"loop order {memory.loop_order}; {always}"
         )
     array, sizes = accelerator.array, " and ".join(map(str, accelerator.hierarchy.buffers_bytes))
+    grid = f"a {array.rows}x{array.columns} array with a stationary {array.dataflow}"
+    buffers = f"on-chip buffers of {sizes} bytes"
     return (
-        f"Traffic: a {array.rows}x{array.columns} array with a stationary {array.dataflow}, on-chip buffers of {sizes} "
-        f"bytes, bursts of {memory.burst_bits} bits, each layer by its tiling of least {study.array.minimise}; {always}"
+        f"Traffic: {'the array that a point names' if chosen.space.arrays else grid}, "
+        f"{'the buffers that it names' if chosen.space.buffers else buffers}, bursts of {memory.burst_bits} bits, each "
+        f"layer by its tiling of least {study.array.minimise}; {always}"
     )
 
 
@@ -210,7 +214,21 @@ def _rebuild(study: Study, evaluation: Evaluation, directory: Path) -> str:
     quantize += _chosen("--calibration", data.calibration) + _chosen("--images", data.calibration_images)
     simulate = ["hwsim", "simulate", "net.safetensors", "--mac", point.datapath]
     simulate += _chosen("--data", data.test) + _chosen("--images", data.test_images)
-    return f"{shlex.join([*quantize, '-o', 'net.safetensors'])} && {shlex.join(simulate)}"
+    commands = [[*quantize, "-o", "net.safetensors"], simulate, *_traffic_command(study.of(point), point)]
+    return " && ".join(map(shlex.join, commands))
+
+
+def _traffic_command(study: Study, point: DesignPoint) -> list[list[str]]:
+    """Return the command that counts what a point's network moves on the array and buffers that it chose, if it did."""
+    accelerator = study.accelerator()
+    if accelerator is None or not (point.array or point.buffers):
+        return []
+    array, memories = accelerator.array, accelerator.hierarchy
+    command = ["hwsim", "traffic", "net.safetensors", "--array", f"{array.rows}x{array.columns}"]
+    command += ["--dataflow", array.dataflow, "--buffer", ",".join(map(str, memories.buffers_bytes))]
+    command += ["--bus", str(memories.bus_bits), "--burst", str(memories.burst_bytes)]
+    command += [] if memories.double_buffered else ["--single-buffered"]
+    return [[*command, "--minimise", study.minimise, "--clock", f"{study.hardware.clock_mhz:g}"]]
 
 
 def _chosen(option: str, value: str | int) -> list[str]:

@@ -7,8 +7,10 @@ was done.
 from __future__ import annotations
 
 import difflib
+import itertools
 import reprlib
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, ClassVar, get_args
@@ -29,13 +31,13 @@ from hwsim.bits import parse_overflow, quoted
 from hwsim.catalogue import look_up
 from hwsim.cost.decoding import check_coder
 from hwsim.cost.hardware import Hardware
-from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
+from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy, parse_buffers
 from hwsim.cost.memory.search import OBJECTIVES
 from hwsim.cost.network_energy import EnergyModel
 from hwsim.cost.technology import technology
 from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError, unknown
-from hwsim.explore.evaluation import METRICS
+from hwsim.explore.evaluation import METRICS, OF_AN_ARRAY, DesignPoint
 from hwsim.explore.search import SEARCHES
 from hwsim.formats import parse_int, parse_weight
 from hwsim.quantize.settings import Settings
@@ -84,6 +86,14 @@ _CHOICES: dict[str, Callable[[Any], object]] = {
 }
 """The lists that a layer chooses from, and what refuses an entry."""
 
+_SHARED: dict[str, Callable[[Any], object]] = {
+    "datapaths": str,
+    "quantizers": Settings.parse,
+    "arrays": Array.parse,
+    "buffers": parse_buffers,
+}
+"""The lists that a whole design chooses from, likewise."""
+
 
 def _check_choices(table: BaseModel, choices: Mapping[str, Callable[[Any], object]]) -> None:
     """Refuse a list that holds an entry twice, or one that is none; a list that is left out is in order."""
@@ -115,11 +125,13 @@ class Space(_Table):
     """What each layer with weights may choose, and the layers whose bits are given.
 
     ``groups`` are layers that choose together, by name or pattern; ``layers`` the lists of a layer or group of its own.
+    ``arrays`` and ``buffers`` are choices of the whole design, in place of what [array] and [memory] say of both: the rows,
+    columns and dataflow of the array that layers run on, and the size of its buffer or of two, the outer one first.
     ``coders`` are those of the weights, which then cross the bus coded, through decoders that are priced; without them the
     file alone is coded.
     """
 
-    LATER = frozenset({"coders", "groups", "layers"})
+    LATER = frozenset({"arrays", "buffers", "coders", "groups", "layers"})
 
     weights: _Names = ("int2", "int3", "int4", "int6", "int8", "pow2x4")
     activations: Annotated[tuple[int, ...], Field(min_length=1)] = (2, 3, 4, 6, 8)
@@ -127,6 +139,8 @@ class Space(_Table):
     overflows: _Names = ("wrap", "saturate")
     datapaths: _Names = ("mac",)
     quantizers: _Names = (str(Settings()),)
+    arrays: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
     coders: tuple[str, ...] = ()
     groups: dict[str, _Names] = {}
     layers: dict[str, Own] = {}
@@ -134,7 +148,9 @@ class Space(_Table):
 
     @model_validator(mode="after")
     def _known(self) -> Space:
-        _check_choices(self, _CHOICES | {"datapaths": str, "quantizers": Settings.parse})
+        _check_choices(self, _CHOICES | _SHARED)
+        if len(set(map(parse_buffers, self.buffers))) < len(self.buffers):
+            raise ValueError(f"two of the buffers {', '.join(self.buffers)} are the same; leave one out")
         return self
 
 
@@ -226,18 +242,37 @@ class Study(_Table):
             raise ValueError("an objective is listed twice")
         look_up("search", self.search, SEARCHES)
         self.memory.value()
-        self._array_known()
+        self._chosen_once()
         self.hardware.value("mac")
         sizes = {"area", "critical_path"} & set(self.objectives)
         if sizes and not technology(self.hardware.technology).physical:
             raise ValueError(f"technology {self.hardware.technology} has no {min(sizes)}; choose open45, say")
-        self.energy_model("mac")
+        for array, buffers in self.places:
+            place = self.at(array, buffers)
+            place._array_known()
+            place.energy_model("mac")
         return self
 
+    def _chosen_once(self) -> None:
+        """Refuse tables that say what a list of the space chooses, and buffers without an array."""
+        tables: tuple[tuple[str, _Table, tuple[str, ...], object], ...] = (
+            ("array", self.array or ArrayTable(), ("rows", "columns", "dataflow"), self.space.arrays),
+            ("memory", self.memory, ("buffer_bytes", "inner_buffer_bytes"), self.space.buffers),
+        )
+        for name, table, keys, chosen in tables:
+            for key in keys if chosen else ():
+                if getattr(table, key) != type(table).model_fields[key].default:
+                    raise ValueError(f"{name}.{key} is chosen from the lists of the space; leave one out")
+        if self.space.buffers and not self.space.arrays and self.array is None:
+            raise ValueError("space.buffers are those of an array; add an [array] table or space.arrays")
+
     def _array_known(self) -> None:
-        """Refuse a hierarchy without an array, and a loop order where it is searched for."""
+        """Refuse a hierarchy and metrics without an array, and a loop order where it is searched for."""
+        asked = self.asked_of_array
         if self.array is None:
             chosen = self.memory.model_dump().keys() & MemoryTable.LATER
+            if asked:
+                raise ValueError(f"{asked[0]} is that of an array; add an [array] table or space.arrays")
             if chosen:
                 raise ValueError(
                     f"memory.{min(chosen)} is that of an array; add an [array] table or leave it out"
@@ -248,6 +283,42 @@ class Study(_Table):
         if self.array.minimise not in OBJECTIVES:
             raise unknown("objective of a tiling", self.array.minimise, OBJECTIVES)
         self.accelerator()
+        if "latency" in asked and self._coded:
+            raise ValueError(
+                "latency counts no decoders; leave the coders out, or latency from the objectives"
+            )
+
+    @property
+    def _coded(self) -> bool:
+        return bool(self.space.coders) or any(own.coders for own in self.space.layers.values())
+
+    @property
+    def asked_of_array(self) -> list[str]:
+        """The metrics of an array that the study names, and where it chooses one those that nothing is synthesised for."""
+        chosen = ["buffer_bytes", *([] if self._coded else ["latency"])]
+        named = [*self.objectives, *(self.constraints or {})]
+        named += chosen if self.space.arrays or self.space.buffers else []
+        return [name for name in OF_AN_ARRAY if name in named]
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Every array with every buffers that a design may choose; "" where the study's tables say it."""
+        return list(itertools.product(self.space.arrays or ("",), self.space.buffers or ("",)))
+
+    def at(self, array: str, buffers: str) -> Study:
+        """Return the study of the designs with an array and buffers of :attr:`places`: its tables say both."""
+        tables = dict[str, Any]()
+        if array:
+            tables["array"] = (self.array or ArrayTable()).model_copy(update=asdict(Array.parse(array)))
+        if buffers:
+            outer, *inner = parse_buffers(buffers)
+            sizes = {"buffer_bytes": outer, "inner_buffer_bytes": sum(inner)}
+            tables["memory"] = self.memory.model_copy(update=sizes)
+        return self.model_copy(update=tables)
+
+    def of(self, point: DesignPoint) -> Study:
+        """Return the study of the designs with a point's array and buffers."""
+        return self.at(point.array, point.buffers)
 
     @property
     def minimise(self) -> str:

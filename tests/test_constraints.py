@@ -89,7 +89,7 @@ def test_bounds_that_contradict_each_other_are_both_named():
     from hwsim.explore.prices import Prices
 
     table = alone(0, np.array([[1.0, 9.0], [5.0, 5.0], [9.0, 1.0]]))
-    price = Prices("mac", "", (("a", "b", "c"),), (table,), np.zeros(2), (lambda x: x, lambda x: x))
+    price = Prices(("mac", "", "", ""), (("a", "b", "c"),), (table,), np.zeros(2), (lambda x: x, lambda x: x))
     refuse_contradictions([price], {"gates": 5.0, "flip_flops": 5.0})
     both = f"{bound_text('gates', 4)} and {bound_text('flip_flops', 4)}"
     with pytest.raises(

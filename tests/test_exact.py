@@ -49,9 +49,9 @@ def test_prices_are_those_of_the_evaluations(explored):
     bench = explored.bench
     space = replace(search_space(bench.study, bench.network), bench=bench)
     names = priced_objectives(OBJECTIVES)
-    of = {(price.datapath, price.quantizer): price for price in prices(space, names)}
+    of = {price.shared: price for price in prices(space, names)}
     for e in explored.evaluations:
-        price = of[e.point.datapath, e.point.quantizer]
+        price = of[e.point.shared]
         choices = np.array(
             [[texts.index(bits) for (_, texts), (_, bits) in zip(space.layers, e.point.bits, strict=True)]]
         )

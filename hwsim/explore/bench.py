@@ -23,7 +23,14 @@ from hwsim.cost.technology import technology
 from hwsim.cost.traffic import LayerTraffic, traffic
 from hwsim.data import Split, network_split
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import EVALUATOR_VERSION, DesignPoint, Evaluation, LayerResult, marks
+from hwsim.explore.evaluation import (
+    EVALUATOR_VERSION,
+    ArrayResult,
+    DesignPoint,
+    Evaluation,
+    LayerResult,
+    marks,
+)
 from hwsim.models import load_model
 from hwsim.network import FloatNetwork, IntegerLayer, QuantizedNetwork
 from hwsim.quantize import Calibration, once, quantize
@@ -92,6 +99,7 @@ class Bench:
             *([] if study.array is None else [study.array.model_dump()]),
             technology(study.hardware.technology).digest,
             *self._energy_facts(),
+            *(["array", *study.asked_of_array] if study.asked_of_array else []),
             *(file_digest(name) for name in study.space.datapaths),
             *(file_digest(name) for text in study.space.quantizers for name in Settings.parse(text).methods),
         ]
@@ -99,7 +107,7 @@ class Bench:
 
     def _energy_facts(self) -> list[Any]:
         """Return what only the energy depends on; nothing where the study does not ask for it."""
-        model = self.study.energy_model("mac")
+        model = self.study.at(*self.study.places[0]).energy_model("mac")
         if model is None:
             return []
         clock = model.technology.flip_flop
@@ -149,14 +157,24 @@ class Bench:
             circuit_cycles=accuracy.images * sum(map(circuits.cycles, network.layers)),
             compared_images=min(COMPARED_IMAGES, accuracy.images),
             right=marks(np.array(accuracy.classes) == self.test.labels),
+            array=self._array(point),
         )
+
+    def _array(self, point: DesignPoint) -> ArrayResult | None:
+        """Return what is measured of a point's array itself; nothing where the study does not ask for it."""
+        accelerator = self.study.of(point).accelerator()
+        if accelerator is None or not self.study.asked_of_array:
+            return None
+        return ArrayResult(self.study.hardware.clock_mhz, accelerator.hierarchy.buffers_bytes)
 
     def _layers(
         self, network: QuantizedNetwork, point: DesignPoint, accuracy: Accuracy
     ) -> tuple[LayerResult, ...]:
         """Return what each layer costs, and how many of its sums overflowed."""
         parts = network_circuits(network, self.study.hardware.value(point.datapath))
-        moved = {item.layer: item for item in study_traffic(self.study, network)}
+        study = self.study.of(point)
+        moved = {item.layer: item for item in study_traffic(study, network)}
+        cycles = array_cycles(study, network) if "latency" in study.asked_of_array else {}
         packed = layer_bytes(network, codecs=_coders(point))
         overflows = {item.layer: item for item in accuracy.overflows}
         energies = self._energies(network, point)
@@ -183,6 +201,7 @@ class Bench:
                     sums=over.sums if over else 0,
                     overflowed=over.overflowed if over else 0,
                     energy_pj=energies.get(name),
+                    array_cycles=cycles.get(name, 0),
                 )
             )
         return tuple(rows)
@@ -200,7 +219,7 @@ class Bench:
 
     def _energies(self, network: QuantizedNetwork, point: DesignPoint) -> dict[str, dict[str, float]]:
         """Return every layer's energy in pJ by where it goes; nothing where the study does not ask for it."""
-        model = self.study.energy_model(point.datapath)
+        model = self.study.of(point).energy_model(point.datapath)
         if model is None:
             return {}
         images = self.test.images[:ENERGY_IMAGES]
@@ -214,6 +233,14 @@ def study_traffic(study: Study, network: QuantizedNetwork) -> tuple[LayerTraffic
     if accelerator is None:
         return traffic(network, study.memory.value())
     return tuple(layer.dram_traffic for layer in network_memory(network, accelerator, study.minimise))
+
+
+def array_cycles(study: Study, network: QuantizedNetwork) -> dict[str, int]:
+    """Return the cycles of an image in every layer on the study's array; nothing where it has none."""
+    accelerator = study.accelerator()
+    if accelerator is None:
+        return {}
+    return {item.layer: item.cycles for item in network_memory(network, accelerator, study.minimise)}
 
 
 def _coders(point: DesignPoint) -> dict[str, str]:

@@ -18,19 +18,36 @@ EVALUATOR_VERSION = 3
 """Raised whenever a measured value of an unchanged design point would change: old results are then not reused."""
 
 
+Shared = tuple[str, str, str, str]
+"""What all layers of a design share: datapath, quantizer, array and buffers; "" where the study chooses none."""
+
+
 @dataclass(frozen=True)
 class DesignPoint:
     """One choice in a study's space: each layer's bits, the datapath that runs them and the quantizer.
 
     ``bits`` holds (layer name, LayerBits text) in network order; ``quantizer`` is the text of the
     quantizer's settings. ``coders`` is the coder of each layer's weights, where the study chooses one; without it the
-    file is in Huffman code and the weights that move are packed.
+    file is in Huffman code and the weights that move are packed. ``array`` and ``buffers`` are the texts of the array that
+    layers run on and of its memories, where the study chooses them.
     """
 
     bits: tuple[tuple[str, str], ...]
     datapath: str
     quantizer: str
     coders: tuple[str, ...] = ()
+    array: str = ""
+    buffers: str = ""
+
+    @property
+    def shared(self) -> Shared:
+        """What all of its layers share."""
+        return self.datapath, self.quantizer, self.array, self.buffers
+
+    @property
+    def hardware(self) -> str:
+        """The datapath, and behind it array and buffers where the study chooses them."""
+        return " ".join(filter(None, (self.datapath, self.array, self.buffers)))
 
     def key(self) -> str:
         """Return 16 hexadecimal digits that identify the point, equal on every machine."""
@@ -42,7 +59,7 @@ class DesignPoint:
         for text in point_texts(self):
             counts[text] = counts.get(text, 0) + 1
         parts = [text if count == len(self.bits) else f"{count}x {text}" for text, count in counts.items()]
-        return f"{', '.join(parts)}; {self.datapath}; {self.quantizer}"
+        return f"{', '.join(parts)}; {self.hardware}; {self.quantizer}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,7 @@ class LayerResult:
 
     Sizes are bytes per image (``file_bytes``: of the compressed weight file). ``overflowed`` counts sums
     that left the accumulator's range on the way, of ``sums``. ``energy_pj`` is the energy of an image by where it goes,
-    where the study asks for it.
+    ``array_cycles`` what an image takes on the design's array, where the study asks for them.
     """
 
     name: str
@@ -68,6 +85,18 @@ class LayerResult:
     sums: int
     overflowed: int
     energy_pj: dict[str, float] | None = None
+    array_cycles: int = 0
+
+
+@dataclass(frozen=True)
+class ArrayResult:
+    """The one array that the layers of a design run on after each other, where the study asks for it.
+
+    ``buffers_bytes`` are its buffers, the outer one first.
+    """
+
+    clock_mhz: float
+    buffers_bytes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -92,6 +121,7 @@ class Evaluation:
     circuit_cycles: int = 0
     compared_images: int = 0
     right: str = ""
+    array: ArrayResult | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -143,7 +173,7 @@ def plain(value: Any) -> dict[str, Any]:
     return asdict(value, dict_factory=_without_what_is_not_asked_for)
 
 
-_ASKED_FOR = {"energy_pj", "array", "array_cycles", "right", "coders"}
+_ASKED_FOR = {"energy_pj", "array", "array_cycles", "buffers", "right", "coders"}
 """Fields that some results have not: no energy objective, array or coders, images not kept; then they are not written."""
 
 
@@ -201,6 +231,16 @@ def _energy(evaluation: Evaluation) -> float:
     return sum(sum((layer.energy_pj or {}).values()) for layer in evaluation.layers) / 1e6
 
 
+def _latency(evaluation: Evaluation) -> float:
+    if evaluation.array is None:
+        return 0.0
+    return sum(layer.array_cycles for layer in evaluation.layers) / evaluation.array.clock_mhz
+
+
+def _buffer_bytes(evaluation: Evaluation) -> int:
+    return sum(evaluation.array.buffers_bytes) if evaluation.array else 0
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -253,15 +293,34 @@ METRICS: dict[str, Metric] = {
             _energy,
             "Energy of an image: circuits on its operands, registers, buffers and DRAM; as an objective only",
         ),
+        Metric(
+            "latency",
+            "us",
+            "lower",
+            _latency,
+            "Time of an image on the array, layer after layer, at the clock",
+        ),
+        Metric("buffer_bytes", "bytes", "lower", _buffer_bytes, "On-chip buffers of the array"),
     )
 }
 
 
+OF_AN_ARRAY = ("latency", "buffer_bytes")
+"""Metrics of the array that all layers run on: measured where the study asks for one of them or chooses its array."""
+
+_MEASURED: dict[str, Callable[[Evaluation], bool]] = {
+    "energy": lambda e: any(layer.energy_pj is not None for layer in e.layers),
+    "latency": lambda e: any(layer.array_cycles for layer in e.layers),
+    "buffer_bytes": lambda e: e.array is not None,
+}
+"""Whether an evaluation has a figure that only some studies ask for."""
+
+
 def known_metrics(evaluations: Iterable[Evaluation]) -> dict[str, Metric]:
-    """Return the metrics that all evaluations have a figure of: energy is measured where it is an objective."""
-    measured = [any(layer.energy_pj is not None for layer in evaluation.layers) for evaluation in evaluations]
-    asked_for = bool(measured) and all(measured)
-    return {name: metric for name, metric in METRICS.items() if asked_for or name != "energy"}
+    """Return the metrics that all evaluations have a figure of: some are measured where a study asks for them."""
+    listed = list(evaluations)
+    lacking = {name for name, known in _MEASURED.items() if not listed or not all(map(known, listed))}
+    return {name: metric for name, metric in METRICS.items() if name not in lacking}
 
 
 def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:

@@ -134,7 +134,7 @@ class Guide:
 
     def rows(self, branch: IntArray, choices: IntArray) -> FloatArray:
         """Return the features of points."""
-        texts = [self.space.quantizers.index(price.quantizer) for price in self.prices]
+        texts = [self._quantizer(branch) for branch in range(len(self.prices))]
         layers = choices[:, self.space.choice_of]
         return self.model.features.of(np.array(texts, np.int64)[branch], layers)
 
@@ -153,7 +153,7 @@ class Guide:
     def front(self, branch: int, factors: FloatArray) -> IntArray:
         """Return the choices on the front of a branch's known costs and of the loss that factors say."""
         price = self.prices[branch]
-        losses = self.model.features.tables[self.space.quantizers.index(price.quantizer)]
+        losses = self.model.features.tables[self._quantizer(branch)]
         tables = [_widened(table) for table in price.tables]
         for number, table in zip(self.space.choice_of, losses, strict=True):
             loss = np.zeros((len(table), len(price.start) + 1))
@@ -162,8 +162,11 @@ class Guide:
         return pareto_merge(self.space.counts, tables, LONGEST_FRONT).choices
 
     def point(self, branch: int, choices: IntArray) -> DesignPoint:
-        price = self.prices[branch]
-        return self.space.point(self.space.bits(choices.tolist()), price.datapath, price.quantizer)
+        return self.space.point(self.space.bits(choices.tolist()), *self.prices[branch].shared)
+
+    def _quantizer(self, branch: int) -> int:
+        """Return the place of a branch's quantizer."""
+        return self.space.quantizers.index(self.prices[branch].shared[1])
 
     def promises(self, branch: IntArray, choices: IntArray) -> Promises:
         """Return what points are known to cost, and what their loss is believed from."""
@@ -182,9 +185,9 @@ class Guide:
 
     def distances(self, branch: int) -> list[FloatArray]:
         """Return how far each choice's places, [places], move the network's output alone: the sum over its layers."""
-        quantizer = self.space.quantizers.index(self.prices[branch].quantizer)
         found = [np.zeros(count) for count in self.space.counts]
-        for number, table in zip(self.space.choice_of, self.model.features.tables[quantizer], strict=True):
+        losses = self.model.features.tables[self._quantizer(branch)]
+        for number, table in zip(self.space.choice_of, losses, strict=True):
             found[number] += table[:, 0]
         return found
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hwsim.certificate import certify
-from hwsim.cost.memory.network import network_memory
-from hwsim.explore.bench import Bench
+from hwsim.explore.bench import Bench, array_cycles
 from hwsim.explore.evaluation import Evaluation
 from hwsim.explore.explanation import BINS, Explanation, LayerWeights
 from hwsim.explore.neighbours import steps
@@ -23,20 +22,13 @@ def explain(bench: Bench, evaluation: Evaluation) -> Explanation:
     """Return the explanation of a measured design of a bench."""
     network = bench.quantized(evaluation.point)
     settings = Settings.parse(evaluation.point.quantizer)
+    cycles = array_cycles(bench.study.of(evaluation.point), network)
     return Explanation(
         steps(bench, evaluation),
         tuple(_weights(bench, network, settings)),
         {certificate.layer: certificate.width for certificate in certify(network)},
-        _array_cycles(bench, network),
+        {name: cycles for name, cycles in cycles.items() if name in network.bits},
     )
-
-
-def _array_cycles(bench: Bench, network: QuantizedNetwork) -> dict[str, int]:
-    accelerator = bench.study.accelerator()
-    if accelerator is None:
-        return {}
-    layers = network_memory(network, accelerator, bench.study.minimise)
-    return {layer.layer: layer.cycles for layer in layers if layer.tiling is not None}
 
 
 def _weights(bench: Bench, network: QuantizedNetwork, settings: Settings) -> Iterator[LayerWeights]:

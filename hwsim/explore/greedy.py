@@ -20,7 +20,7 @@ from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 
 _PATHS = 64
-"""Paths followed for each datapath and quantizer."""
+"""Paths followed for all that layers can share."""
 
 
 def propose(

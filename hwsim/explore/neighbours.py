@@ -79,7 +79,7 @@ def _changed(bits: LayerBits, what: str, by: int) -> LayerBits | None:
 
 def _prices(bench: Bench, point: DesignPoint, configurations: list[BitConfig]) -> np.ndarray:
     """Return gates, bytes per image and stored bits of configurations around a design point, [configurations, 3]."""
-    study = bench.study
+    study = bench.study.of(point)
     one_width = tuple(
         (name, str(replace(bits, activation=Int(8, bits.activation.signed))))
         for name, bits in point_bits(point).items()

@@ -13,7 +13,9 @@ from hwsim.bits import BitConfig, LayerBits, bit_config
 from hwsim.cost.compression import FRAME_BYTES, float32_bytes, layer_bytes
 from hwsim.cost.configurations import METRICS, Configurations, Table
 from hwsim.cost.decoding import Decoding, decoding
+from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import Shared
 from hwsim.explore.evaluation import choice_of as chosen_of
 from hwsim.explore.front import alone
 from hwsim.formats import Int, WeightFormat
@@ -24,6 +26,7 @@ from hwsim.quantize.settings import Settings
 if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
     from hwsim.explore.search import SearchSpace
+    from hwsim.study import Study
 
 LOSSES = ("accuracy_loss", "accuracy")
 """Objectives that do not add over layers."""
@@ -40,20 +43,21 @@ SUMS: dict[str, tuple[str, ...]] = {
     "bandwidth": ("weight_bytes", "input_bytes", "output_bytes"),
     "file_bytes": (_FILE,),
     "compression_ratio": (_FILE,),
+    "latency": ("cycles",),
+    "buffer_bytes": (),
 }
-"""The additive figures that an objective follows from."""
+"""The additive figures that an objective follows from; a buffer is there whatever the layers choose."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """The costs of one datapath and quantizer of a space: the sum of ``tables`` and ``start``, then ``scale`` of it.
+    """The costs of designs that share ``shared``: the sum of ``tables`` and ``start``, then ``scale`` of it.
 
     An objective's cost is lower the better, as :meth:`hwsim.explore.evaluation.Metric.cost` has it. The tables' layers
     are the space's choices, which have ``counts`` places.
     """
 
-    datapath: str
-    quantizer: str
+    shared: Shared
     counts: tuple[int, ...]
     tables: tuple[Table, ...]
     start: FloatArray
@@ -77,25 +81,23 @@ def priced_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
 
 
 def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...]:
-    """Return the prices of every datapath with every quantizer; circuits met for the first time are synthesised."""
+    """Return the prices of all that layers can share; circuits met for the first time are synthesised."""
     assert space.bench is not None
     return tuple(
-        _prices(space.bench, space.layers, space.choice_of, datapath, quantizer, objectives)
-        for datapath in space.datapaths
-        for quantizer in space.quantizers
+        _prices(space.bench, space.layers, space.choice_of, shared, objectives) for shared in space.shared
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _prices(
     bench: Bench,
     layers: tuple[tuple[str, tuple[str, ...]], ...],
     choice_of: tuple[int, ...],
-    datapath: str,
-    quantizer: str,
+    shared: Shared,
     objectives: tuple[str, ...],
 ) -> Prices:
-    study = bench.study
+    datapath, quantizer, *place = shared
+    study = bench.study.at(*place)
     chosen = {name: tuple(map(chosen_of, texts)) for name, texts in layers}
     choices = {
         name: tuple(LayerBits.parse(bits, signed=False) for bits, _ in given)
@@ -108,7 +110,7 @@ def _prices(
     decodings = _decodings(bench, choices, coders, quantizer)
     memory = study.accelerator() or study.memory.value()
     # Traffic says how many decoders there are.
-    moves = "bandwidth" in objectives or (circuits and bool(decodings))
+    moves = bool({"bandwidth", "latency"} & set(objectives)) or (circuits and bool(decodings))
     configurations = Configurations(
         reference,
         choices,
@@ -119,6 +121,8 @@ def _prices(
     )
     tables = [_objectives(table, objectives) for table in configurations.tables(choice_of)]
     start = np.zeros(len(objectives))
+    if isinstance(memory, Accelerator):
+        start += [sum(memory.hierarchy.buffers_bytes) * (name == "buffer_bytes") for name in objectives]
     if _FILE in sums:
         packed = [_FILE in SUMS[name] for name in objectives]
         bytes_of, rest = _file_bytes(bench, choices, coders, quantizer)
@@ -126,9 +130,9 @@ def _prices(
             alone(number, np.outer(sizes, packed)) for number, sizes in zip(choice_of, bytes_of, strict=True)
         ]
         start += np.array(packed) * float(rest)
-    scale = tuple(_scale(name, reference, study.hardware.images_per_second) for name in objectives)
+    scale = tuple(_scale(name, reference, study) for name in objectives)
     counts = dict(zip(choice_of, map(len, choices.values()), strict=True))
-    return Prices(datapath, quantizer, tuple(counts.values()), tuple(tables), start, scale)
+    return Prices(shared, tuple(counts.values()), tuple(tables), start, scale)
 
 
 def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
@@ -141,14 +145,15 @@ def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
     return replace(table, costs=np.stack(columns, axis=-1))
 
 
-def _scale(
-    name: str, network: QuantizedNetwork, images_per_second: float
-) -> Callable[[FloatArray], FloatArray]:
+def _scale(name: str, network: QuantizedNetwork, study: Study) -> Callable[[FloatArray], FloatArray]:
+    images_per_second, clock_mhz = study.hardware.images_per_second, study.hardware.clock_mhz
     match name:
         case "area":
             return lambda um2: um2 / 1e6
         case "bandwidth":
             return lambda image_bytes: image_bytes * images_per_second / 1e6
+        case "latency":
+            return lambda cycles: cycles / clock_mhz
         case "compression_ratio":
             whole = float32_bytes(network)
             return lambda file_bytes: -whole / file_bytes

@@ -48,7 +48,7 @@ def ask(
     study.add_trials(
         [
             optuna.trial.create_trial(
-                params=dict(zip(choices, _params(space, e.point), strict=True)),
+                params=_params(space, choices, e.point),
                 distributions=distributions,
                 values=[METRICS[name].cost(e) for name in objectives],
                 system_attrs={"NSGAIISampler:generation": number // POPULATION},
@@ -60,8 +60,9 @@ def ask(
     for _ in range(_ASKS * count):
         if len(new) == count:
             break
-        *places, datapath, quantizer = study.ask(dict(distributions)).params.values()
-        point = space.point(space.bits(places), datapath, quantizer)
+        chosen = study.ask(dict(distributions)).params
+        places = [chosen.pop(name) for name in choices if name not in _SHARED]
+        point = space.point(space.bits(places), **chosen)
         if point not in tried:
             new[point] = None
     return list(new)
@@ -77,10 +78,15 @@ def _optuna(kind: str) -> Any:
 
 
 def _choices(space: SearchSpace) -> dict[str, tuple[Any, ...]]:
-    """Return the parameters of a point by name: the places of its choices, the datapath and the quantizer."""
+    """Return the parameters of a point by name: the places of its choices, and what its layers share."""
     places = {f"layer {number}": tuple(range(count)) for number, count in enumerate(space.counts)}
-    return places | {"datapath": space.datapaths, "quantizer": space.quantizers}
+    return places | {name: own for name, own in zip(_SHARED, space.lists, strict=True) if own != ("",)}
 
 
-def _params(space: SearchSpace, point: DesignPoint) -> tuple[Any, ...]:
-    return (*space.places(point), point.datapath, point.quantizer)
+_SHARED = ("datapath", "quantizer", "array", "buffers")
+
+
+def _params(space: SearchSpace, choices: dict[str, Any], point: DesignPoint) -> dict[str, Any]:
+    shared = dict(zip(_SHARED, point.shared, strict=True))
+    every = [*space.places(point), *(shared[name] for name in _SHARED if name in choices)]
+    return dict(zip(choices, every, strict=True))

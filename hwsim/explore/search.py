@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwsim.explore.evaluation import DesignPoint, Evaluation, choice_of, pareto_front, point_texts
+from hwsim.explore.evaluation import DesignPoint, Evaluation, Shared, choice_of, pareto_front, point_texts
 
 if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
@@ -27,7 +27,7 @@ class SearchSpace:
     ``layers`` maps each layer to the texts it may take, its LayerBits and behind them a coder where the study chooses
     one; ``patterns`` are the uniform choices, each with the bits of every layer, the widest first. ``ties`` is the number of
     each layer's choice: layers of one number take the text at one place of their lists, and without it every layer chooses
-    by itself. ``bench`` is what evaluates the points: a search may read its network, calibration and study, and evaluates
+    by itself. ``arrays`` and ``buffers`` hold "" alone where the study's tables say them. ``bench`` is what evaluates the points: a search may read its network, calibration and study, and evaluates
     nothing with it. ``set_aside`` could not be evaluated: no search proposes them again.
     """
 
@@ -36,13 +36,25 @@ class SearchSpace:
     datapaths: tuple[str, ...]
     quantizers: tuple[str, ...]
     ties: tuple[int, ...] = ()
+    arrays: tuple[str, ...] = ("",)
+    buffers: tuple[str, ...] = ("",)
     bench: Bench | None = field(default=None, compare=False, repr=False)
     set_aside: frozenset[DesignPoint] = frozenset()
 
     @property
     def size(self) -> int:
         """Number of design points."""
-        return math.prod(self.counts) * len(self.datapaths) * len(self.quantizers)
+        return math.prod(self.counts) * len(self.shared)
+
+    @property
+    def lists(self) -> tuple[tuple[str, ...], ...]:
+        """What the layers of a design share, each a list to choose from."""
+        return self.datapaths, self.quantizers, self.arrays, self.buffers
+
+    @property
+    def shared(self) -> list[Shared]:
+        """All that the layers of a design can share."""
+        return list(itertools.product(self.datapaths, self.quantizers, self.arrays, self.buffers))
 
     @property
     def choice_of(self) -> tuple[int, ...]:
@@ -71,15 +83,18 @@ class SearchSpace:
 
     def reach(self, search: str) -> int:
         """Return the most points that a search proposes: all, or those alike in every layer for ``uniform``."""
-        alike = len(self.patterns) * len(self.datapaths) * len(self.quantizers)
+        alike = len(self.patterns) * len(self.shared)
         return alike if search == "uniform" else self.size
 
-    def point(self, texts: Iterable[str], datapath: str, quantizer: str) -> DesignPoint:
-        """Return the point with every layer's choice as a text."""
+    def point(
+        self, texts: Iterable[str], datapath: str, quantizer: str, array: str = "", buffers: str = ""
+    ) -> DesignPoint:
+        """Return the point with every layer's choice as a text; an array and buffers left out are the space's first."""
         chosen = [choice_of(text) for text in texts]
         bits = tuple((name, own) for (name, _), (own, _) in zip(self.layers, chosen, strict=True))
         coders = tuple(coder for _, coder in chosen)
-        return DesignPoint(bits, datapath, quantizer, coders if any(coders) else ())
+        place = (array or self.arrays[0], buffers or self.buffers[0])
+        return DesignPoint(bits, datapath, quantizer, coders if any(coders) else (), *place)
 
     def tried(self, done: list[Evaluation]) -> set[DesignPoint]:
         """Return the points that are not to be proposed again: those evaluated and those set aside."""
@@ -108,10 +123,10 @@ def uniform(
 
 def _uniform_points(space: SearchSpace) -> Iterator[DesignPoint]:
     """All uniform points, ordered by the bit-reversal of their rank so that any beginning spreads over the space."""
-    grid = list(itertools.product(space.patterns, space.datapaths, space.quantizers))
+    grid = list(itertools.product(space.patterns, space.shared))
     width = max(1, (len(grid) - 1).bit_length())
     order = sorted(range(len(grid)), key=lambda i: int(f"{i:0{width}b}"[::-1], 2))
-    return (space.point(*grid[i]) for i in order)
+    return (space.point(pattern, *shared) for pattern, shared in map(grid.__getitem__, order))
 
 
 def random(
@@ -172,20 +187,17 @@ _DRAWS = 1000
 def _all_points(space: SearchSpace) -> Iterator[DesignPoint]:
     """All points of the space in a fixed order, each made when it is asked for."""
     every = itertools.product(*map(range, space.counts))
-    return (
-        space.point(space.bits(places), datapath, quantizer)
-        for places in every
-        for datapath, quantizer in itertools.product(space.datapaths, space.quantizers)
-    )
+    return (space.point(space.bits(places), *shared) for places in every for shared in space.shared)
 
 
 def _draw(space: SearchSpace, rng: np.random.Generator) -> DesignPoint:
     places = [int(rng.integers(count)) for count in space.counts]
-    return space.point(space.bits(places), _one(space.datapaths, rng), _one(space.quantizers, rng))
+    return space.point(space.bits(places), *_shared(space, rng))
 
 
-def _one(choices: tuple[str, ...], rng: np.random.Generator) -> str:
-    return choices[rng.integers(len(choices))]
+def _shared(space: SearchSpace, rng: np.random.Generator) -> Iterator[str]:
+    """Draw one of each list that layers share; a list of one entry takes nothing from the generator."""
+    return (choices[rng.integers(len(choices))] for choices in space.lists)
 
 
 def _child(space: SearchSpace, front: list[DesignPoint], rng: np.random.Generator) -> DesignPoint:
@@ -195,14 +207,14 @@ def _child(space: SearchSpace, front: list[DesignPoint], rng: np.random.Generato
     take = rng.random(len(counts)) < (0.5 if rng.random() < 0.5 else 1.0)
     pairs = zip(space.places(mother), space.places(father), take, strict=True)
     places = [m if t else f for m, f, t in pairs]
-    datapath, quantizer = mother.datapath, mother.quantizer
+    shared: Iterable[str] = mother.shared
     for _ in range(rng.integers(1, 3)):
         changed = rng.integers(len(counts) + 1)
         if changed == len(counts):
-            datapath, quantizer = _one(space.datapaths, rng), _one(space.quantizers, rng)
+            shared = tuple(_shared(space, rng))
         else:
             places[changed] = int(rng.integers(counts[changed]))
-    return space.point(space.bits(places), datapath, quantizer)
+    return space.point(space.bits(places), *shared)
 
 
 def exact(

@@ -28,8 +28,8 @@ _Choice = tuple[Any, ...]
 def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
     """Return a study's choices for a network's layers; a fixed layer has one choice.
 
-    Raises :class:`HwsimError` for bits that a layer cannot have or a datapath cannot be made for, and for groups that are
-    empty, overlap or name no layer.
+    Raises :class:`HwsimError` for bits that a layer cannot have or a datapath cannot be made for, for groups that are
+    empty, overlap or name no layer, and for buffers of the space that hold no tile.
     """
     space, signed = study.space, network.signed_inputs()
     group = _groups(space, tuple(signed))
@@ -60,7 +60,33 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
         space.datapaths, sorted({choice_of(text)[0] for _, texts in layers for text in texts})
     ):
         multiply_accumulate(LayerBits.parse(bits, signed=False), datapath)
-    return SearchSpace(layers, patterns, space.datapaths, space.quantizers, _ties(group, tuple(signed)))
+    _check_tiles(study, layers)
+    return SearchSpace(
+        layers,
+        patterns,
+        space.datapaths,
+        space.quantizers,
+        _ties(group, tuple(signed)),
+        space.arrays or ("",),
+        space.buffers or ("",),
+    )
+
+
+def _check_tiles(study: Study, layers: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+    """Refuse buffers that do not hold a weight, an input and a sum of every choice of every layer."""
+    bits = {
+        (name, LayerBits.parse(choice_of(text)[0], signed=False)) for name, texts in layers for text in texts
+    }
+    elements = {(b.weight.bits + b.activation.bits + b.accumulator.bits, name) for name, b in bits}
+    most, layer = max(elements)
+    for buffers in study.space.buffers:
+        place = study.at(study.places[0][0], buffers).accelerator()
+        assert place is not None
+        needed = -(-place.hierarchy.copies * most // 8)
+        if min(place.hierarchy.buffers_bytes) < needed:
+            raise HwsimError(
+                f'the buffers "{buffers}" hold no tile of layer "{layer}", the smallest takes {needed} bytes; give larger ones'
+            )
 
 
 def _groups(space: Space, names: tuple[str, ...]) -> dict[str, str]:

@@ -52,7 +52,7 @@ def page(
 ) -> str:
     """Return the report of a study's rows as HTML."""
     front = front_order(listed, study.objectives)
-    shown_sections = sections(front, explanations)
+    shown_sections = sections(front, explanations, study.array)
     drawings = dict.fromkeys(h.drawing for section in shown_sections for h in section.histograms)
     shapes = {drawing: number for number, drawing in enumerate(drawings)}
     return render(
@@ -86,7 +86,7 @@ def explorer(studies: Sequence[Plotted], objectives: tuple[str, ...]) -> dict[st
         "objectives": [METRICS[name] for name in objectives],
         "others": [metric for metric in metrics if metric.name not in objectives],
         "limits": [METRICS[name] for name in dict.fromkeys((*objectives, "accuracy"))],
-        "datapaths": shown(row.evaluation.point.datapath for row in listed),
+        "datapaths": shown(row.evaluation.point.hardware for row in listed),
         "quantizers": shown(row.evaluation.point.quantizer for row in listed),
         "close_up": CLOSE_UP,
         "data": markup(inline.data(plotted(studies, objectives))),

@@ -36,7 +36,7 @@ def measured(listed: Sequence[Row]) -> list[Metric]:
 
 
 def shown(texts: Iterable[str]) -> dict[str, str]:
-    """Return how each datapath or quantizer is called in the table; nothing where all points share one."""
+    """Return how each datapath (with its array) or quantizer is called in the table; nothing where all points share one."""
     distinct = dict.fromkeys(texts)
     return wording.differing(distinct) if len(distinct) > 1 else {}
 
@@ -48,7 +48,7 @@ def plotted(studies: Sequence[Plotted], objectives: tuple[str, ...]) -> dict[str
     names = [metric.name for metric in metrics]
     first = list(dict.fromkeys([*objectives, *names]))
     points = [row.evaluation.point for row in listed]
-    datapaths = list(dict.fromkeys(point.datapath for point in points))
+    datapaths = list(dict.fromkeys(point.hardware for point in points))
     quantizers = list(dict.fromkeys(point.quantizer for point in points))
     texts = list(dict.fromkeys(text for point in points for _, text in point.bits))
     return {
@@ -127,7 +127,7 @@ def _point(
         "status": "on the front" if row.on_front else beaten,
         "values": [float(f"{value:.8g}") for value in values],
         "interval": [round(bound, 4) for bound in evaluation.interval],
-        "datapath": datapaths.index(point.datapath),
+        "datapath": datapaths.index(point.hardware),
         "quantizer": quantizers.index(point.quantizer),
         "bits": [texts.index(text) for _, text in point.bits],
         "words": visible(wording.short_bits(point)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from hwsim.cost.memory.hierarchy import Array
 from hwsim.explore.evaluation import LayerResult
 from hwsim.explore.explanation import Explanation, Step
 from hwsim.report import wording
@@ -116,6 +117,7 @@ class Section:
     steps: tuple[LayerSteps, ...]
     histograms: tuple[Histogram, ...]
     array_cycles: Mapping[str, int]
+    array: ArrayFacts | None
 
     @property
     def certified(self) -> tuple[int, int] | None:
@@ -124,21 +126,34 @@ class Section:
         return (sum(layer.safe for layer in known), len(known)) if known else None
 
 
-def sections(front: Sequence[Row], explanations: Mapping[str, Explanation]) -> list[Section]:
-    """Return the sections of the front's points; bars of one kind are out of the largest layer of them all."""
+def sections(
+    front: Sequence[Row], explanations: Mapping[str, Explanation], array: ArrayFacts | None = None
+) -> list[Section]:
+    """Return the sections of the front's points; bars of one kind are out of the largest layer of them all.
+
+    ``array`` is that of the study, in which a point may have chosen another size.
+    """
     layers = [layer for row in front for layer in row.evaluation.layers]
     longest = [
         max([1.0, *(sum(size for _, size in kind(layer)) for layer in layers)])
         for kind in (layer_gates, layer_traffic, layer_energy)
     ]
     nothing = Explanation((), (), {})
-    return [_section(row, explanations.get(row.key, nothing), *longest) for row in front]
+    return [_section(row, explanations.get(row.key, nothing), array, *longest) for row in front]
 
 
 def _section(
-    row: Row, explanation: Explanation, most_gates: float, most_traffic: float, most_energy: float
+    row: Row,
+    explanation: Explanation,
+    array: ArrayFacts | None,
+    most_gates: float,
+    most_traffic: float,
+    most_energy: float,
 ) -> Section:
     layers = row.evaluation.layers
+    if array is not None and row.evaluation.point.array:
+        chosen = Array.parse(row.evaluation.point.array)
+        array = replace(array, rows=chosen.rows, columns=chosen.columns)
     circuits = {
         (layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts
     }
@@ -168,6 +183,7 @@ def _section(
         tuple(_steps(explanation.steps)),
         tuple(histograms(explanation.weights, {layer.name: layer.bits for layer in layers})),
         explanation.array_cycles,
+        array,
     )
 
 

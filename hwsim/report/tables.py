@@ -63,6 +63,8 @@ def evaluations_csv(
         "images",
         "float_correct",
     ]
+    places = [name for name in ("array", "buffers") if any(getattr(r.evaluation.point, name) for r in listed)]
+    facts += places
     writer.writerow(
         [*first, *facts, "accuracy_low_percent", "accuracy_high_percent", *map(column, metrics.values())]
     )
@@ -81,6 +83,7 @@ def evaluations_csv(
                 e.correct,
                 e.images,
                 e.float_correct,
+                *(cell(getattr(e.point, name)) for name in places),
             ]
             + [repr(float(value)) for value in (*e.interval, *row.values.values())]
         )
@@ -90,10 +93,10 @@ def evaluations_csv(
 def terminal_table(evaluations: list[Evaluation], objectives: tuple[str, ...]) -> rich.table.Table:
     """Return the front as a table for the terminal, the best in the first objective first.
 
-    Of datapath and quantizer it shows only what differs between the evaluations; a line too long ends in dots.
+    Of datapath, array and quantizer it shows only what differs between the evaluations; a line too long ends in dots.
     """
     front = front_order(rows(evaluations, objectives), objectives)
-    names = {e.point: f"{e.point.datapath} {e.point.quantizer}" for e in evaluations}
+    names = {e.point: f"{e.point.hardware} {e.point.quantizer}" for e in evaluations}
     words = differing(dict.fromkeys(names.values())) if len(set(names.values())) > 1 else {}
     title = f"Pareto front: {len(front)} of {len(evaluations)} design points"
     table = rich.table.Table(

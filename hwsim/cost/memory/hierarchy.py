@@ -12,6 +12,7 @@ DATAFLOWS = ("weight", "output", "input")
 
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "kib": 1024, "mib": 1024**2}
 _LARGEST = 1 << 40
+_SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,21 @@ class Array:
                 )
         if self.dataflow not in DATAFLOWS:
             raise unknown("dataflow", self.dataflow, DATAFLOWS)
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns} {self.dataflow}"
+
+    @classmethod
+    def parse(cls, text: str) -> Array:
+        """Return the array that a text names.
+
+        >>> Array.parse("8x4 output")
+        Array(rows=8, columns=4, dataflow='output')
+        """
+        size, _, dataflow = text.partition(" ")
+        if not dataflow or not _SIZE.fullmatch(size):
+            raise HwsimError(f'"{text}" is no array; write rows x columns and what stays in it: 8x8 weight')
+        return cls(*parse_array(size), dataflow.strip())
 
     @property
     def elements(self) -> int:
@@ -71,6 +87,11 @@ class Hierarchy:
         _check("the bus to DRAM is", self.bus_bits, "bits wide, such as 64")
         _check("a burst has", self.burst_bytes, "bytes, such as 64")
 
+    @property
+    def copies(self) -> int:
+        """How often a buffer has room for a tile."""
+        return 2 if self.double_buffered else 1
+
 
 def _check(what: str, value: int, way_out: str) -> None:
     if not 1 <= value <= _LARGEST:
@@ -99,13 +120,28 @@ def parse_bytes(text: str) -> int:
     return int(match[1]) * _UNITS[unit]
 
 
+def parse_buffers(text: str) -> tuple[int, ...]:
+    """Return the bytes of one buffer or two, the outer one first, from their text.
+
+    >>> parse_buffers("16KiB 1KiB")
+    (16384, 1024)
+    """
+    try:
+        sizes = tuple(map(parse_bytes, text.split()))
+    except HwsimError:
+        sizes = ()
+    if len(sizes) not in (1, 2):
+        raise HwsimError(f'"{text}" names no buffers; write one size or two, the outer first: 16KiB 1KiB')
+    return sizes
+
+
 def parse_array(text: str) -> tuple[int, int]:
     """Return the rows and columns of an array from its text.
 
     >>> parse_array("16x8")
     (16, 8)
     """
-    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.strip(), re.ASCII)
+    match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise HwsimError(f'"{text}" is no array of processing elements; write rows x columns: 16x16')
     return int(match[1]), int(match[2])

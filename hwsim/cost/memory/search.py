@@ -39,16 +39,12 @@ def best_tiling(operation: Operation, accelerator: Accelerator, minimise: str = 
         innermost = level == len(hierarchy.buffers_bytes) - 1
         found = _Level(operation, tiling.tiles, level, accelerator, minimise if innermost else "").best()
         if found is None:
-            needed = _copies(hierarchy) * _least_bits(operation)
+            needed = hierarchy.copies * _least_bits(operation)
             raise HwsimError(
                 f"a buffer of {size} bytes holds no tile, the smallest takes {-(-needed // 8)} bytes; give a larger buffer"
             )
         tiling = Tiling((*tiling.tiles, found.tile), (*tiling.kept, found.kept))
     return tiling
-
-
-def _copies(hierarchy: Hierarchy) -> int:
-    return 2 if hierarchy.double_buffered else 1
 
 
 def _least_bits(operation: Operation) -> int:
@@ -157,7 +153,7 @@ class _Level:
         hierarchy = accelerator.hierarchy
         self.operation, self.minimise = operation, minimise
         self.array, self.hierarchy = accelerator.array, hierarchy
-        self.room = 8 * hierarchy.buffers_bytes[level] // _copies(hierarchy)
+        self.room = 8 * hierarchy.buffers_bytes[level] // hierarchy.copies
         self.burst_bits = 1 if level else 8 * hierarchy.burst_bytes
         self.bus = 0 if level else 1
         self.found: _Best | None = None

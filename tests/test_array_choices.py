@@ -1,0 +1,226 @@
+"""Arrays and buffers as choices of a space: their figures are those of the commands, every search finds them all."""
+
+import csv
+import hashlib
+import itertools
+import json
+import re
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tiny
+from hwsim import cli
+from hwsim.comparison import compare_points
+from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
+from hwsim.errors import HwsimError
+from hwsim.explore.constraints import refuse_contradictions
+from hwsim.explore.evaluation import METRICS, DesignPoint, pareto_front
+from hwsim.explore.exploration import explore
+from hwsim.explore.front import nondominated, pareto_merge
+from hwsim.explore.prices import prices
+from hwsim.explore.search import SEARCHES
+from hwsim.explore.space import search_space
+from hwsim.results import write_results
+from hwsim.steps.traffic import memory_traffic
+from hwsim.study import read_study
+
+ARRAYS = {"2x2 weight": Array(2, 2, "weight"), "3x1 output": Array(3, 1, "output")}
+BUFFERS = {"64B": (64,), "1KiB 32B": (1024, 32)}
+OBJECTIVES = ("accuracy_loss", "latency", "bandwidth", "buffer_bytes")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, synthesis_cache):
+    """The tiny study with two arrays and two pairs of buffers to choose from."""
+    folder = tiny.write(tmp_path_factory.mktemp("tiny"))
+    text = (folder / "study.toml").read_text()
+    text = text.replace("budget = 10", f"budget = 100\nobjectives = {list(OBJECTIVES)}")
+    text = text.replace("[space]", f"[space]\narrays = {list(ARRAYS)}\nbuffers = {list(BUFFERS)}")
+    text = text.replace('"activations=min_max", ', "").replace("[4]", "[3, 4]").replace('"int3", ', "")
+    (folder / "study.toml").write_text(text + "\n[memory]\nburst_bits = 32\nbus_bits = 8\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def explored(folder):
+    """Every design of the space."""
+    return explore(read_study(folder / "study.toml"), folder / "out")
+
+
+@pytest.fixture(scope="module")
+def report(explored, folder):
+    write_results(replace(explored, evaluations=explored.evaluations[:2]), folder / "out")
+    return folder / "out"
+
+
+def space_of(explored):
+    return replace(search_space(explored.bench.study, explored.bench.network), bench=explored.bench)
+
+
+def test_every_array_is_tried_with_every_buffers(explored):
+    points = {e.point for e in explored.evaluations}
+    places = {(point.array, point.buffers) for point in points}
+    assert places == set(itertools.product(ARRAYS, BUFFERS))
+    assert len(points) == len(explored.evaluations) == space_of(explored).size == 2**5
+
+
+def test_figures_are_those_of_the_traffic_command_for_the_same_array_and_buffers(explored):
+    for e in explored.evaluations:
+        hierarchy = Hierarchy(BUFFERS[e.point.buffers], bus_bits=8, burst_bytes=4)
+        network = explored.bench.quantized(e.point)
+        found = memory_traffic(network, Accelerator(ARRAYS[e.point.array], hierarchy), clock_mhz=500.0)
+        assert METRICS["latency"].of(e) == pytest.approx(1e6 / found.images_per_second)
+        assert METRICS["bandwidth"].of(e) == pytest.approx(found.dram_bytes * e.images_per_second / 1e6)
+        assert METRICS["buffer_bytes"].of(e) == sum(BUFFERS[e.point.buffers])
+
+
+def test_a_design_with_the_tables_of_a_place_costs_what_it_costs_where_it_chose_the_place(explored, folder):
+    """[array] and [memory] on the one side, the lists of the space on the other: one idea."""
+    of = {e.point: e for e in explored.evaluations}
+    text = (folder / "study.toml").read_text()
+    text = re.sub(r"arrays = .*\nbuffers = .*\n", "", text).replace("[memory]", "[memory]\nbuffer_bytes = 64")
+    (folder / "tables.toml").write_text(text + '[array]\nrows = 3\ncolumns = 1\ndataflow = "output"\n')
+    study = read_study(folder / "tables.toml").model_copy(update={"budget": 5})
+    for e in explore(study, folder / "tables").evaluations:
+        assert e.point.array == e.point.buffers == ""
+        same = of[replace(e.point, array="3x1 output", buffers="64B")]
+        assert replace(same, point=e.point, index=e.index) == e
+
+
+def test_a_point_without_places_has_the_key_it_always_had():
+    """The digest of the three fields that a point had before there were more."""
+    point = DesignPoint((("a", "int4*uint4/int16"),), "mac", "q")
+    text = '{"bits": [["a", "int4*uint4/int16"]], "datapath": "mac", "quantizer": "q"}'
+    assert point.key() == hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    assert (
+        len({point.key(), replace(point, array="1x1 weight").key(), replace(point, buffers="1KiB").key()})
+        == 3
+    )
+
+
+def test_prices_are_those_of_the_evaluations_at_every_place(explored):
+    space, names = space_of(explored), OBJECTIVES[1:]
+    of = {price.shared: price for price in prices(space, names)}
+    assert len(of) == 8
+    for e in explored.evaluations:
+        price = of[e.point.shared]
+        (costs,) = price.costs(sum(table.of(np.array([space.places(e.point)])) for table in price.tables))
+        assert costs.tolist() == pytest.approx([METRICS[name].cost(e) for name in names], rel=1e-12)
+
+
+def test_the_exact_front_of_the_costs_is_that_of_all_designs(explored):
+    names = OBJECTIVES[1:]
+    merged = [
+        price.costs(pareto_merge(price.counts, price.tables).costs)
+        for price in prices(space_of(explored), names)
+    ]
+    every = np.concatenate(merged)
+    front = {tuple(np.round(row, 9)) for row in every[nondominated(every)]}
+    costs = [[METRICS[name].cost(e) for name in names] for e in pareto_front(explored.evaluations, names)]
+    assert front == {tuple(np.round(row, 9)) for row in costs}
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHES.keys() - {"tpe"}))  # which asks as nsga2 does, and slowly
+def test_a_search_chooses_places_and_visits_every_design_once(name, explored):
+    if name == "nsga2":
+        pytest.importorskip("optuna")
+    space, known, done = space_of(explored), {e.point: e for e in explored.evaluations}, []
+    while len(done) < 100:
+        rng = np.random.default_rng([7, len(done)])
+        points = SEARCHES[name](space, list(done), OBJECTIVES, rng, 8)
+        if not points:
+            break
+        done += [known[point] for point in points]
+    assert len(done) == len({e.point for e in done}) == space.reach(name)
+    assert {(e.point.array, e.point.buffers) for e in done} == set(itertools.product(ARRAYS, BUFFERS))
+
+
+def test_a_bound_that_no_place_keeps_is_refused(explored):
+    with pytest.raises(
+        HwsimError, match="no design of the space has buffer_bytes at most 63: the best has 64"
+    ):
+        refuse_contradictions(prices(space_of(explored), ("buffer_bytes",)), {"buffer_bytes": 63.0})
+
+
+def test_tables_pages_and_commands_name_the_place(report, explored, monkeypatch, capsys):
+    rows = list(csv.DictReader((report / "evaluations.csv").read_text().splitlines()))
+    assert [(r["array"], r["buffers"]) for r in rows] == [
+        (e.point.array, e.point.buffers) for e in explored.evaluations[:2]
+    ]
+    page = (report / "index.html").read_text()
+    for e in pareto_front(explored.evaluations[:2], OBJECTIVES):
+        assert f'<p class="what">mac {e.point.array} {e.point.buffers} · ' in page
+        size, dataflow = e.point.array.split()
+        sizes = ",".join(map(str, BUFFERS[e.point.buffers]))
+        assert f"--array {size} --dataflow {dataflow} --buffer {sizes} --bus 8 --burst 4" in page
+    assert "Traffic: the array that a point names, the buffers that it names" in page
+    monkeypatch.setattr(sys, "argv", ["hwsim", "explore", "study.toml", "--dry-run", "--json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert json.loads(capsys.readouterr().out)["space"] == len(explored.evaluations)
+
+
+def test_points_of_two_places_differ_in_them(explored):
+    first, *others = explored.evaluations
+    same = replace(first.point, array="", buffers="")
+    second = next(
+        e
+        for e in others
+        if replace(e.point, array="", buffers="") == same and e.point.array != first.point.array
+    )
+    assert {d.what for d in compare_points(first, second, OBJECTIVES).choices} <= {"array", "buffers"}
+    assert "latency" in {d.what for d in compare_points(first, second, OBJECTIVES).metrics}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            '[space]\narrays = ["8x"]',
+            '"8x" is no array; write rows x columns and what stays in it: 8x8 weight',
+        ),
+        ('[space]\narrays = ["8x8"]', '"8x8" is no array; write rows x columns and what stays in it'),
+        ('[space]\narrays = ["8x8 rows"]', 'unknown dataflow "rows"; known: weight, output, input'),
+        ('[space]\narrays = ["0x8 weight"]', "an array has 1 to 65536 rows"),
+        ('[space]\narrays = ["8x8 weight", "8x8 weight"]', "8x8 weight is listed twice"),
+        ('[array]\n[space]\nbuffers = ["2 KB"]', '"2 KB" names no buffers; write one size or two'),
+        ('[array]\n[space]\nbuffers = ["1B 1B 1B"]', '"1B 1B 1B" names no buffers; write one size or two'),
+        ('[array]\n[space]\nbuffers = ["1KiB", "1024"]', "two of the buffers 1KiB, 1024 are the same"),
+        ('[array]\n[space]\nbuffers = ["1KiB 2KiB"]', "inner buffer of 2048 bytes is larger than the outer"),
+        ('[space]\nbuffers = ["1KiB"]', r"space.buffers are those of an array; add an \[array\] table"),
+        ('[array]\nrows = 4\n[space]\narrays = ["8x8 weight"]', "array.rows is chosen from the lists"),
+        (
+            '[array]\n[memory]\nbuffer_bytes = 99\n[space]\nbuffers = ["1KiB"]',
+            "memory.buffer_bytes is chosen from the lists of the space; leave one out",
+        ),
+        ('objectives = ["latency"]', r"latency is that of an array; add an \[array\] table or space.arrays"),
+        ("[constraints]\nbuffer_bytes = 5", "buffer_bytes is that of an array; add an"),
+        (
+            'objectives = ["latency"]\n[array]\n[space]\ncoders = ["huffman"]',
+            "latency counts no decoders; leave the coders out",
+        ),
+        (
+            'objectives = ["energy"]\n[space]\narrays = ["8x8 weight", "8x8 input"]',
+            'unknown dataflow of an energy "input"',
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused_in_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "s.toml").write_text(f'title = "T"\nmodel = "digits"\n{text}\n')
+    with pytest.raises(HwsimError, match=sentence):
+        read_study(tmp_path / "s.toml")
+
+
+def test_buffers_that_hold_no_tile_of_a_layer_are_refused(folder, explored):
+    text = (folder / "study.toml").read_text().replace("'64B'", "'4B'")
+    (folder / "small.toml").write_text(text)
+    with pytest.raises(
+        HwsimError, match=r'buffers "4B" hold no tile of layer ".*", the smallest takes 5 bytes'
+    ):
+        search_space(read_study(folder / "small.toml"), explored.bench.network)

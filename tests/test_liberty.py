@@ -198,6 +198,50 @@ def test_a_circuit_costs_the_same_on_both_and_the_row_names_library_and_hash(tmp
     assert read.technology.startswith("five (sha256 ") and len(read.technology) == len("five (sha256 )") + 16
 
 
+CONDITIONS = "  operating_conditions (typical) { process : 1; voltage : 0.9; temperature : 25; }\n"
+TIME, LOAD, LEAKAGE, VOLTAGE = (
+    'time_unit : "1ns"',
+    "capacitive_load_unit (1, pf)",
+    'leakage_power_unit : "1nW"',
+    'voltage_unit : "1V"',
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "time", "load", "leakage", "volts"),
+    [
+        (CONDITIONS, "", 1, 1, 1, 1),
+        (LEAKAGE, "", 1, 1, 1, 1),
+        (TIME, "time_unit : 1ns", 1, 1, 1, 1),
+        (TIME, 'time_unit : " 1 NS "', 1, 1, 1, 1),
+        (TIME, 'time_unit : "10ps"', 0.01, 1, 1, 1),
+        (TIME, 'time_unit : "1us"', 1000, 1, 1, 1),
+        (TIME, 'time_unit : "100fs"', 1e-4, 1, 1, 1),
+        (LOAD, 'capacitive_load_unit (1, "ff")', 1, 1e-3, 1, 1),
+        (LOAD, "capacitive_load_unit (10.000000, FF)", 1, 0.01, 1, 1),
+        (LOAD, "capacitive_load_unit (0.001, pf)", 1, 1e-3, 1, 1),
+        (LOAD, "capacitive_load_unit (1, nf)", 1, 1e3, 1, 1),
+        (LEAKAGE, 'leakage_power_unit : "10pW"', 1, 1, 0.01, 1),
+        (LEAKAGE, "leakage_power_unit : 1uW", 1, 1, 1e3, 1),
+        (VOLTAGE, 'voltage_unit : "100mV"', 1, 1, 1, 0.1),
+    ],
+)
+def test_facts_are_in_the_file_s_units(
+    tmp_path: Path, old: str, new: str, time: float, load: float, leakage: float, volts: float
+) -> None:
+    assert old in LIBERTY
+    plain, other = (technology(str(written(tmp_path, text))) for text in (LIBERTY, LIBERTY.replace(old, new)))
+    assert other.voltage == pytest.approx(volts * plain.voltage)
+    assert other.flip_flop.setup == pytest.approx(time * plain.flip_flop.setup)
+    for name, cell in plain.cell.items():
+        read = other.cell[name]
+        assert (read.area, read.delay, read.capacitance, read.leakage) == pytest.approx(
+            (cell.area, time * cell.delay, load * cell.capacitance, leakage * cell.leakage)
+        )
+        assert read.resistance == pytest.approx(cell.resistance * time / load)
+        assert read.energy == pytest.approx(cell.energy * load * volts**2)
+
+
 def test_the_operating_point_is_the_slew_that_an_inverter_driving_four_reproduces(tmp_path: Path) -> None:
     """A transition of 0.2 slew + 10 load settles at 10 * 0.008 / 0.8 ns = 100 ps; there the table reads 2 slew."""
     text = LIBERTY.replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hwsim.cost import characterisation, synthesize, yosys
-from hwsim.cost.synthesis import SYNTHESISED
+from hwsim.cost.synthesis import SYNTHESISED, map_onto
+from hwsim.cost.technology import technology
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
@@ -131,6 +133,7 @@ def test_a_named_program_synthesises_and_proves_under_its_own_version(
         (VERSION, "Yosys 0.40 .* ended well but wrote no netlist"),
         (f"{VERSION}echo '{{}}' > mapped.json", "ended well but wrote no netlist"),
         (f"{VERSION}echo '[' > mapped.json", "ended well but wrote no netlist"),
+        (f"{VERSION}yes", "logic synthesis took more than 0.3 s; raise the limit"),
     ],
 )
 def test_a_program_that_fails_is_one_sentence(
@@ -141,6 +144,52 @@ def test_a_program_that_fails_is_one_sentence(
     with pytest.raises(HwsimError, match=sentence) as refused:
         synthesize(Mac(Int(3), Int(5), Int(13)), timeout_s=0.3)
     assert "\n" not in str(refused.value)
+
+
+PORTS = {"activation": range(2, 4), "weight": range(4, 7), "RESET": [7], "accumulator": range(8, 11)}
+NETS = {name: {"direction": "input", "bits": list(nets)} for name, nets in PORTS.items()}
+NETS["next_accumulator"] = {"direction": "output", "bits": [11]}
+
+
+def module(ports: object = NETS, **cell: object) -> str:
+    """A netlist as Yosys writes it: one inverter of the first activation, or what is given of it."""
+    one = {"type": "INV", "connections": {"A": [2], "Y": [11]}} | cell
+    return json.dumps({"modules": {"datapath": {"ports": ports, "cells": {"one": one}}}})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "3",
+        "[" * 100_000,
+        '{"modules": {"datapath": 3}}',
+        '{"modules": {"datapath": {}}}',
+        module(3),
+        module({"a": {"direction": "inout", "bits": [2]}}),
+        module(NETS | {"second": {"direction": "input", "bits": [2]}}),
+        module(type="SUN"),
+        module(type=["INV"]),
+        module(type="DFF"),
+        module(type="NAND2"),
+        module(connections={"Y": [11]}),
+        module(connections={"A": [], "Y": [11]}),
+        module(connections={"A": ["z"], "Y": [11]}),
+        module(connections={"A": [99], "Y": [11]}),
+        module(connections={"A": [2], "Y": [99]}),
+        module(connections={"A": [-3], "Y": [11]}),
+        module(connections={"A": [2.5], "Y": [11]}),
+        module(connections={"A": [[2]], "Y": [11]}),
+        module(connections={"A": [2], "Y": [3]}),
+    ],
+    ids=range(20),
+)
+def test_what_is_no_netlist_of_the_library_is_one_sentence(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "content").write_text(content)
+    taken(monkeypatch, program(tmp_path, f"{VERSION}cp {tmp_path}/content mapped.json"))
+    with pytest.raises(HwsimError, match=r"Yosys 0.40 .* ended well but wrote no netlist of its library"):
+        map_onto("", technology("open45"))
 
 
 @pytest.mark.parametrize("named", ["/nowhere/yosys", "no-such-program", "/"])

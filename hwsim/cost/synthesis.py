@@ -289,11 +289,27 @@ def map_onto(
             raise HwsimError(f"logic synthesis took more than {timeout_s:g} s; raise the limit") from None
         try:
             module = json.loads((folder / "mapped.json").read_text())["modules"]["datapath"]
-        except (OSError, ValueError, LookupError, TypeError):
+            return _of_cells(mapped(module), technology)
+        except HwsimError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise HwsimError(
-                f"{yosys.version()} ended well but wrote no netlist; try it by hand, or take another"
+                f"{yosys.version()} ended well but wrote no netlist of its library; try it by hand, or take another"
             ) from None
-    return mapped(module)
+
+
+def _of_cells(netlist: Mapped, technology: Technology) -> Mapped:
+    """Return a netlist of a technology's cells, every net driven once; raise :class:`LookupError` for any other."""
+    driven = [net for nets in netlist.inputs.values() for net in nets] + [0, 1]
+    driven += [cell.output for cell in netlist.instances]
+    read = {net for nets in netlist.outputs.values() for net in nets}
+    for cell in netlist.instances:
+        read.update(cell.pins.values())
+        if set(cell.pins) != set(technology.cell[cell.cell].inputs):
+            raise LookupError(cell.cell)
+    if len(set(driven)) < len(driven) or not read <= set(driven):
+        raise LookupError("net")
+    return netlist
 
 
 def _contents(

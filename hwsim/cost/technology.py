@@ -71,7 +71,10 @@ class _Parser:
         return HwsimError(f'cell function "{self.text}" is no expression; write pins with ! & ^ | and ( )')
 
     def result(self) -> Any:
-        value = self.disjunction()
+        try:
+            value = self.disjunction()
+        except RecursionError:
+            raise self.error() from None
         if self.tokens:
             raise self.error()
         return value
@@ -304,9 +307,10 @@ def _record(technology: str, kind: Any, row: Mapping[str, Any]) -> Any:
 
 
 def _check(technology: Technology) -> None:
+    for name in (*(cell.name for cell in technology.cells), technology.flip_flop.name):
+        if not _NAME.fullmatch(name):
+            raise HwsimError(f'technology "{technology}": "{name}" is no cell name; write NAND2, say')
     for cell in technology.cells:
-        if not _NAME.fullmatch(cell.name):
-            raise HwsimError(f'technology "{technology}": "{cell.name}" is no cell name; write NAND2, say')
         if "Y" in cell.inputs or not 1 <= len(cell.inputs) <= 6:
             raise HwsimError(
                 f'technology "{technology}": {cell.name} needs 1 to 6 inputs, none named Y; rename'

@@ -3,15 +3,19 @@
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
-from contextlib import closing
+import subprocess
+import sys
+import threading
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 import tiny
-from at_work import all_ended
+from at_work import all_ended, at_work
 from forked import Forks
 from hwsim import explore_study
 from hwsim.errors import HwsimError
@@ -221,6 +225,7 @@ def fresh(forks, tmp_path_factory):
 
 
 def rows(folder):
+    """Every row of the store of a folder, with the seconds it took: a point evaluated once more has another row."""
     path = folder / "out" / "evaluations.sqlite"
     if not path.exists():
         return set()
@@ -228,35 +233,114 @@ def rows(folder):
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             return set()
-        found = connection.execute("SELECT key FROM evaluations").fetchall()
-    assert len(found) == len(set(found))
+        found = connection.execute("SELECT key, digest, text, seconds FROM evaluations").fetchall()
+    assert len({key for key, *_ in found}) == len(found)
     return set(found)
+
+
+def wide(folder, points):
+    """Write the tiny study with a budget of so many points, all of the same circuits."""
+    study = tiny.write(folder) / "study.toml"
+    quantizers = [f"activations=min_max tolerance={1 + n / 1000:g}" for n in range(points // 4)]
+    space = re.sub("quantizers = .*", f"quantizers = {json.dumps(quantizers)}", study.read_text())
+    study.write_text(space.replace("budget = 10", f'budget = {points}\nsearch = "random"'))
+    return folder
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_explorations_with_two_workers_are_killed_and_lose_nothing(forks, tmp_path, fresh, kills):
-    rng = random.Random(kills)
-    number, before = 0, set()
-    folder = tiny.write(tmp_path)
-    for _ in range(kills):
-        after_s = rng.uniform(0.2, 1) * fresh[1]
-        status, _, err, _ = forks(folder, *EXPLORE, 2, signal=signal.SIGKILL, after_s=after_s)
-        assert status in (-signal.SIGKILL, 0)
+    points, rng, killed = 120, random.Random(kills), {"driver": 0, "worker": 0}
+    whole = new_folder(tmp_path, "whole", points)
+    assert forks(whole, *EXPLORE, 0)[0] == 0
+    made, folder, before = 0, new_folder(tmp_path, "0", points), set()
+
+    def kill():
+        if found := sorted(at_work(folder)):
+            victim = rng.choice([found[0], rng.choice(found)])  # the driver came first
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                killed["driver" if victim == found[0] else "worker"] += 1
+
+    while sum(killed.values()) < kills:
+        timer = threading.Timer(rng.uniform(0, 1.2) * fresh[1], kill)
+        timer.start()
+        status, _, err, _ = forks(folder, *EXPLORE, 2)
+        timer.cancel()
+        timer.join()
+        assert status in (-signal.SIGKILL, 0), err
         assert "hwsim:" not in err
         assert all_ended(folder)
         assert before <= rows(folder)
         before = rows(folder)
-        if len(before) == 10:
-            assert forks(folder, *EXPLORE, 0)[0] == 0
-            assert written(folder / "out") == fresh[0]
-            number, before = number + 1, set()
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            tiny.write(folder)
-    status, out, err, _ = forks(folder, *EXPLORE, 0)
+        if len(before) == points:
+            assert stored(folder / "out") == stored(whole / "out")
+            made, before = made + points, set()
+            folder = new_folder(tmp_path, str(made), points)
+    status, out, err, _ = forks(folder, *EXPLORE, 2)
     assert status == 0, err
-    assert f"{10 - len(before)} evaluated now, {len(before)} reused" in out
-    assert written(folder / "out") == fresh[0]
+    assert f"{points - len(before)} evaluated now, {len(before)} reused" in out
+    assert before <= rows(folder)
+    assert written(folder / "out") == written(whole / "out")
+    print(f"killed {killed}: {made + points} results, none lost or made twice")
+
+
+def new_folder(place, name, points):
+    """A folder with the tiny study, its budget so many points, all of the same circuits."""
+    (place / name).mkdir()
+    study = tiny.write(place / name) / "study.toml"
+    quantizers = [f"activations=min_max tolerance={1 + n / 1000:g}" for n in range(points // 4)]
+    space = re.sub("quantizers = .*", f"quantizers = {json.dumps(quantizers)}", study.read_text())
+    study.write_text(space.replace("budget = 10", f'budget = {points}\nsearch = "random"'))
+    return place / name
+
+
+def known(forks, folder):
+    """How many evaluations hwsim reads in the store of a folder."""
+    status, out, err, _ = forks(folder, "explore", "study.toml", "-o", "out", "--dry-run", "--json")
+    assert status == 0, err
+    return json.loads(out)["in_store"]
+
+
+def test_a_disk_that_fills_up_ends_workers_and_exploration_in_one_sentence(forks, tmp_path, fresh):
+    tiny.write(tmp_path)
+    status, out, err, _ = forks(tmp_path, *EXPLORE, 2, largest_file=60_000)
+    assert (status, out) == (2, "")
+    assert [line for line in err.splitlines() if line.startswith("hwsim: ")] == err.splitlines()[-1:]
+    assert "free space and run again, what was evaluated is kept" in err
+    assert all_ended(tmp_path)
+    kept = known(forks, tmp_path)
+    assert 0 < kept < 10
+    status, out, err, _ = forks(tmp_path, *EXPLORE, 2)
+    assert f"{10 - kept} evaluated now, {kept} reused" in out
+    assert written(tmp_path / "out") == fresh[0]
+
+
+FILLED = """
+mount -t tmpfs -o size={size}k none out || exit 77
+{hwsim} explore study.toml -o out --workers 2 >first.out 2>first.err
+echo $? >first.status
+{hwsim} explore study.toml -o out --dry-run --json >known
+mount -o remount,size=8m none out
+{hwsim} explore study.toml -o out --workers 2 >second.out && mkdir kept && cp -r out kept
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [8, 48, 120, 200])
+def test_a_disk_of_its_own_that_fills_up_loses_nothing(tmp_path, synthesis_cache, fresh, size):
+    (tiny.write(tmp_path) / "out").mkdir()
+    hwsim = f"{sys.executable} -c 'from hwsim.cli import main; main()'"
+    environment = os.environ | {"PYTHONPATH": tiny.PACKAGE, "HWSIM_CACHE": str(synthesis_cache)}
+    script = ["unshare", "-Urm", "sh", "-c", FILLED.format(size=size, hwsim=hwsim)]
+    done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    if not (tmp_path / "first.status").exists():
+        pytest.skip(f"no disk of its own can be mounted here: {done.stderr}")
+    err = (tmp_path / "first.err").read_text()
+    assert ((tmp_path / "first.status").read_text(), (tmp_path / "first.out").read_text()) == ("2\n", "")
+    assert [line for line in err.splitlines() if line.startswith("hwsim: ")] == err.splitlines()[-1:]
+    kept = json.loads((tmp_path / "known").read_text())["in_store"]
+    assert f"{10 - kept} evaluated now, {kept} reused" in (tmp_path / "second.out").read_text()
+    assert written(tmp_path / "kept" / "out") == fresh[0]
 
 
 @pytest.mark.parametrize(

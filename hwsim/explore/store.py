@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, MachineError
 
 SCHEMA_VERSION = 2
 _LOCK_TIMEOUT_S = 2.0
@@ -110,11 +110,14 @@ def open_store(path: Path, named: Path | None = None) -> Iterator[Store]:
 
 
 def _refused(path: Path, error: sqlite3.Error) -> HwsimError:
-    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # what kind of error, without its details
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return HwsimError(f'the store "{path}" is in use; wait until the other exploration ends')
-    return HwsimError(
-        f'the store "{path}" cannot be used ({error}); free space, or remove it to evaluate again'
-    )
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return MachineError(
+            f'the store "{path}" cannot be written ({error}); free space and run again, what was evaluated is kept'
+        )
+    return HwsimError(f'the store "{path}" cannot be used ({error}); remove it to evaluate again')
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -244,7 +244,7 @@ class Study(_Table):
         self.memory.value()
         self._chosen_once()
         self.hardware.value("mac")
-        sizes = {"area", "critical_path"} & set(self.objectives)
+        sizes = {"area", "array_area", "critical_path"} & set(self.objectives)
         if sizes and not technology(self.hardware.technology).physical:
             raise ValueError(f"technology {self.hardware.technology} has no {min(sizes)}; choose open45, say")
         for array, buffers in self.places:

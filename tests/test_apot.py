@@ -103,7 +103,7 @@ def test_two_terms_cost_more_than_one_and_less_than_a_multiplier_of_their_levels
     [
         (lambda: AdditivePowersOfTwo(3), "4 to 7 bits, not 3; write apot4, say, or pow2x3"),
         (lambda: ApotMac(PowerOfTwo(4), Int(8), Int(16)), "weight pow2x4 is out of range; .* apot4 to apot7"),
-        (lambda: ApotMac(AdditivePowersOfTwo(4), Int(9), Int(16)), "activation int9 is out of range"),
+        (lambda: ApotMac(AdditivePowersOfTwo(4), Int(10), Int(16)), "activation int10 is out of range"),
         (lambda: ApotMac(AdditivePowersOfTwo(4), Int(8), Int(7)), "accumulator int7 is out of range"),
         (
             lambda: AdditivePowersOfTwo(4).encode(np.array([5])),

@@ -210,8 +210,8 @@ def test_an_array_without_units_of_length_has_gates_alone():
 def test_what_is_no_array_is_refused_in_a_sentence():
     with pytest.raises(HwsimError, match="1 to 4096 rows and columns, not 0 x 2"):
         OutputStationaryArray(Int(4), Int(4), Int(16), 0, 2)
-    with pytest.raises(HwsimError, match="activation int9 is out of range"):
-        WeightStationaryArray(Int(4), Int(9), Int(16))
+    with pytest.raises(HwsimError, match="activation int10 is out of range"):
+        WeightStationaryArray(Int(4), Int(10), Int(16))
     with pytest.raises(HwsimError, match="17 x 16 elements is too large for one netlist"):
         elaborate(WeightStationaryArray(Int(4), Int(4), Int(16), 17, 16))
     made = make_datapath(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -152,12 +152,18 @@ def _part(item: IntegerLayer, name: str, datapath: Datapath, hardware: Hardware)
 
 def circuit_part(name: str, datapath: Datapath, operations: int, hardware: Hardware) -> Part:
     """Return as many copies of a circuit as some operations an image need at a design's throughput."""
+    one = one_part(name, datapath, hardware)
+    return replace(one, count=-(-operations * one.cycles // hardware.cycles_per_image))
+
+
+def one_part(name: str, datapath: Datapath, hardware: Hardware) -> Part:
+    """Return one copy of a circuit."""
     cost = _cost(datapath, hardware.technology, hardware.mapping)
     cycles = max(1, math.ceil((cost.critical_path_ps or 0.0) / hardware.period_ps))
     return Part(
         part=name,
         circuit=describe(datapath),
-        count=-(-operations * cycles // hardware.cycles_per_image),
+        count=1,
         nand2_equivalents=cost.nand2_equivalents,
         flip_flops=cost.flip_flops,
         area_um2=cost.area_um2,

@@ -157,19 +157,30 @@ class FlipFlop:
 
 @dataclass(frozen=True)
 class Sram:
-    """Energy of one access to an on-chip memory: ``factor * words ** by_words * width ** by_width`` fJ."""
+    """Energy of one access to an on-chip memory: ``factor * words ** by_words * width ** by_width`` fJ; its area likewise."""
 
     factor: float
     by_words: float
     by_width: float
+    area_factor: float = field(repr=False)
+    area_by_words: float = field(repr=False)
+    area_by_width: float = field(repr=False)
 
     def access_fj(self, words: float, width: int) -> float:
         """Return the energy of reading or writing one of ``words`` words of ``width`` bits.
 
-        >>> round(Sram(3.45, 0.476, 1.076).access_fj(1024, 64))
+        >>> round(Sram(3.45, 0.476, 1.076, 1.086, 0.815, 1.143).access_fj(1024, 64))
         8207
         """
         return float(self.factor * words**self.by_words * width**self.by_width)
+
+    def area_um2(self, words: float, width: int) -> float:
+        """Return the area of a memory of ``words`` words of ``width`` bits.
+
+        >>> round(Sram(3.45, 0.476, 1.076, 1.086, 0.815, 1.143).area_um2(1024, 32))
+        16204
+        """
+        return float(self.area_factor * words**self.area_by_words * width**self.area_by_width)
 
 
 @dataclass(frozen=True)

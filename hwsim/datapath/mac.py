@@ -193,7 +193,8 @@ class Mac(MultiplyAccumulate):
     """Accumulator plus weight times activation, one product a cycle, wrapping or saturating.
 
     ``next = fit(accumulator + weight * activation)``: the exact sum, fitted once. Weights are signed,
-    activations signed or unsigned, 2 to 8 bits each; accumulators are signed, 8 to 32 bits. ``multiplier``
+    activations signed or unsigned, 2 to 8 bits each, and signed ones of 9, which hold both kinds; accumulators are signed,
+    8 to 32 bits. ``multiplier``
     names the architecture: ``fused``, ``baugh_wooley``, ``wallace`` or ``booth``
     (:data:`hwsim.datapath.multipliers.MULTIPLIERS`). ``adder`` is ``ripple``, ``kogge_stone`` or ``carry_save`` and
     ``stages`` 1 or 2 (:class:`MultiplyAccumulate`): of two, nothing is left to fuse, a Kogge-Stone adder makes
@@ -305,8 +306,8 @@ def check_operands(weight: Format, kind: type[Format], activation: Int, accumula
     if not isinstance(weight, kind) or not weight.signed or not 2 <= weight.bits <= 8:
         example = "int4" if kind is Int else "pow2x4"
         raise HwsimError(f"weight {weight} is out of range; this circuit takes 2 to 8 bits like {example}")
-    if not isinstance(activation, Int) or not 2 <= activation.bits <= 8:
-        raise HwsimError(f"activation {activation} is out of range; give int2 to int8 or uint2 to uint8")
+    if not isinstance(activation, Int) or not 2 <= activation.bits <= 8 + activation.signed:
+        raise HwsimError(f"activation {activation} is out of range; give int2 to int9 or uint2 to uint8")
     check_accumulator(accumulator)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -31,6 +31,8 @@ class OutputStationaryElement(ProcessingElement):
     top: bool = False
     bottom: bool = False
     last: bool = False
+    multiplier: str = field(default="fused", repr=False)
+    adder: str = field(default="ripple", repr=False)
 
     @property
     def inputs(self) -> dict[str, Format]:
@@ -76,7 +78,7 @@ class OutputStationaryArray(SystolicArray):
     zeros before and behind. After ``products + rows + columns - 2`` cycles every sum is there; ``rows`` more with
     ``drain`` 1 move them down, ``sum<c>`` being the one in the bottom row, and leave zeros for the next fold:
     ``products + 2 rows + columns - 2`` cycles a fold, as :mod:`hwsim.cost.memory` counts them. Elements are a mac, shift_mac
-    or apot_mac, as the weight's format is. H. T. Kung, "Why systolic architectures?" (1982).
+    or apot_mac, as the weight's format is, with its ``multiplier`` and ``adder``. H. T. Kung, "Why systolic architectures?" (1982).
     """
 
     weight: Format
@@ -85,11 +87,14 @@ class OutputStationaryArray(SystolicArray):
     rows: int = 2
     columns: int = 2
     overflow: Overflow = Overflow.WRAP
+    multiplier: str = field(default="fused", repr=False)
+    adder: str = field(default="ripple", repr=False)
 
     def element(self, row: int, column: int) -> OutputStationaryElement:
         """Return the element at a place."""
         edges = row == 0, row == self.rows - 1, column == self.columns - 1
-        return OutputStationaryElement(self.weight, self.activation, self.accumulator, self.overflow, *edges)
+        formats = self.weight, self.activation, self.accumulator, self.overflow
+        return OutputStationaryElement(*formats, *edges, multiplier=self.multiplier, adder=self.adder)
 
     @property
     def inputs(self) -> dict[str, Format]:

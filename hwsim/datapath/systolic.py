@@ -38,9 +38,14 @@ class ProcessingElement:
     activation: Int
     accumulator: Int
     overflow: Overflow
+    multiplier: str
+    adder: str
 
     def __post_init__(self) -> None:
-        _ = self.mac  # which refuses what it does not have
+        if "accumulator" not in self.mac.registers:  # which refuses what it does not have
+            raise HwsimError(
+                f"an element keeps its sum in one register, not as adder {self.adder} does; give ripple, say"
+            )
 
     @property
     def outputs(self) -> dict[str, Int]:
@@ -48,9 +53,12 @@ class ProcessingElement:
 
     @property
     def mac(self) -> Datapath:
-        """The multiply-accumulate of the weight's format."""
+        """The multiply-accumulate of the weight's format; ``multiplier`` is that of integers."""
+        options = {"adder": self.adder} | (
+            {"multiplier": self.multiplier} if isinstance(self.weight, Int) else {}
+        )
         made: Datapath = MACS[type(self.weight)](
-            self.weight, self.activation, self.accumulator, self.overflow
+            self.weight, self.activation, self.accumulator, self.overflow, **options
         )
         return made
 

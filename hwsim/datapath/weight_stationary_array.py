@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -31,6 +31,8 @@ class WeightStationaryElement(ProcessingElement):
     accumulator: Int
     overflow: Overflow = Overflow.WRAP
     last: bool = False
+    multiplier: str = field(default="fused", repr=False)
+    adder: str = field(default="ripple", repr=False)
 
     @property
     def inputs(self) -> dict[str, Format]:
@@ -70,7 +72,7 @@ class WeightStationaryArray(SystolicArray):
     of the products of an earlier fold, or 0. They come skewed from outside (:meth:`streams`): the t-th of row r in cycle
     t + r, of column c in cycle t + c. The t-th sum of column c is on ``sum<c>``, a register, after cycle
     t + rows - 1 + c: ``stream + 2 rows + columns - 2`` cycles a fold, as :mod:`hwsim.cost.memory` counts them; the last sum is
-    read while the next fold's first weights enter. Elements are a mac, shift_mac or apot_mac, as the weight's format is.
+    read while the next fold's first weights enter. Elements are a mac, shift_mac or apot_mac, as the weight's format is, with its ``multiplier`` and ``adder``.
     H. T. Kung, "Why systolic architectures?" (1982); Jouppi et al., "In-datacenter performance analysis of a tensor
     processing unit" (2017).
     """
@@ -81,12 +83,15 @@ class WeightStationaryArray(SystolicArray):
     rows: int = 2
     columns: int = 2
     overflow: Overflow = Overflow.WRAP
+    multiplier: str = field(default="fused", repr=False)
+    adder: str = field(default="ripple", repr=False)
 
     def element(self, row: int, column: int) -> WeightStationaryElement:
         """Return the element at a place."""
         del row
         last = column == self.columns - 1
-        return WeightStationaryElement(self.weight, self.activation, self.accumulator, self.overflow, last)
+        formats = self.weight, self.activation, self.accumulator, self.overflow
+        return WeightStationaryElement(*formats, last, multiplier=self.multiplier, adder=self.adder)
 
     @property
     def inputs(self) -> dict[str, Format]:

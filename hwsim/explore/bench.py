@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,14 +17,18 @@ from hwsim.cost.compression import compress, float32_bytes, layer_bytes
 from hwsim.cost.decoding import decoding
 from hwsim.cost.hardware import Part
 from hwsim.cost.hardware import circuits as network_circuits
+from hwsim.cost.memory.energy import buffers_um2
+from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import network_memory
 from hwsim.cost.network_energy import layer_energies
+from hwsim.cost.shared_array import array_parts
 from hwsim.cost.technology import technology
 from hwsim.cost.traffic import LayerTraffic, traffic
 from hwsim.data import Split, network_split
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import (
     EVALUATOR_VERSION,
+    OF_ELEMENTS,
     ArrayResult,
     DesignPoint,
     Evaluation,
@@ -157,15 +161,19 @@ class Bench:
             circuit_cycles=accuracy.images * sum(map(circuits.cycles, network.layers)),
             compared_images=min(COMPARED_IMAGES, accuracy.images),
             right=marks(np.array(accuracy.classes) == self.test.labels),
-            array=self._array(point),
+            array=self._array(network, point),
         )
 
-    def _array(self, point: DesignPoint) -> ArrayResult | None:
+    def _array(self, network: QuantizedNetwork, point: DesignPoint) -> ArrayResult | None:
         """Return what is measured of a point's array itself; nothing where the study does not ask for it."""
-        accelerator = self.study.of(point).accelerator()
-        if accelerator is None or not self.study.asked_of_array:
+        accelerator, asked = self.study.of(point).accelerator(), self.study.asked_of_array
+        if accelerator is None or not asked:
             return None
-        return ArrayResult(self.study.hardware.clock_mhz, accelerator.hierarchy.buffers_bytes)
+        found = ArrayResult(self.study.hardware.clock_mhz, accelerator.hierarchy.buffers_bytes)
+        if not set(OF_ELEMENTS) & set(asked):
+            return found
+        elements = array_parts(network, accelerator.array, self.study.hardware.value(point.datapath))
+        return replace(found, elements=elements, buffers_um2=buffers_area(self.study, accelerator))
 
     def _layers(
         self, network: QuantizedNetwork, point: DesignPoint, accuracy: Accuracy
@@ -233,6 +241,12 @@ def study_traffic(study: Study, network: QuantizedNetwork) -> tuple[LayerTraffic
     if accelerator is None:
         return traffic(network, study.memory.value())
     return tuple(layer.dram_traffic for layer in network_memory(network, accelerator, study.minimise))
+
+
+def buffers_area(study: Study, accelerator: Accelerator) -> float:
+    """Return the area of an accelerator's buffers in um2 in the study's technology; 0 where that has no sizes."""
+    sram = technology(study.hardware.technology).sram
+    return buffers_um2(accelerator.hierarchy, sram) if sram else 0.0
 
 
 def array_cycles(study: Study, network: QuantizedNetwork) -> dict[str, int]:

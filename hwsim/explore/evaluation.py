@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,11 +92,14 @@ class LayerResult:
 class ArrayResult:
     """The one array that the layers of a design run on after each other, where the study asks for it.
 
-    ``buffers_bytes`` are its buffers, the outer one first.
+    ``buffers_bytes`` are its buffers, the outer one first, ``buffers_um2`` their area; ``elements`` are its circuits
+    (:mod:`hwsim.cost.shared_array`). Elements and area are there where the study names a metric of :data:`OF_ELEMENTS`.
     """
 
     clock_mhz: float
     buffers_bytes: tuple[int, ...]
+    elements: tuple[Part, ...] = ()
+    buffers_um2: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,12 @@ class Evaluation:
     def interval(self) -> tuple[float, float]:
         """95% interval of the accuracy in percent."""
         return wilson(self.correct, self.images)
+
+    @property
+    def parts(self) -> Iterator[tuple[str, Part]]:
+        """Every circuit with its layer's name, those of an array behind all others."""
+        yield from ((layer.name, part) for layer in self.layers for part in layer.parts)
+        yield from (("array", part) for part in (self.array.elements if self.array else ()))
 
     def to_json(self) -> dict[str, Any]:
         return plain(self)
@@ -173,7 +182,7 @@ def plain(value: Any) -> dict[str, Any]:
     return asdict(value, dict_factory=_without_what_is_not_asked_for)
 
 
-_ASKED_FOR = {"energy_pj", "array", "array_cycles", "buffers", "right", "coders"}
+_ASKED_FOR = {"energy_pj", "array", "array_cycles", "buffers", "buffers_um2", "elements", "right", "coders"}
 """Fields that some results have not: no energy objective, array or coders, images not kept; then they are not written."""
 
 
@@ -241,6 +250,18 @@ def _buffer_bytes(evaluation: Evaluation) -> int:
     return sum(evaluation.array.buffers_bytes) if evaluation.array else 0
 
 
+def _array_gates(evaluation: Evaluation) -> float:
+    elements = evaluation.array.elements if evaluation.array else ()
+    return sum(part.count * part.nand2_equivalents for part in elements)
+
+
+def _array_area(evaluation: Evaluation) -> float:
+    if evaluation.array is None:
+        return 0.0
+    elements = sum(part.count * (part.area_um2 or 0.0) for part in evaluation.array.elements)
+    return (elements + evaluation.array.buffers_um2) / 1e6
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -301,17 +322,29 @@ METRICS: dict[str, Metric] = {
             "Time of an image on the array, layer after layer, at the clock",
         ),
         Metric("buffer_bytes", "bytes", "lower", _buffer_bytes, "On-chip buffers of the array"),
+        Metric(
+            "array_gates",
+            "NAND2",
+            "lower",
+            _array_gates,
+            "Logic gates of the one array that all layers run on, its elements as wide as the widest of them",
+        ),
+        Metric("array_area", "mm2", "lower", _array_area, "Cell area of that array and area of its buffers"),
     )
 }
 
 
-OF_AN_ARRAY = ("latency", "buffer_bytes")
+OF_ELEMENTS = ("array_gates", "array_area")
+"""Metrics of an array's circuits: measured where the study names one of them."""
+
+OF_AN_ARRAY = ("latency", "buffer_bytes", *OF_ELEMENTS)
 """Metrics of the array that all layers run on: measured where the study asks for one of them or chooses its array."""
 
 _MEASURED: dict[str, Callable[[Evaluation], bool]] = {
     "energy": lambda e: any(layer.energy_pj is not None for layer in e.layers),
     "latency": lambda e: any(layer.array_cycles for layer in e.layers),
     "buffer_bytes": lambda e: e.array is not None,
+    **dict.fromkeys(OF_ELEMENTS, lambda e: bool(e.array and e.array.elements)),
 }
 """Whether an evaluation has a figure that only some studies ask for."""
 

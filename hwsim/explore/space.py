@@ -8,9 +8,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from hwsim.bits import LayerBits
+from hwsim.cost.memory.hierarchy import Array
+from hwsim.cost.shared_array import shared_grids
 from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import choice_of, choice_text
+from hwsim.explore.evaluation import OF_ELEMENTS, choice_of, choice_text
 from hwsim.explore.search import SearchSpace
 from hwsim.formats import Levels, parse_int, parse_weight
 from hwsim.network import FloatNetwork
@@ -28,7 +30,7 @@ _Choice = tuple[Any, ...]
 def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
     """Return a study's choices for a network's layers; a fixed layer has one choice.
 
-    Raises :class:`HwsimError` for bits that a layer cannot have or a datapath cannot be made for, for groups that are
+    Raises :class:`HwsimError` for bits that a layer cannot have or a datapath (or an array) cannot be made for, for groups that are
     empty, overlap or name no layer, and for buffers of the space that hold no tile.
     """
     space, signed = study.space, network.signed_inputs()
@@ -56,10 +58,13 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
             for choice in itertools.product(*general)
         )
     )
+    arrays = _arrays(study)
     for datapath, bits in itertools.product(
         space.datapaths, sorted({choice_of(text)[0] for _, texts in layers for text in texts})
     ):
-        multiply_accumulate(LayerBits.parse(bits, signed=False), datapath)
+        mac = multiply_accumulate(LayerBits.parse(bits, signed=False), datapath)
+        for array in arrays:
+            shared_grids([mac], array)
     _check_tiles(study, layers)
     return SearchSpace(
         layers,
@@ -70,6 +75,14 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
         space.arrays or ("",),
         space.buffers or ("",),
     )
+
+
+def _arrays(study: Study) -> list[Array]:
+    """Return the arrays whose circuits the study asks for."""
+    if not set(OF_ELEMENTS) & set(study.asked_of_array):
+        return []
+    places = (study.at(*place).accelerator() for place in study.places)
+    return [place.array for place in places if place is not None]
 
 
 def _check_tiles(study: Study, layers: Iterable[tuple[str, tuple[str, ...]]]) -> None:

@@ -44,6 +44,9 @@ def dominances(evaluation: Evaluation) -> list[Dominance]:
         _dominance("Flip-flops", "bits", layers, lambda layer: _parts(layer, "flip_flops")),
         _dominance("Cell area", "µm²", layers, lambda layer: _parts(layer, "area_um2")),
         _dominance("Energy", "pJ per image", layers, _energy),
+        _dominance(
+            "Array cycles", "per image", layers, lambda layer: [(layer.kind, float(layer.array_cycles))]
+        ),
         _dominance("Memory traffic", "bytes per image", layers, _traffic),
         _dominance("Compressed file", "bytes", layers, lambda layer: [("weights", layer.file_bytes)]),
         _dominance("Multiply-accumulates", "per image", layers, lambda layer: [(layer.kind, layer.macs)]),

@@ -166,9 +166,8 @@ def _circuits(front: Sequence[Row]) -> list[Circuit]:
     """Return the distinct circuits of the front in order of part and name."""
     users: dict[tuple[str, str], tuple[Part, set[str]]] = {}
     for row in front:
-        for layer in row.evaluation.layers:
-            for part in layer.parts:
-                users.setdefault((part.part, part.circuit), (part, set()))[1].add(row.key)
+        for _, part in row.evaluation.parts:
+            users.setdefault((part.part, part.circuit), (part, set()))[1].add(row.key)
     return [Circuit(part, len(keys)) for _, (part, keys) in sorted(users.items(), key=lambda item: item[0])]
 
 
@@ -179,6 +178,10 @@ _COMPARATIVES = {
     "file_bytes": ("smaller file", "larger file"),
     "flip_flops": ("fewer flip-flops", "more flip-flops"),
     "area": ("less area", "more area"),
+    "latency": ("faster", "slower"),
+    "buffer_bytes": ("smaller buffers", "larger buffers"),
+    "array_gates": ("fewer gates", "more gates"),
+    "array_area": ("less area", "more area"),
 }
 
 

@@ -26,7 +26,11 @@ def measured(listed: Sequence[Row]) -> list[Metric]:
     """Return the metrics that were measured: a technology without sizes has no area and no critical path."""
     unknown = {
         name
-        for name, field in (("area", "area_um2"), ("critical_path", "critical_path_ps"))
+        for name, field in (
+            ("area", "area_um2"),
+            ("array_area", "area_um2"),
+            ("critical_path", "critical_path_ps"),
+        )
         if all(
             getattr(p, field) is None for r in listed for layer in r.evaluation.layers for p in layer.parts
         )

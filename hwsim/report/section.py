@@ -154,9 +154,7 @@ def _section(
     if array is not None and row.evaluation.point.array:
         chosen = Array.parse(row.evaluation.point.array)
         array = replace(array, rows=chosen.rows, columns=chosen.columns)
-    circuits = {
-        (layer.name, part.part, part.circuit): part.equivalent for layer in layers for part in layer.parts
-    }
+    circuits = {(name, part.part, part.circuit): part.equivalent for name, part in row.evaluation.parts}
     return Section(
         row,
         spark([bits for bits in map(bit_widths, (layer.bits for layer in layers)) if bits]),

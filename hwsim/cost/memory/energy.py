@@ -1,4 +1,4 @@
-"""Energy of the accesses that :mod:`hwsim.cost.memory.network` counts, level by level.
+"""Energy of the accesses that :mod:`hwsim.cost.memory.network` counts, level by level; and the buffers' area.
 
 DRAM: 640 pJ for 32 bits, of the bits of whole bursts (Horowitz, "Computing's energy problem (and what we can do about
 it)", ISSCC 2014, figure 1.1.9: 1.3 to 2.6 nJ for 64 bits; the lower end, as it is usually quoted).
@@ -29,4 +29,14 @@ def memory_energy(layer: LayerMemory, hierarchy: Hierarchy, sram: Sram) -> dict[
 
 def bit_fj(size_bytes: int, width: int, sram: Sram) -> float:
     """Return the energy of reading or writing one bit of a buffer that has words of ``width`` bits."""
-    return sram.access_fj(max(8 * size_bytes / width, 1.0), width) / width
+    return sram.access_fj(_words(size_bytes, width), width) / width
+
+
+def buffers_um2(hierarchy: Hierarchy, sram: Sram) -> float:
+    """Return the area of all buffers, memories of words as wide as the bus."""
+    width = hierarchy.bus_bits
+    return sum(sram.area_um2(_words(size, width), width) for size in hierarchy.buffers_bytes)
+
+
+def _words(size_bytes: int, width: int) -> float:
+    return max(8 * size_bytes / width, 1.0)

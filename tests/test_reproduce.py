@@ -9,12 +9,14 @@ from scipy.stats import binomtest
 
 import hwsim
 from hwsim.bits import read_bits
+from hwsim.cost.entropy import measure_entropies
 from hwsim.cost.sparse import decode, encode
 from hwsim.data import load_split
 from hwsim.errors import HwsimError
 from hwsim.quantize.prune import sparsity_of
 from hwsim.quantize.settings import Settings
 from hwsim.reproduce import PAPERS, reproduce
+from hwsim.reproduce.coding import BUDGETS
 from hwsim.reproduce.fake import FakeQuantized
 from hwsim.reproduce.measure import Measured, gain, measure
 from hwsim.reproduce.table import Claim, Row, Setup, Table
@@ -81,6 +83,31 @@ def test_a_table_is_written_from_the_commands_own_measurements(tmp_path, monkeyp
     again = reproduce("bag-of-tricks", tmp_path / "again", networks=["digits"], images=60)
     for name in ("rows.csv", "claims.csv", "figure.svg", "accumulators.csv"):
         assert (again.parent / name).read_bytes() == (readme.parent / name).read_bytes()
+
+
+def test_codes_of_variable_length_stand_beside_the_circuits_integers(tmp_path, monkeypatch):
+    whole = PAPERS["aciq"]
+    named = [s for s in whole.setups if s.name in ("8/8 min-max", "4/4 all three")]
+    monkeypatch.setitem(PAPERS, "aciq", replace(whole, setups=tuple(named), claims=()))
+    readme = reproduce("aciq", tmp_path, networks=["digits"], images=50)
+    with (tmp_path / "codes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    levels = {row["levels"]: row for row in rows}
+    assert {row["network"] for row in rows} == {"digits"} and len(rows) == len(BUDGETS) + 2
+    for setup in named:
+        network = hwsim.quantize_model("digits", setup.bits, quantizer=setup.quantizer)
+        found = measure_entropies(network, load_split("digits", "test").images[:50])
+        row = levels[f"circuits, {setup.name}"]
+        assert float(row["activation_entropy"]) == pytest.approx(found.mean_activation, abs=1e-4)
+        assert float(row["weight_entropy"]) == pytest.approx(found.mean_weight, abs=1e-4)
+    text = readme.read_text()
+    assert "## Variable-length codes" in text and "| ResNet-18 (paper) | mid-tread | 5.4 | 3.7 |" in text
+    own = [row for row in rows if row["levels"] == "mid-tread"]
+    lossy = [place for place, row in enumerate(own) if row["worse_than_8_bits"] == "True"]
+    first = own[max(lossy, default=-1) + 1]
+    assert f"On digits {float(first['bits']):g} bits a value are the fewest" in text
+    gap = float(first["activation_entropy"]) - 3.7
+    assert f"{gap:+.2f} against the paper's 3.7 of ResNet-18 at 5.4" in text
 
 
 def test_pruned_networks_are_trained_quantized_and_their_files_measured(tmp_path, monkeypatch):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hwsim.errors import HwsimError, unknown
-from hwsim.reproduce import accumulators, aciq, bag_of_tricks, focused, gates, sizes, trainings
+from hwsim.reproduce import accumulators, aciq, bag_of_tricks, coding, focused, gates, sizes, trainings
 from hwsim.reproduce.table import Show, bench, fill, silent
 from hwsim.reproduce.write import write
 
@@ -37,7 +38,8 @@ def reproduce(
     benches = [bench(network, images, show) for network in networks or paper.networks]
     table = fill(paper, benches, show)
     sections, extra = dict[str, str](), dict[str, str]()
-    for section in (accumulators.section, trainings.section, sizes.section):
+    coded = partial(coding.section, show=show)
+    for section in (accumulators.section, trainings.section, sizes.section, coded):
         texts, files = section(table, benches)
         sections, extra = sections | texts, extra | files
     command = f"hwsim reproduce {name} -o {directory.as_posix()}"

@@ -73,6 +73,7 @@ def refused(place, monkeypatch, capsys, arguments, sentence):
     assert "Traceback" not in err
     assert err[:-1].isprintable()
     assert sentence in err
+    assert ("No such option" in err) == ("No such option" in sentence)
 
 
 # Command lines

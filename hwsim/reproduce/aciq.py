@@ -142,9 +142,10 @@ PAPER = Paper(
         "authors' affine. Channels of an activation have steps that are powers of two apart and at most 8 bits "
         "together with their shift; the authors' are free floats. Ranges come from the calibration split, theirs "
         "from the batch that is evaluated. `edges=8` keeps the layers their code keeps at 8 bits.",
-        "The paper's allocation of activation bits loses on MobileNetV1 because of its depthwise layers. It gives a channel "
-        "bits by its spread beside the other channels', as if all met in one sum; a depthwise filter reads one channel alone, "
-        "and what it makes of a channel of little spread may count as much as the others. On 400 images, fake-quantized: ACIQ "
+        "The paper's allocation of activation bits loses on both MobileNets because of their depthwise layers. It gives a "
+        "channel bits by its spread beside the other channels', as if all met in one sum; a depthwise filter reads one channel "
+        "alone, and what it makes of a channel of little spread may count as much as the others. MobileNetV1 on 400 images, "
+        "fake-quantized: ACIQ "
         "25.5%; with the paper's rule 11.0%, 8.3% with it only where depthwise layers read, 28.5% with it only elsewhere; with "
         "the exact budget, which counts the squared error of each channel's own threshold, 31.3%, 23.8% and 31.0%.",
         "Clipping 4-bit weights by ACIQ loses on SqueezeNet, and clipping them where their squared error is least loses as "

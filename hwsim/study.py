@@ -244,9 +244,11 @@ class Study(_Table):
         self.memory.value()
         self._chosen_once()
         self.hardware.value("mac")
-        sizes = {"area", "array_area", "critical_path"} & set(self.objectives)
+        sizes = {"area", "array_area", "critical_path"} & {*self.objectives, *(self.constraints or {})}
         if sizes and not technology(self.hardware.technology).physical:
             raise ValueError(f"technology {self.hardware.technology} has no {min(sizes)}; choose open45, say")
+        if "energy" in (self.constraints or {}) and "energy" not in self.objectives:
+            raise ValueError("a constraint on energy needs energy among the objectives; add it there")
         for array, buffers in self.places:
             place = self.at(array, buffers)
             place._array_known()

@@ -3,15 +3,23 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import tiny
 from hwsim import cli
 from hwsim.errors import HwsimError
-from hwsim.explore.constraints import bound_text, keeps, missed_text, nearest
-from hwsim.explore.evaluation import METRICS
+from hwsim.explore.bench import Bench, open_bench
+from hwsim.explore.constraints import keeps, missed, nearest, refuse_contradictions, refuse_unattainable
+from hwsim.explore.evaluation import METRICS, pareto_front
 from hwsim.explore.exploration import explore
+from hwsim.explore.folder import STORE
+from hwsim.explore.front import alone
+from hwsim.explore.prices import Prices
+from hwsim.explore.search import SEARCHES, uniform
+from hwsim.explore.space import search_space
 from hwsim.study import read_study
 
 
@@ -30,9 +38,11 @@ def evaluations(folder):
     return explore(study, folder / "all").evaluations
 
 
-def hwsim(monkeypatch, capsys, folder, name, search, constraints, *options):
+def hwsim(monkeypatch, capsys, folder, name, search, constraints, *options, given=""):
     text = (folder / "study.toml").read_text() + f"\n[constraints]\n{constraints}\n"
-    (folder / f"{name}.toml").write_text(text.replace("budget = 10", f'budget = 12\nsearch = "{search}"'))
+    (folder / f"{name}.toml").write_text(
+        text.replace("budget = 10", f'budget = 12\nsearch = "{search}"\n{given}')
+    )
     monkeypatch.setattr(sys, "argv", ["hwsim", "explore", f"{name}.toml", "-o", name, *options])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -48,56 +58,129 @@ def test_the_designs_within_a_budget_are_named(folder, evaluations, monkeypatch,
     assert "nearest" not in found
 
 
-def test_where_no_design_is_within_a_budget_the_nearest_is_named(folder, evaluations, monkeypatch, capsys):
-    status, out, _ = hwsim(monkeypatch, capsys, folder, "none", "evolve", "gates = 1\naccuracy = 0")
-    least = min(evaluations, key=METRICS["gates"].of)
+def test_where_no_design_is_within_a_bound_the_nearest_is_named_and_by_how_much_it_misses(
+    folder, evaluations, monkeypatch, capsys
+):
+    bounds = "accuracy_loss = -200\naccuracy = 0"  # what only measuring tells
+    status, out, _ = hwsim(monkeypatch, capsys, folder, "none", "evolve", bounds)
+    best = min(evaluations, key=METRICS["accuracy_loss"].of)
+    loss = METRICS["accuracy_loss"].of(best)
     assert status == 0
-    assert f"no design keeps the constraints; nearest is {least.point.key()}: " in out
-    assert "of gates at most 1\n" in out
+    assert (
+        f"no design keeps the constraints; nearest is {best.point.key()}, which misses accuracy_loss at most -200 by "
+        f"{loss + 200:.7g} (has {loss:.7g})\n" in out
+    )
+    _, out, _ = hwsim(monkeypatch, capsys, folder, "none", "evolve", bounds, "--json")
+    assert json.loads(out)["nearest_misses"] == {"accuracy_loss": loss + 200}
+
+
+def test_a_design_within_a_bound_is_named_though_the_bound_is_on_no_objective(
+    folder, evaluations, monkeypatch, capsys
+):
+    accuracy = max(METRICS["accuracy"].of(e) for e in evaluations)
+    within = [e for e in evaluations if METRICS["accuracy"].of(e) == accuracy]
+    _, out, _ = hwsim(
+        monkeypatch,
+        capsys,
+        folder,
+        "other",
+        "evolve",
+        f"accuracy = {accuracy}",
+        "--json",
+        given='objectives = ["gates"]',
+    )
+    found = json.loads(out)
+    assert found["within_constraints"] == [e.point.key() for e in pareto_front(within, ("gates",))]
+    assert set(found["front"]).isdisjoint(found["within_constraints"])
 
 
 def test_the_nearest_misses_by_the_least_share(evaluations):
     bounds = {"accuracy": 101.0, "compression_ratio": 0.1}
     best = nearest(evaluations, bounds)
-    assert METRICS["accuracy"].of(best) == max(METRICS["accuracy"].of(e) for e in evaluations)
+    accuracy = METRICS["accuracy"].of(best)
+    assert accuracy == max(METRICS["accuracy"].of(e) for e in evaluations)
     assert not keeps(best, bounds) and keeps(best, {"compression_ratio": 0.1}) and keeps(best, {})
-    assert missed_text(best, bounds).endswith("of accuracy at least 101")
+    assert missed(best, bounds) == {"accuracy": 101 - accuracy}
 
 
+@pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize(
     ("metric", "share", "sentence"),
     [
-        ("gates", 0.5, "no design of the space has gates at most .*: the best has .*; loosen it or widen"),
-        ("compression_ratio", 2.0, "no design of the space has compression_ratio at least .*: the best has"),
+        ("gates", 0.5, "no design of the space has gates at most .*: the best has (.*); loosen it to that"),
+        (
+            "compression_ratio",
+            2,
+            "no design of the space has compression_ratio at least .*: the best has (.*); ",
+        ),
     ],
 )
-def test_a_bound_beyond_the_space_is_refused(
-    folder, evaluations, monkeypatch, capsys, metric, share, sentence
+def test_a_bound_beyond_the_space_is_refused_before_anything_is_evaluated(
+    folder, evaluations, monkeypatch, capsys, search, metric, share, sentence
 ):
     values = [METRICS[metric].of(e) for e in evaluations]
-    bound = share * (min(values) if METRICS[metric].better == "lower" else max(values))
-    status, _, err = hwsim(monkeypatch, capsys, folder, f"beyond_{metric}", "exact", f"{metric} = {bound}")
-    assert status == 2
-    assert re.search(sentence, err)
+    best = min(values) if METRICS[metric].better == "lower" else max(values)
+    name = f"beyond_{metric}_{search}"
+    monkeypatch.setattr(Bench, "evaluate", None)
+    for options in ([], ["--dry-run"]):
+        status, _, err = hwsim(
+            monkeypatch, capsys, folder, name, search, f"{metric} = {share * best}", *options
+        )
+        told = re.search(sentence, err)
+        assert status == 2 and float(told[1].replace(",", "")) == pytest.approx(best, rel=0.03)
+    assert not (folder / name / STORE).exists()
 
 
-def test_bounds_that_contradict_each_other_are_both_named():
-    import numpy as np
+@pytest.mark.parametrize("quantizer", ["activations=min_max", "allocation=exact"])
+def test_a_bound_at_the_best_of_a_space_is_not_beyond_it(folder, quantizer):
+    text = re.sub("quantizers = .*", f'quantizers = ["{quantizer}"]', (folder / "study.toml").read_text())
+    (folder / "best.toml").write_text(text)
+    study = read_study(folder / "best.toml")
+    bench = open_bench(study)
+    space = search_space(study, bench.network)
+    every = [bench.evaluate(0, point) for point in uniform(space, [], (), np.random.default_rng(0), 4)]
+    for metric in ("gates", "compression_ratio", "bandwidth"):
+        best = METRICS[metric].of(min(every, key=METRICS[metric].cost))
+        bounded = replace(bench, study=study.model_copy(update={"constraints": {metric: best}}))
+        refuse_contradictions(replace(space, bench=bounded))
 
-    from hwsim.explore.constraints import refuse_contradictions
-    from hwsim.explore.front import alone
-    from hwsim.explore.prices import Prices
 
-    table = alone(0, np.array([[1.0, 9.0], [5.0, 5.0], [9.0, 1.0]]))
-    price = Prices(("mac", "", "", ""), (("a", "b", "c"),), (table,), np.zeros(2), (lambda x: x, lambda x: x))
-    refuse_contradictions([price], {"gates": 5.0, "flip_flops": 5.0})
-    both = f"{bound_text('gates', 4)} and {bound_text('flip_flops', 4)}"
-    with pytest.raises(
-        HwsimError, match=f"contradict each other: no design of the space has {both}; loosen one"
-    ):
-        refuse_contradictions([price], {"gates": 4.0, "flip_flops": 4.0})
+def test_an_accuracy_above_100_percent_is_refused(folder, monkeypatch, capsys):
+    status, _, err = hwsim(monkeypatch, capsys, folder, "perfect", "random", "accuracy = 100.5")
+    assert status == 2 and "no design has accuracy at least 100.5; ask for at most 100" in err
+
+
+def priced(*choices):
+    """Prices of one choice, its places with these costs."""
+    table = alone(0, np.array(choices, np.float64))
+    same = (lambda x: x,) * len(choices[0])
+    return [Prices(("mac", "", "", ""), (len(choices),), (table,), np.zeros(len(choices[0])), same)]
+
+
+def test_bounds_that_contradict_each_other_are_named_with_what_can_be_had():
+    prices = priced([1, 9], [5, 5], [9, 1])
+    refuse_unattainable(prices, {"gates": 5.0, "flip_flops": 5.0})
+    both = "no design of the space has gates at most 4 and flip_flops at most 4"
+    least = "loosen one to gates at most 9 or flip_flops at most 9"
+    with pytest.raises(HwsimError, match=f"constraints contradict each other: {both}; {least}"):
+        refuse_unattainable(prices, {"gates": 4.0, "flip_flops": 4.0})
     with pytest.raises(HwsimError, match="no design of the space has gates at most 0: the best has 1"):
-        refuse_contradictions([price], {"gates": 0.0, "flip_flops": 9.0})
+        refuse_unattainable(prices, {"gates": 0.0, "flip_flops": 9.0})
+
+
+def test_of_many_bounds_the_fewest_that_contradict_are_named():
+    prices = priced([1, 1, 9], [9, 1, 1], [1, 9, 1])
+    with pytest.raises(HwsimError, match="has gates at most 5 and flip_flops at most 5 and area at most 5; "):
+        refuse_unattainable(prices, {"gates": 5.0, "flip_flops": 5.0, "area": 5.0})
+    refuse_unattainable(prices, {"gates": 5.0, "flip_flops": 5.0, "area": 9.0})
+
+
+@pytest.mark.parametrize("metric", ["energy", "area"])
+def test_a_bound_on_what_is_not_measured_is_refused(folder, metric):
+    text = (folder / "study.toml").read_text() + f"\n[constraints]\n{metric} = 5\n"
+    (folder / "unmeasured.toml").write_text(text)
+    with pytest.raises(HwsimError, match=metric):
+        read_study(folder / "unmeasured.toml")
 
 
 @pytest.mark.parametrize("text", ["gatse = 5", 'gates = "5"', "gates = nan", "gates = inf"])

@@ -156,16 +156,20 @@ def _at_a_time(count: int | None, address: str | None) -> int:
 
 
 def _within(explored: Explored) -> tuple[list[Evaluation], Evaluation | None]:
-    """Return the front's designs that keep the study's constraints and, where none does, the nearest."""
+    """Return the front of the designs that keep the study's constraints and, where none does, the nearest."""
     from hwsim.explore.constraints import keeps, nearest
+    from hwsim.explore.evaluation import pareto_front
 
-    constraints = explored.bench.study.constraints or {}
-    kept = [e for e in explored.front if keeps(e, constraints)]
+    study = explored.bench.study
+    constraints = study.constraints or {}
+    kept = pareto_front([e for e in explored.evaluations if keeps(e, constraints)], study.objectives)
     return kept, nearest(explored.evaluations, constraints) if explored.evaluations and not kept else None
 
 
 def _facts(explored: Explored, page: Path) -> dict[str, Any]:
-    kept, near = _within(explored)
+    from hwsim.explore.constraints import missed
+
+    (kept, near), constraints = _within(explored), explored.bench.study.constraints
     facts = {
         "report": str(page),
         "evaluated": len(explored.evaluations),
@@ -177,9 +181,11 @@ def _facts(explored: Explored, page: Path) -> dict[str, Any]:
             for item in explored.set_aside
         ],
     }
-    if explored.bench.study.constraints:
+    if constraints:
         facts["within_constraints"] = [e.point.key() for e in kept]
-    return facts | ({"nearest": near.point.key()} if near else {})
+    if near:
+        facts |= {"nearest": near.point.key(), "nearest_misses": missed(near, constraints or {})}
+    return facts
 
 
 def _show(explored: Explored, page: Path) -> None:
@@ -198,7 +204,7 @@ def _show(explored: Explored, page: Path) -> None:
     kept, near = _within(explored)
     if near:
         print(
-            f"no design keeps the constraints; nearest is {near.point.key()}: {missed_text(near, constraints)}"
+            f"no design keeps the constraints; nearest is {near.point.key()}, which misses {missed_text(near, constraints)}"
         )
     elif constraints:
         print(f"within the constraints: {', '.join(e.point.key() for e in kept)}")

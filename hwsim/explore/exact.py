@@ -23,10 +23,9 @@ from scipy.special import ndtr
 from hwsim.cost.configurations import Table
 from hwsim.errors import HwsimError
 from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model
-from hwsim.explore.constraints import refuse_contradictions
 from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation
 from hwsim.explore.front import alone, nondominated, pareto_merge
-from hwsim.explore.prices import LOSSES, SUMS, Prices, priced_objectives, prices
+from hwsim.explore.prices import LOSSES, Prices, priced_objectives, prices
 from hwsim.explore.search import SearchSpace
 from hwsim.explore.surrogate import Posterior, Scale
 from hwsim.formats import IntArray
@@ -240,8 +239,5 @@ def _guide(space: SearchSpace, bench: Bench | None, objectives: tuple[str, ...])
             'search "exact" weighs the accuracy of a network against its costs; explore a study whose objectives name '
             "accuracy_loss, or choose another search"
         )
-    bounded = {name: bound for name, bound in (bench.study.constraints or {}).items() if name in SUMS}
-    if bounded:
-        refuse_contradictions(prices(space, tuple(bounded)), bounded)
     priced = prices(space, priced_objectives(objectives))
     return Guide(space, objectives, priced, accuracy_model(bench, space.layers, space.quantizers))

@@ -15,6 +15,7 @@ from hwsim.catalogue import call, look_up
 from hwsim.errors import HwsimError
 from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, SetAside, attempts, here
 from hwsim.explore.bench import Bench, open_bench
+from hwsim.explore.constraints import refuse_contradictions
 from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front
 from hwsim.explore.folder import STORE, STUDY, claimed
 from hwsim.explore.search import SEARCHES, SearchSpace
@@ -63,13 +64,14 @@ def explore(
 
     What ``directory`` already holds is reused, and what was set aside stays so unless ``retry`` is chosen. The result
     does not depend on ``evaluators``. Raises :class:`HwsimError` for a folder that holds another study, another
-    model's evaluations or files that are none of hwsim's, or that another exploration is at work in; and where no
-    point of the first batch can be evaluated.
+    model's evaluations or files that are none of hwsim's, or that another exploration is at work in; for constraints that
+    no design can keep; and where no point of the first batch can be evaluated.
     """
     with claimed(study, directory):
         progress(LOADING, 0, 1)
         bench = open_bench(study)
         space = replace(search_space(study, bench.network), bench=bench)
+        refuse_contradictions(space)
         files.write(directory / STUDY, study.to_toml())
         progress(LOADING, 1, 1)
         with open_store(directory / STORE) as store:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwsim.explore.bench import COMPARED_IMAGES, Bench, Given, open_bench
+from hwsim.explore.constraints import refuse_contradictions
 from hwsim.explore.evaluation import DesignPoint, Evaluation
 from hwsim.explore.exploration import refuse_another_model
 from hwsim.explore.folder import STORE, at_rest
@@ -73,11 +74,12 @@ def plan(study: Study, directory: Path | None, *, threads: int, retry: bool = Fa
 
     A point's time is the mean of those in the folder's store; where it has none, two designs are measured on a part of the
     test images. With ``retry`` what was set aside counts as left. Raises :class:`HwsimError` as
-    :func:`hwsim.explore.exploration.explore` does for the folder.
+    :func:`hwsim.explore.exploration.explore` does for the folder and the constraints.
     """
     with _stored(study, directory) as store:
         bench = open_bench(study)
-        space = search_space(study, bench.network)
+        space = replace(search_space(study, bench.network), bench=bench)
+        refuse_contradictions(space)
         kept, aside, times, row_bytes = 0, 0, list[float](), 0
         if store and directory:
             refuse_another_model(store, bench.network, directory)

@@ -165,16 +165,26 @@ def _file_bytes(
 ) -> tuple[list[FloatArray], int]:
     """Return the coded bytes of each layer's choices, and those of all else in the file.
 
-    They depend on the weights; the constants of a requantiser differ by a byte or two with other formats.
+    They depend on the weights and, in the constants of requantisers, on the width of the inputs; with another width of the
+    outputs those differ by a byte or two.
     """
     sizes: dict[tuple[str, str], dict[str, int]] = {}
     for form, network in _by_format(bench, choices, quantizer):
         for coder in dict.fromkeys(coder for given in coders.values() for coder in given):
             sizes[form, coder] = layer_bytes(network, coder or "huffman")
-    some = next(iter(sizes.values()))
-    rest = FRAME_BYTES + sum(size for name, size in some.items() if name not in choices)
+    widest = {name: given[0].weight for name, given in choices.items()}
+    at_width = {
+        bits: layer_bytes(_quantized(bench, widest, quantizer, bits))
+        for bits in {8, *(b.activation.bits for given in choices.values() for b in given)}
+    }
+    rest = FRAME_BYTES + sum(size for name, size in at_width[8].items() if name not in choices)
     return [
-        np.array([float(sizes[str(b.weight), c][name]) for b, c in zip(given, coders[name], strict=True)])
+        np.array(
+            [
+                float(sizes[str(b.weight), c][name] + at_width[b.activation.bits][name] - at_width[8][name])
+                for b, c in zip(given, coders[name], strict=True)
+            ]
+        )
         for name, given in choices.items()
     ], rest
 
@@ -212,10 +222,12 @@ def _by_format(bench: Bench, choices: _Choices, quantizer: str) -> Iterator[tupl
         yield str(form), _quantized(bench, wanted, quantizer)
 
 
-def _quantized(bench: Bench, weights: Mapping[str, WeightFormat], quantizer: str) -> QuantizedNetwork:
-    """Return the network with some weight formats and activations of 8 bits."""
+def _quantized(
+    bench: Bench, weights: Mapping[str, WeightFormat], quantizer: str, width: int = 8
+) -> QuantizedNetwork:
+    """Return the network with some weight formats and activations of one width."""
     signed = bench.network.signed_inputs()
     bits: BitConfig = bit_config(
-        (name, LayerBits(weights[name], Int(8, signed[name]), Int(32))) for name in signed
+        (name, LayerBits(weights[name], Int(width, signed[name]), Int(32))) for name in signed
     )
     return quantize(bench.network, bits, bench.calibration, settings=Settings.parse(quantizer))

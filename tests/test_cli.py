@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 import tomllib
 from contextlib import suppress
 
@@ -208,6 +209,15 @@ def test_progress_of_long_work_is_lines_where_there_is_no_terminal(capsys):
         show(*stage)
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["load: 0 of 1", "load: 1 of 1", *(f"evaluate: {done} of 4" for done in range(5))]
+
+
+def test_a_step_that_takes_long_is_told_while_it_runs(capsys):
+    with output.repeated(output.progress_lines(seconds=0.05), seconds=0.02) as show:
+        show("compile", 0, 2)
+        until, told = time.monotonic() + 30, ""
+        while not told and time.monotonic() < until:
+            told = capsys.readouterr().err
+    assert told == "compile: 0 of 2\n"
 
 
 def test_progress_is_a_bar_on_a_terminal(monkeypatch):

@@ -46,8 +46,12 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of order, moves and mirrors.")] = 0,
     quantizer: Quantizer = "",
-    data: Annotated[str, typer.Option(help="Data set or NPZ file to train on; the network's own.")] = "",
-    calibration: Annotated[str, typer.Option(help="Data set or NPZ file to calibrate on.")] = "",
+    data: Annotated[
+        str, typer.Option(help="Data set, file or folder of images to train on; the network's own.")
+    ] = "",
+    calibration: Annotated[
+        str, typer.Option(help="Data set, file or folder of images to calibrate on.")
+    ] = "",
     images: CalibrationImages = 0,
     div: Div = None,
     mean: Mean = "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ Show = Callable[[str, int, int], None]
 def live_progress() -> Iterator[Show]:
     """Yield a function that shows progress on stderr: a bar with the time left on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
-        yield progress_lines()
+        with repeated(progress_lines()) as show:
+            yield show
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -46,6 +48,34 @@ def live_progress() -> Iterator[Show]:
             bar.update(tasks[stage], completed=done, total=planned)
 
         yield show
+
+
+@contextmanager
+def repeated(show: Show, seconds: float = 1.0) -> Iterator[Show]:
+    """Yield a function that shows progress, and shows it again every so many ``seconds`` while nothing new is told.
+
+    One step may take minutes, and a line that was not due when it was told is due then.
+    """
+    told, lock, ended = list[tuple[str, int, int]](), threading.Lock(), threading.Event()
+
+    def again() -> None:
+        while not ended.wait(seconds):
+            with lock:
+                for stage in told:
+                    show(*stage)
+
+    def tell(stage: str, done: int, planned: int) -> None:
+        with lock:
+            told[:] = [(stage, done, planned)]
+            show(stage, done, planned)
+
+    ticking = threading.Thread(target=again, daemon=True)
+    ticking.start()
+    try:
+        yield tell
+    finally:
+        ended.set()
+        ticking.join()
 
 
 def progress_lines(seconds: float = 5.0) -> Show:

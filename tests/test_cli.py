@@ -215,8 +215,8 @@ def test_a_step_that_takes_long_is_told_while_it_runs(capsys):
     with output.repeated(output.progress_lines(seconds=0.05), seconds=0.02) as show:
         show("compile", 0, 2)
         until, told = time.monotonic() + 30, ""
-        while not told and time.monotonic() < until:
-            told = capsys.readouterr().err
+        while "\n" not in told and time.monotonic() < until:  # text and end of a line are written apart
+            told += capsys.readouterr().err
     assert told == "compile: 0 of 2\n"
 
 

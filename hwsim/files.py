@@ -130,13 +130,14 @@ def _umask() -> int:
     return mask
 
 
-def read(path: Path, what: str) -> bytes:
-    """Return a file's bytes; ``what`` names the thing in the error, "study file" say."""
+def read(path: Path, what: str, way_out: str = "") -> bytes:
+    """Return a file's bytes; ``what`` names the thing in the error, "study file" say, and ``way_out`` ends it."""
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         why = error.strerror if isinstance(error, OSError) else error
-        raise HwsimError(f'cannot read the {what} "{path}": {why}; give the path of a {what}') from None
+        cure = way_out or f"give the path of a {what}"
+        raise HwsimError(f'cannot read the {what} "{path}": {why}; {cure}') from None
 
 
 def read_text(path: Path, what: str) -> str:

@@ -103,7 +103,8 @@ def compare_reports(directories: Sequence[Path], output: Path) -> Path:
 
 def read_results(directory: Path) -> Results:
     """Return what an exploration's folder holds; raises :class:`HwsimError` where it is missing or damaged."""
-    content = files.read(directory / RESULTS, "results file")
+    way_out = "give a folder that hwsim explore wrote, or let it end there: it reuses its store"
+    content = files.read(directory / RESULTS, "results file", way_out)
     try:
         return TypeAdapter(Results).validate_json(content, strict=True)
     except ValidationError as error:

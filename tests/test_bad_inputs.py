@@ -15,7 +15,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
 import tiny
-from hwsim import cli
+from hwsim import cli, explore_study
 from hwsim.errors import HwsimError
 from hwsim.models.builder import parameter_shapes
 from hwsim.models.resnet import _structure, resnet20
@@ -608,10 +608,103 @@ def test_a_buffer_too_small_for_the_weights_is_told_in_one_sentence(place, monke
 # Folders of results
 
 
-def test_a_folder_of_another_study_is_refused(place, monkeypatch, capsys):
+@pytest.mark.parametrize("content", ["", "title = 'Another'", "title = 'cut o", "\0"])
+def test_a_folder_of_another_or_a_damaged_study_is_refused(place, monkeypatch, capsys, content):
     (place / "out").mkdir()
-    (place / "out" / "study.toml").write_text("title = 'Another'")
-    refused(place, monkeypatch, capsys, EXPLORE, "holds another study")
+    (place / "out" / "study.toml").write_text(content)
+    refused(place, monkeypatch, capsys, EXPLORE, "holds another study or a damaged one")
+
+
+def missing(folder):
+    folder.unlink() if folder.is_file() else shutil.rmtree(folder)
+
+
+def halved(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = {"missing": missing, "empty": lambda path: path.write_bytes(b""), "halved": halved}
+
+
+@pytest.fixture(scope="module")
+def explored(base, tmp_path_factory, synthesis_cache):
+    """A folder with an exploration in ``out``, and the key of a point of its front."""
+    folder = tmp_path_factory.mktemp("explored") / "work"
+    shutil.copytree(base, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
+        found = explore_study("study.toml", "out")
+    return folder, found.front[0].point.key()
+
+
+def drawn(folder):
+    """What hwsim report draws."""
+    kinds = (".html", ".csv", ".svg", ".pdf", ".png")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.suffix in kinds}
+
+
+def test_a_report_is_redrawn_wherever_its_folder_lies_and_whatever_else_of_it_is_lost(
+    explored, tmp_path, monkeypatch, capsys
+):
+    folder, _ = explored
+    moved = tmp_path / "far" / "another name"
+    shutil.copytree(folder / "out", moved)
+    for path in list(moved.iterdir()):
+        if path.name != "results.json":
+            missing(path)
+    status, out, err = command(monkeypatch, capsys, "report", moved)
+    assert (status, out, err) == (0, f"report: {moved}/index.html\n", "")
+    assert drawn(moved) == drawn(folder / "out")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_without_its_results_a_folder_is_refused_until_explored_again(
+    explored, tmp_path, monkeypatch, capsys, synthesis_cache, damage
+):
+    folder, key = explored
+    place = tmp_path / "work"
+    shutil.copytree(folder, place)
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
+    DAMAGES[damage](place / "out" / "results.json")
+    commands = (
+        ["report", "out"],
+        ["report", "out", folder / "out", "-o", "both"],
+        ["diff", "out", folder / "out"],
+        ["diff", f"out:{key}", f"{folder}/out:{key}"],
+        ["export", "out", key, "-o", "bundle"],
+        ["sensitivity", "study.toml", "--explored", "out", "-o", "found"],
+    )
+    for arguments in commands:
+        refused(place, monkeypatch, capsys, arguments, "results.json")
+    assert explore_study("study.toml", "out").reused == 10
+    assert drawn(place / "out") == drawn(folder / "out")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_study_file_that_is_damaged_or_gone_costs_nothing_of_the_store(
+    explored, tmp_path, monkeypatch, capsys, synthesis_cache, damage
+):
+    folder, key = explored
+    place = tmp_path / "work"
+    shutil.copytree(folder, place)
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
+    DAMAGES[damage](place / "out" / "study.toml")
+    refused(place, monkeypatch, capsys, ["export", "out", key, "-o", "bundle"], '"out/study.toml"')
+    if damage != "missing":
+        refused(place, monkeypatch, capsys, EXPLORE, "remove study.toml from it to go on with its store")
+        missing(place / "out" / "study.toml")
+    assert explore_study("study.toml", "out").reused == 10
+
+
+@pytest.mark.parametrize("source", ["net.py", "f.toml", "none", "/dev/null"])
+def test_what_is_no_folder_of_an_exploration_is_refused(place, monkeypatch, capsys, source):
+    (place / "f.toml").mkdir(exist_ok=True)
+    for arguments in (["report", source], ["diff", source, source], ["diff", f"{source}:ab", f"{source}:ab"]):
+        refused(place, monkeypatch, capsys, arguments, "give a folder that hwsim explore wrote")
+    refused(place, monkeypatch, capsys, ["export", source, "ab", "-o", "bundle"], f'"{source}')
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_a_worker_that_is_lost_costs_no_point(place, serial, two):
     two.workers.append(two.worker())
 
 
+@pytest.mark.slow
 def test_points_that_never_succeed_are_set_aside_and_cost_no_worker(place, two):
     study = poisoned(place, "ends", "raises", "prints")
     before = [worker.pid for worker in two.workers]
@@ -108,6 +109,7 @@ def test_points_that_never_succeed_are_set_aside_and_cost_no_worker(place, two):
     assert [worker.pid for worker in two.workers if worker.poll() is None] == before
 
 
+@pytest.mark.slow
 def test_when_workers_and_then_the_scheduler_are_lost_the_rest_goes_on_without(place, serial, lone):
     folder = place / "orphaned"
     with pytest.raises(HwsimError, match=r"has had no worker for 0\.5 s; start some \(dask worker tcp://127"):

@@ -62,20 +62,28 @@ def _lock(descriptor: int, directory: Path) -> None:
 
 
 def refuse_other(study: Study, directory: Path) -> None:
-    """Refuse a folder that holds another study, or files that are none of hwsim's; only the budget may differ."""
+    """Refuse a folder that holds another study, or files that are none of hwsim's; only the budget may differ.
+
+    A folder whose study file is gone goes on with its store, which tells whose each evaluation is.
+    """
     if (directory / STUDY).exists():
-        if not _same_but_budget(directory / STUDY, study):
+        if _held(directory).model_copy(update={"budget": study.budget}) != study:
             raise HwsimError(f'"{directory}" holds another study; choose another folder with -o or remove it')
     elif directory.exists() and (not directory.is_dir() or _holds_files(directory)):
         raise HwsimError(f'"{directory}" is not empty and holds no study; choose another folder with -o')
 
 
-def _same_but_budget(path: Path, study: Study) -> bool:
+def _held(directory: Path) -> Study:
     try:
-        return read_study(path).model_copy(update={"budget": study.budget}) == study
-    except HwsimError:
-        return False
+        return read_study(directory / STUDY)
+    except HwsimError as error:
+        raise HwsimError(
+            f'"{directory}" holds another study or a damaged one ({error}); choose another folder with -o, or remove '
+            f"{STUDY} from it to go on with its store"
+        ) from None
 
 
 def _holds_files(directory: Path) -> bool:
-    return any(not path.name.startswith(files.UNFINISHED) for path in directory.iterdir())
+    """Return whether a folder without a study has files, but for unfinished ones and those beside a store."""
+    names = {path.name for path in directory.iterdir() if not path.name.startswith(files.UNFINISHED)}
+    return bool(names) and STORE not in names

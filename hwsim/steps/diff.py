@@ -40,4 +40,6 @@ def _opened(text: str) -> tuple[Results, Evaluation | None]:
 def _study(folder: Path | str) -> dict[str, Any]:
     """Return a folder's study file as a table, empty where it has none."""
     path = Path(folder) / STUDY
-    return files.parse_toml(files.read_text(path, "study file"), "study file") if path.exists() else {}
+    return (
+        files.parse_toml(files.read_text(path, "study file"), f'study file "{path}"') if path.exists() else {}
+    )

@@ -150,11 +150,17 @@ def test_a_search_chooses_places_and_visits_every_design_once(name, explored):
     assert {(e.point.array, e.point.buffers) for e in done} == set(itertools.product(ARRAYS, BUFFERS))
 
 
-def test_a_bound_that_no_place_keeps_is_refused(explored):
-    with pytest.raises(
-        HwsimError, match="no design of the space has buffer_bytes at most 63: the best has 64"
-    ):
-        refuse_contradictions(prices(space_of(explored), ("buffer_bytes",)), {"buffer_bytes": 63.0})
+def test_bounds_that_no_place_keeps_are_refused(explored):
+    def bounded(**bounds):
+        study = explored.bench.study.model_copy(update={"constraints": bounds})
+        refuse_contradictions(replace(space_of(explored), bench=replace(explored.bench, study=study)))
+
+    fastest = min(METRICS["latency"].of(e) for e in explored.evaluations if e.point.buffers == "64B")
+    bounded(buffer_bytes=64.0, latency=fastest)
+    with pytest.raises(HwsimError, match="no design of the space has buffer_bytes at most 63"):
+        bounded(buffer_bytes=63.0)
+    with pytest.raises(HwsimError, match="no design of the space has latency at most"):
+        bounded(buffer_bytes=64.0, latency=0.99 * fastest)
 
 
 def test_tables_pages_and_commands_name_the_place(report, explored, monkeypatch, capsys):

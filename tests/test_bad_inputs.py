@@ -211,6 +211,16 @@ COMMANDS = {
         ["characterise", "--family", "to_half", "-o", "/dev/null/x"],
         "Not a directory",
     ),
+    "network below a device": (["quantize", "no.onnx", "-o", "/dev/null/x.safetensors"], "Not a directory"),
+    "trained network below a device": (
+        ["fine-tune", "no.onnx", "-o", "/dev/null/x.safetensors"],
+        "Not a directory",
+    ),
+    "sensitivities below a device": (["sensitivity", "no.toml", "-o", "/dev/null/x"], "Not a directory"),
+    "table below a device": (
+        ["reproduce", "aciq", "--network", "no", "-o", "/dev/null/x"],
+        "Not a directory",
+    ),
     "characterisation without end": (
         ["characterise", "--family", "to_half", "--timeout", "inf"],
         "finite number of seconds",

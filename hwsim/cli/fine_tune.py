@@ -67,6 +67,7 @@ def command(
     from hwsim.network import to_bytes
     from hwsim.steps.fine_tune import fine_tune_model
 
+    files.check_place(output)
     with live_progress() as show:
         tuned = fine_tune_model(
             model,

@@ -53,6 +53,7 @@ def command(
     from hwsim.steps.entropy import measure_network_entropies
     from hwsim.steps.quantize import quantize_model
 
+    files.check_place(output)
     with live_progress() as show:
         network = quantize_model(
             model,

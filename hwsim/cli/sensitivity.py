@@ -34,6 +34,8 @@ def command(
     from hwsim.report.sensitivity import sensitivity_drawing
     from hwsim.steps.sensitivity import measure_sensitivity
 
+    if output is not None:
+        files.check_place(output / DRAWING)
     with live_progress() as show:
         found = measure_sensitivity(
             model,

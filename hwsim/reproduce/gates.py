@@ -31,7 +31,7 @@ from hwsim.report.figures import BLUE, LINE, ORANGE, SOFT, STYLE, encoded
 from hwsim.reproduce.adders import layer_tree_gates, taps
 from hwsim.reproduce.circuits import ConstantDots, Product, Sum
 from hwsim.reproduce.table import Show, silent
-from hwsim.reproduce.write import GREEN, PURPLE, as_csv, markdown
+from hwsim.reproduce.write import GREEN, PURPLE, README, as_csv, markdown
 
 NAME = "gates"
 TIMEOUT_S = 600
@@ -201,7 +201,7 @@ def reproduce_gates(directory: Path, *, show: Show = silent) -> Path:
     layers = list(_layers(show))
     points = list(family_points(shipped()))
     ranks = list(correlations(points))
-    readme = directory / "README.md"
+    readme = directory / README
     files.write_together(
         {
             readme: _readme(directory, areas, energies, layers, ranks),

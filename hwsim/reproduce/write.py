@@ -17,6 +17,7 @@ from hwsim.report.figures import BLUE, INK, LINE, ORANGE, SOFT, STYLE, encoded
 from hwsim.reproduce.table import Setup, Table
 
 GREEN, PURPLE = "#009e73", "#cc79a7"
+README = "README.md"
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 
 
@@ -27,7 +28,7 @@ def write(
 
     ``sections`` are further texts by heading, ``extra`` further files by name.
     """
-    readme = directory / "README.md"
+    readme = directory / README
     contents: dict[Path, bytes | str] = {
         readme: _readme(table, command, sections),
         directory / "rows.csv": as_csv(_rows(table)),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import moocore
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 import tiny
 from hwsim.errors import HwsimError
@@ -16,7 +17,7 @@ from hwsim.explore.exploration import explore
 from hwsim.explore.prices import priced_objectives, prices
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
-from hwsim.explore.surrogate import Features, Posterior, Scale, fit
+from hwsim.explore.surrogate import Features, Scale, fit
 from hwsim.study import read_study
 
 OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "compression_ratio", "flip_flops")
@@ -129,40 +130,109 @@ def test_the_scale_reads_back_what_it_gave():
     assert np.isfinite(scale.sums(np.array([0.0]))).all() and np.isfinite(scale.variance(correct)).all()
 
 
-def test_the_posterior_is_that_of_gaussian_process_regression():
-    """The same belief in the space of points instead of factors: the dual form, with one kernel matrix."""
-    rng = np.random.default_rng(1)
-    groups = np.array([0, 1, 1, 1, 1])
-    rows = np.abs(rng.normal(size=(12, 5)))
-    sums, variance = rows @ rng.normal(1, 0.1, 5), rng.uniform(0.01, 0.1, 12)
-    given = Features(((),), groups, 0.7)
-    found = fit(given, rows, sums, variance)
-    evidence = []
-    for variation in (0.1, 0.2, 0.4):
-        for deviation in (0.02, 0.05, 0.1, 0.2):
-            prior = np.diag(np.where(groups == 0, 0.7, variation * 0.7) ** 2)
-            kernel = rows @ prior @ rows.T + np.diag(variance + (deviation * 0.7 * rows[:, 0]) ** 2)
-            error = sums - 0.7 * rows[:, 0]
-            log = -(error @ np.linalg.solve(kernel, error) + np.linalg.slogdet(kernel)[1]) / 2
-            evidence.append((log, deviation, prior, kernel))
-    _, deviation, prior, kernel = max(evidence, key=lambda item: item[0])
-    new = np.abs(rng.normal(size=(7, 5)))
-    cross = new @ prior @ rows.T
-    expected = 0.7 * new[:, 0] + cross @ np.linalg.solve(kernel, sums - 0.7 * rows[:, 0])
-    spread = np.diag(new @ prior @ new.T - cross @ np.linalg.solve(kernel, cross.T))
-    np.testing.assert_allclose(new @ found.mean, expected)
-    np.testing.assert_allclose(found.variance(new), spread + (deviation * 0.7 * new[:, 0]) ** 2)
+GIVEN = Features(((),), np.array([0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]), 0.7)
+"""Factors of all, of two layers, and of two formats of the weights and two widths of the input of each."""
 
 
-def test_a_point_measured_at_its_mean_narrows_the_belief_as_a_fit_does():
-    rng = np.random.default_rng(2)
-    given = Features(((),), np.array([0, 1, 1]), 1.0)
-    rows = np.abs(rng.normal(size=(6, 3)))
-    found = fit(given, rows, rows.sum(axis=1), np.full(6, 0.01))
-    precision = found.root @ found.root.T
-    added = found.after(rows[0], 0.3)
-    noise = 0.3 + (found.deviation * rows[0, 0]) ** 2
-    np.testing.assert_allclose(added.root @ added.root.T, precision + np.outer(rows[0], rows[0]) / noise)
+def designs(rng, count):
+    """Features of random designs of two layers."""
+    rows = np.zeros((count, 11))
+    for row in rows:
+        for layer in range(2):
+            distance = rng.uniform(0.1, 1)
+            own = [1 + layer, 3 + 2 * layer + rng.integers(2), 7 + 2 * layer + rng.integers(2)]
+            row[[0, *own]] += distance
+    return rows
+
+
+def covariance(prior, first, second):
+    """The covariance of two designs, term by term."""
+    sums = sum(
+        a * b * (0.7 * (1 if group == 0 else prior.variation)) ** 2
+        for a, b, group in zip(first, second, GIVEN.groups, strict=True)
+    )
+    weights, inputs = (
+        sum(bool(a) != bool(b) for a, b in zip(first[some], second[some], strict=True)) / 2
+        for some in (slice(3, 7), slice(7, 11))
+    )
+    return sums + prior.apart**2 * np.exp(-prior.weights * weights - prior.inputs * inputs)
+
+
+def conditioned(prior, rows, error, noise, new):
+    """The mean and variance of new designs by conditioning one large Gaussian."""
+    every = np.vstack([rows, new])
+    whole = np.array([[covariance(prior, a, b) for b in every] for a in every])
+    seen = len(rows)
+    gain = whole[seen:, :seen] @ np.linalg.inv(whole[:seen, :seen] + np.diag(noise))
+    left = whole[seen:, seen:] - gain @ whole[:seen, seen:]
+    return 0.7 * new[:, 0] + gain @ error, np.diag(left) + (prior.deviation * 0.7 * new[:, 0]) ** 2
+
+
+def fitted(seed):
+    """A posterior of twelve designs, their distances from what was expected and their noise."""
+    rng = np.random.default_rng(seed)
+    rows = designs(rng, 12)
+    sums, variance = rows @ rng.normal(0.4, 0.1, 11), rng.uniform(0.001, 0.01, 12)
+    found = fit(GIVEN, rows, sums, variance)
+    noise = variance + (found.prior.deviation * 0.7 * rows[:, 0]) ** 2
+    return found, rows, sums - 0.7 * rows[:, 0], noise, designs(rng, 7)
+
+
+def test_the_posterior_is_a_gaussian_conditioned_on_what_was_measured():
+    found, *given, new = fitted(1)
+    mean, variance = conditioned(found.prior, *given, new)
+    np.testing.assert_allclose(found.expected(new), mean)
+    np.testing.assert_allclose(found.variance(new), variance)
+
+
+def test_fitting_makes_what_was_measured_more_likely():
+    found, rows, error, noise, _ = fitted(3)
+    start = fit(GIVEN, rows[:0], error[:0], noise[:0]).prior
+    variance = noise - (found.prior.deviation * 0.7 * rows[:, 0]) ** 2
+
+    def likelihood(prior):
+        kernel = np.array([[covariance(prior, a, b) for b in rows] for a in rows])
+        own = variance + (prior.deviation * 0.7 * rows[:, 0]) ** 2
+        return multivariate_normal.logpdf(error, cov=kernel + np.diag(own))
+
+    assert likelihood(found.prior) > likelihood(start)
+
+
+def test_a_point_measured_as_expected_narrows_the_belief_alone():
+    found, rows, error, noise, new = fitted(2)
+    added = found.after(new[0], 0.3)
+    own = 0.3 + (found.prior.deviation * 0.7 * new[0, 0]) ** 2
+    (expected,) = found.expected(new[:1]) - 0.7 * new[0, 0]
+    mean, variance = conditioned(
+        found.prior, np.vstack([rows, new[:1]]), np.append(error, expected), np.append(noise, own), new
+    )
+    np.testing.assert_allclose(added.expected(new), found.expected(new))
+    np.testing.assert_allclose(added.expected(new), mean)
+    np.testing.assert_allclose(added.variance(new), variance)
+
+
+def test_factors_drawn_are_those_of_the_belief():
+    found, rows, _, noise, _ = fitted(4)
+    rng = np.random.default_rng(0)
+    drawn = np.array([found.draw(rng) for _ in range(20_000)])
+    prior = np.diag((0.7 * np.where(GIVEN.groups == 0, 1, found.prior.variation)) ** 2)
+    kernel = np.array([[covariance(found.prior, a, b) for b in rows] for a in rows]) + np.diag(noise)
+    expected = prior - prior @ rows.T @ np.linalg.solve(kernel, rows @ prior)
+    np.testing.assert_allclose(drawn.mean(axis=0), found.mean, atol=0.03)
+    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.03 * expected.max())
+
+
+class Certain:
+    """A belief without doubt: the one feature is what adds up."""
+
+    def expected(self, rows):
+        return rows[:, 0]
+
+    def variance(self, rows):
+        return np.full(len(rows), 1e-18)
+
+    def after(self, row, counting):
+        return self
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -172,9 +242,8 @@ def test_of_points_that_are_certain_the_one_of_most_hypervolume_is_chosen(seed):
     lost = rng.integers(1, 5000, 40).astype(float)
     costs = rng.random((40, 2))
     sums = scale.sums(10_000 - lost)
-    certain = Posterior(np.ones(1), np.full((1, 1), 1e9), 0.0)
     measured = np.column_stack([costs, lost])[:6]
-    (best,) = most_promising(Promises(costs[6:], sums[6:, None]), certain, measured, scale, rng, 1)
+    (best,) = most_promising(Promises(costs[6:], sums[6:, None]), Certain(), measured, scale, rng, 1)
     points = np.column_stack([costs, lost])
     front = points[moocore.is_nondominated(points)]
     low, high = front.min(axis=0), front.max(axis=0)
@@ -190,11 +259,10 @@ def test_points_beyond_the_limits_are_chosen_last():
     scale = Scale(10_000, 10_000, 2)
     costs = np.linspace(0, 1, 12)
     lost = np.rint(4500 * (1 - costs) ** 2 + 10)
-    certain = Posterior(np.ones(1), np.full((1, 1), 1e9), 0.0)
     promises = Promises(costs[:, None], scale.sums(10_000 - lost)[:, None])
     within = {place for place in range(12) if costs[place] <= 0.7 and lost[place] <= 2500}
     assert len(within) == 5
     rng = np.random.default_rng(0)
     nothing, limits = np.zeros((0, 2)), np.array([0.7, 2500.0])
-    assert set(most_promising(promises, certain, nothing, scale, rng, 5, limits=limits)) == within
-    assert set(most_promising(promises, certain, nothing, scale, rng, 5)) != within
+    assert set(most_promising(promises, Certain(), nothing, scale, rng, 5, limits=limits)) == within
+    assert set(most_promising(promises, Certain(), nothing, scale, rng, 5)) != within

@@ -70,12 +70,12 @@ class AccuracyModel:
         if len(done) < _FEWEST:
             return None
         rows, correct = self.rows(done), _correct(done)
-        start = self.scale.lost(rows @ self._fitted(rows[:0], correct[:0]).mean)
+        start = self.scale.lost(self._fitted(rows[:0], correct[:0]).expected(rows))
         refitted = np.empty(len(done))
         folds = np.arange(len(done)) % _FOLDS
         for fold in range(_FOLDS):
             believed = self._fitted(rows[folds != fold], correct[folds != fold])
-            refitted[folds == fold] = self.scale.lost(rows[folds == fold] @ believed.mean)
+            refitted[folds == fold] = self.scale.lost(believed.expected(rows[folds == fold]))
         lost = self.scale.float_correct - correct
         return ModelError(len(done), *self._against(start, lost), *self._against(refitted, lost))
 

@@ -45,6 +45,6 @@ def _predictions(model: AccuracyModel, evaluations: list[Evaluation]) -> Iterato
     rows = model.rows(evaluations)
     for start in range(0, len(evaluations), BATCH):
         batch = slice(start, start + BATCH)
-        lost = model.scale.lost(rows[batch] @ model.believed(evaluations[:start]).mean)
+        lost = model.scale.lost(model.believed(evaluations[:start]).expected(rows[batch]))
         for evaluation, images in zip(evaluations[batch], lost.tolist(), strict=True):
             yield evaluation.point.key(), round(100 * images / evaluation.images, 4)

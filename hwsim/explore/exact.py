@@ -1,13 +1,14 @@
 """The exact front of what costs add up to and of what the accuracy is believed to be, measured where it tells most.
 
-Costs are known beforehand: they are sums of tables. The accuracy is believed: an additive model starts from what each
-choice does alone and is refitted from everything that was measured. The front of both together is merged exactly, for
-the model's mean and for models drawn from its posterior (W. R. Thompson, Biometrika 25, 1933). Of these points those
-are measured next that, one after the other, promise the largest hypervolume that nothing yet measured dominates, in
-expectation over the model (the criterion of M. Emmerich, K. Giannakoglou, B. Naujoks, IEEE Transactions on Evolutionary
-Computation 10, 2006; one after the other is within 1 - 1/e of the best choice at once: G. Nemhauser, L. Wolsey,
-M. Fisher, Mathematical Programming 14, 1978). Until a chosen point is measured it is believed at its mean
-(D. Ginsbourger, R. Le Riche, L. Carraro, Kriging is well-suited to parallelize optimization, 2010).
+Costs are known beforehand: they are sums of tables. The accuracy is believed: a Gaussian process starts from what each
+choice does alone, additive over layers, and learns from everything that was measured. The front of the costs and the
+additive part is merged exactly, for its mean and for factors drawn from the posterior (W. R. Thompson, Biometrika 25,
+1933). Of these points and the measured front's neighbours those are measured next that, one after the other, promise the
+largest hypervolume that nothing yet measured dominates, in expectation over the whole process (the criterion of
+M. Emmerich, K. Giannakoglou, B. Naujoks, IEEE Transactions on Evolutionary Computation 10, 2006; one after the other is
+within 1 - 1/e of the best choice at once: G. Nemhauser, L. Wolsey, M. Fisher, Mathematical Programming 14, 1978). Until a
+chosen point is measured it is believed at its mean (D. Ginsbourger, R. Le Riche, L. Carraro, Kriging is well-suited to
+parallelize optimization, 2010).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtr
 
 from hwsim.cost.configurations import Table
@@ -40,8 +42,18 @@ DRAWS = 4
 LONGEST_FRONT = 1500
 """Points that a front keeps on the way and at its end."""
 
-PLACES = 4096
-"""Random places of the objectives' box by which a hypervolume is counted."""
+NEIGHBOURS = 4096
+"""Neighbours of the measured front that are looked at, of each branch."""
+
+PLACES = 1024
+"""Random places by which a hypervolume is counted."""
+
+ROUNDS = 32
+"""How often four times as many are drawn, until as many of them tell something."""
+
+WIDER = 0.1
+"""How much wider the box of the hypervolume is than the front, so that the ends count (H. Ishibuchi et al., How to specify a
+reference point in hypervolume calculation, Evolutionary Computation 26, 2018)."""
 
 
 def propose(
@@ -55,7 +67,7 @@ def propose(
     guide = guide_of(space, objectives)
     posterior = guide.model.believed(done)
     models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
-    found = guide.candidates(models, space.tried(done))
+    found = guide.candidates(models, done, space.tried(done), rng)
     if not found:
         return []
     branch, choices = (np.array(part) for part in zip(*found.values(), strict=True))
@@ -88,35 +100,60 @@ def most_promising(
     """Return the points whose measuring promises the largest dominated hypervolume, one after the other.
 
     ``measured`` holds known costs and lost images of the points already measured, [points, objectives + 1]. The volume
-    is that of the box around the front of both, as far as the means tell; it is counted at random places in it. A point
-    that is chosen counts as measured at its mean, so that the next ones are chosen where it tells nothing. What is beyond
-    ``limits`` [objectives + 1] counts for nothing, where the box reaches below them.
+    is that of a box a tenth wider than the front of both, as far as expectations tell; it is counted at random places
+    that no measured point dominates, but one that loses as little as may be. A point that is chosen counts as measured as
+    expected, so that the next ones are chosen where it tells nothing. What is beyond ``limits`` [objectives + 1] counts
+    for nothing, where the box reaches below them.
     """
-    mean = promises.rows @ posterior.mean
+    mean, deviation = posterior.expected(promises.rows), np.sqrt(posterior.variance(promises.rows))
+    hoped = np.column_stack([promises.costs, scale.lost(mean - deviation)])
     points = np.concatenate([np.column_stack([promises.costs, scale.lost(mean)]), measured])
-    front = points[nondominated(points)]
-    low, high = front.min(axis=0), front.max(axis=0)
+    front = nondominated(points)
+    low, high = points[front].min(axis=0), points[front].max(axis=0)
+    high = np.where(high > low, high + WIDER * (high - low), low + 1.0)
     if limits is not None:
         high = np.where(limits > low, np.minimum(high, limits), high)
-    places = low + rng.random((PLACES, len(low))) * (np.where(high > low, high, low + 1.0) - low)
-    places = places[~(measured[None] <= places[:, None]).all(axis=2).any(axis=1)]
-    within = np.ones((len(mean), len(places)), bool)
-    for objective in range(promises.costs.shape[1]):
-        within &= promises.costs[:, objective, None] <= places[:, objective]
+    some = nondominated(np.concatenate([hoped, measured]))
+    some = np.union1d(some[some < len(hoped)], front[front < len(hoped)])
+    costs, rows, mean = promises.costs[some], promises.rows[some], mean[some]
+    places = _places(rng, low, high, measured, hoped[some])
+    within = (costs[:, None] <= places[:, :-1]).all(axis=2)
     beyond = scale.sums(scale.float_correct - places[:, -1]) - mean[:, None]
     counting = scale.variance(scale.correct(mean))
     left = np.ones(len(places))
     chosen: list[int] = []
     for _ in range(min(count, len(mean))):
-        deviation = np.sqrt(posterior.variance(promises.rows) + counting)
+        deviation = np.sqrt(posterior.variance(rows) + counting)
         chance = ndtr(beyond / deviation[:, None]) * within
         gain = chance @ left
         gain[chosen] = -1.0
         best = int(gain.argmax())
         chosen.append(best)
         left *= 1 - chance[best]
-        posterior = posterior.after(promises.rows[best], counting[best])
-    return chosen
+        posterior = posterior.after(rows[best], counting[best])
+    return [int(some[place]) for place in chosen]
+
+
+def _places(
+    rng: np.random.Generator, low: FloatArray, high: FloatArray, measured: FloatArray, hoped: FloatArray
+) -> FloatArray:
+    """Return random places of a box that no measured point dominates and one hoped for does: :data:`PLACES` at most."""
+    found = []
+    for _ in range(ROUNDS):
+        places = low + rng.random((4 * PLACES, len(low))) * (high - low)
+        places = places[~_dominated(places, measured[nondominated(measured)])]
+        found.append(places[_dominated(places, hoped)])
+        if sum(map(len, found)) >= PLACES:
+            break
+    return np.concatenate(found)[:PLACES]
+
+
+def _dominated(places: FloatArray, points: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return which places some point dominates."""
+    below = np.ones((len(points), len(places)), bool)
+    for objective in range(places.shape[1]):
+        below &= points[:, objective, None] <= places[:, objective]
+    return np.asarray(below.any(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,16 +175,42 @@ class Guide:
         return self.model.features.of(np.array(texts, np.int64)[branch], layers)
 
     def candidates(
-        self, models: list[FloatArray], tried: set[DesignPoint]
+        self,
+        models: list[FloatArray],
+        done: list[Evaluation],
+        tried: set[DesignPoint],
+        rng: np.random.Generator,
     ) -> dict[DesignPoint, tuple[int, IntArray]]:
-        """Return the points on the fronts of some models that were not tried, as branches and choices."""
+        """Return points that were not tried, as branches and choices.
+
+        They are those on the fronts of some models, and those one choice away from the measured front, of many some drawn
+        at random.
+        """
+        near = self._neighbours([done[place] for place in nondominated(self.measured(done))])
         found: dict[DesignPoint, tuple[int, IntArray]] = {}
         for branch in range(len(self.prices)):
-            for choices in np.unique(np.concatenate([self.front(branch, model) for model in models]), axis=0):
+            fronts = [self.front(branch, model) for model in models]
+            some = rng.permutation(near[branch]) if len(near[branch]) > NEIGHBOURS else near[branch]
+            for choices in np.unique(np.concatenate([*fronts, some[:NEIGHBOURS]]), axis=0):
                 point = self.point(branch, choices)
                 if point not in tried:
                     found[point] = branch, choices
         return found
+
+    def _neighbours(self, designs: list[Evaluation]) -> list[IntArray]:
+        """Return, for each branch, the choices of designs of it with one changed and those of designs of others."""
+        counts = self.space.counts
+        found: list[list[IntArray]] = [[] for _ in self.prices]
+        for design in designs:
+            own = np.array(self.space.places(design.point), np.int64)
+            for branch, price in enumerate(self.prices):
+                found[branch].append(own[None])
+                if price.shared == design.point.shared:
+                    found[branch] += [
+                        np.where(np.arange(len(own)) == number, np.arange(count)[:, None], own)
+                        for number, count in enumerate(counts)
+                    ]
+        return [np.concatenate([np.zeros((0, len(counts)), np.int64), *rows]) for rows in found]
 
     def front(self, branch: int, factors: FloatArray) -> IntArray:
         """Return the choices on the front of a branch's known costs and of the loss that factors say."""

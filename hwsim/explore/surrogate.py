@@ -1,33 +1,46 @@
-"""An additive model of the accuracy lost: a prior from each choice alone, refitted from what was measured.
+"""What the accuracy lost is believed to be: additive over layers from each choice alone, and what designs near show.
 
 A choice of a layer, by itself, moves the network's distribution over the classes by a divergence; its square root d is
 a distance. The model says of the share r of the float network's correct predictions (beyond chance) that a design keeps
-that sqrt(-log r) is the sum over its layers of d times a factor: one factor for all, which a layer, a format of its
-weights, a width of its input and a quantizer each change a little. That is a linear model with Gaussian priors, and its
-posterior follows in closed form (C. M. Bishop, Pattern Recognition and Machine Learning, 2006, section 3.3); how much
-factors vary, and how far designs are from any sum, maximises the evidence over a small grid (section 3.4). Additive over
-layers, its fronts can be merged exactly.
+that sqrt(-log r) is the sum over its layers of d times a factor, one factor for all, which a layer, a format of its
+weights, a width of its input and a quantizer each change a little, and beside the sum a part that designs share the more
+the fewer layers differ between them: what layers do to each other. Factors and parts have Gaussian priors, so that the
+belief is a Gaussian process with a kernel of both (C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine
+Learning, 2006, sections 2.2 and 2.7); the numbers of the prior maximise the evidence (section 5.4) over a small grid.
+The sums' fronts can be merged exactly; the parts correct what is expected of a design.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_solve, solve_triangular
 
 from hwsim.bits import LayerBits
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 from hwsim.quantize.alone import Effect
 
-_VARIATIONS = (0.1, 0.2, 0.4)
-"""Standard deviations of a factor's changes, as shares of the factor of all."""
+_GRID = {
+    "variation": (0.1, 0.2, 0.4, 0.8),
+    "deviation": (0.003, 0.01, 0.03, 0.1),
+    "apart": (0.015, 0.03, 0.06, 0.12, 0.24),
+    "weights": (0.03, 0.1, 0.3, 1.0),
+    "inputs": (0.03, 0.1, 0.3, 1.0),
+}
+"""What each number of a prior may be."""
 
-_DEVIATIONS = (0.02, 0.05, 0.1, 0.2)
-"""Standard deviations of designs from the sum, as shares of the sum of distances and of the factor of all."""
+_COUNTED = 0.3
+"""Share of counting's variance that counts: designs are measured on the same images, which most of them get right alike."""
+
+_NEAREST = 1e-6
+"""The least distance: of a choice that changes nothing at all."""
+
+_ALL, _LAYERS, _WEIGHTS, _INPUTS = range(4)
+"""Groups of factors."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +72,20 @@ class Scale:
         return self.float_correct - self.correct(sums)
 
     def variance(self, correct: FloatArray) -> FloatArray:
-        """Return the variance of what adds up that comes of counting: that of one image at least."""
+        """Return the variance of what adds up that comes of counting, for one image at least."""
         lost = np.maximum(np.abs(self.float_correct - correct), 1.0)
         beyond = np.maximum(correct - self.chance * self.images, 1.0)
         exponent = np.maximum(self.sums(correct) ** 2, 1 / self.images)
-        return np.asarray(lost / beyond**2 / (4 * exponent))
+        return np.asarray(_COUNTED * lost / beyond**2 / (4 * exponent))
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
     """The distance of every choice, placed under each factor that it has.
 
-    ``tables[quantizer][layer]`` is [choices, factors], ``groups`` int64 [factors] which factor is that of all (0) and
-    which a change of it (1); ``start`` is a first guess of the factor of all.
+    ``tables[quantizer][layer]`` is [choices, factors], ``groups`` int64 [factors] which factor is that of all (0), and
+    which a change of it by the layer (1), by its weights or the quantizer (2) or by its input (3); ``start`` is a first
+    guess of the factor of all.
     """
 
     tables: tuple[tuple[FloatArray, ...], ...]
@@ -110,12 +124,14 @@ def features(effects: Sequence[Sequence[Sequence[tuple[LayerBits, Effect]]]], sc
         for given, own in zip(layers, places, strict=True):
             table = np.zeros((len(given), len(names)))
             for choice, ((_, effect), factors) in enumerate(zip(given, own, strict=True)):
-                table[choice, factors] = math.sqrt(effect.divergence)
+                table[choice, factors] = max(math.sqrt(effect.divergence), _NEAREST)
             rows.append(table)
         tables.append(tuple(rows))
-    groups = np.ones(len(names), np.int64)
-    groups[0] = 0
+    groups = np.array([_GROUPS[str(key[0])] for key in names])
     return Features(tuple(tables), groups, _start(effects, scale))
+
+
+_GROUPS = {"all": _ALL, "quantizer": _WEIGHTS, "layer": _LAYERS, "weight": _WEIGHTS, "input": _INPUTS}
 
 
 def _factors(quantizer: int, layer: int, bits: LayerBits) -> tuple[tuple[object, ...], ...]:
@@ -140,60 +156,131 @@ def _start(effects: Sequence[Sequence[Sequence[tuple[LayerBits, Effect]]]], scal
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
-    """What is believed of the factors: Gaussian with ``mean`` and the Cholesky factor ``root`` of the precision.
+class Prior:
+    """What is believed before anything is measured: factors that vary, and what designs are from their sum.
 
-    ``deviation`` is the standard deviation of designs from the sum, as a share of the sum of their distances.
+    ``variation`` is the standard deviation of a factor's changes as a share of the factor of all. A design's part beside the
+    sum has the standard deviation ``apart``, and between two designs its correlation falls by exp(-``weights``) with each
+    layer of other weights (and with another quantizer), by exp(-``inputs``) with each of another input. ``deviation`` is
+    that of what no other design tells, as a share of the sum of distances and of the factor of all.
     """
 
-    mean: FloatArray
+    given: Features
+    variation: float = 0.2
+    deviation: float = 0.03
+    apart: float = 0.06
+    weights: float = 0.3
+    inputs: float = 0.3
+
+    def having(self, name: str, value: float) -> Prior:
+        """Return the prior with another number of that name."""
+        numbers = {number: getattr(self, number) for number in _GRID} | {name: value}
+        return Prior(self.given, **numbers)
+
+    @property
+    def centre(self) -> FloatArray:
+        """The factors expected."""
+        return np.where(self.given.groups == _ALL, self.given.start, 0.0)
+
+    @property
+    def spread(self) -> FloatArray:
+        """The factors' standard deviations."""
+        return np.where(self.given.groups == _ALL, 1.0, self.variation) * self.given.start
+
+    def covariance(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """Return the covariances [first, second] of what adds up, for features [points, factors]."""
+        unlike = sum(
+            rate * _unlike(first[:, self.given.groups == group], second[:, self.given.groups == group])
+            for group, rate in ((_WEIGHTS, self.weights), (_INPUTS, self.inputs))
+        )
+        return np.asarray((first * self.spread**2) @ second.T + self.apart**2 * np.exp(-unlike))
+
+    def own(self, rows: FloatArray) -> FloatArray:
+        """Return each design's variance that other designs tell of, for features [points, factors]."""
+        return np.asarray(((rows * self.spread) ** 2).sum(axis=1) + self.apart**2)
+
+    def noise(self, rows: FloatArray) -> FloatArray:
+        """Return each design's variance that no other tells of, for features [points, factors]."""
+        return np.asarray((self.deviation * self.given.start * rows[:, 0]) ** 2)
+
+
+def _unlike(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return in how many places designs differ, [first, second], from features that only one format of each place has."""
+    has, had = (first != 0).astype(float), (second != 0).astype(float)
+    return np.asarray(has.sum(axis=1)[:, None] - has @ had.T)
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """What is believed after points with features ``rows`` [points, factors] were measured.
+
+    ``root`` is the Cholesky factor of their covariance and ``pull`` what that covariance makes of their distances from
+    what was expected.
+    """
+
+    prior: Prior
+    rows: FloatArray
     root: FloatArray
-    deviation: float
+    pull: FloatArray
+
+    @property
+    def mean(self) -> FloatArray:
+        """The factors expected: what is believed of any design, but for its part beside the sum."""
+        return self.prior.centre + self.prior.spread**2 * (self.rows.T @ self.pull)
 
     def draw(self, rng: np.random.Generator) -> FloatArray:
-        """Return factors drawn at random."""
-        return self.mean + np.linalg.solve(self.root.T, rng.standard_normal(len(self.mean)))
+        """Return factors drawn at random: from the prior, then moved as the measured points ask (G. Matheron's rule)."""
+        drawn = self.prior.spread * rng.standard_normal(len(self.prior.spread))
+        seen = self.rows @ drawn + self._beside(rng)
+        moved = self.rows.T @ cho_solve((self.root, True), seen)
+        return np.asarray(self.mean + drawn - self.prior.spread**2 * moved)
+
+    def _beside(self, rng: np.random.Generator) -> FloatArray:
+        """Return what measured points are from a sum, drawn at random."""
+        sums = (self.rows * self.prior.spread**2) @ self.rows.T
+        beside = np.linalg.cholesky(self.root @ self.root.T - sums + 1e-12 * np.eye(len(sums)))
+        return np.asarray(beside @ rng.standard_normal(len(sums)))
+
+    def expected(self, rows: FloatArray) -> FloatArray:
+        """Return what is expected to add up, for features [points, factors]."""
+        return np.asarray(rows @ self.prior.centre + self.prior.covariance(rows, self.rows) @ self.pull)
 
     def variance(self, rows: FloatArray) -> FloatArray:
         """Return the variance of what adds up, for features [points, factors]."""
-        spread = np.linalg.solve(self.root, rows.T)
-        return np.asarray((spread**2).sum(axis=0) + (self.deviation * rows[:, 0]) ** 2)
+        told = solve_triangular(self.root, self.prior.covariance(self.rows, rows), lower=True)
+        return np.asarray(
+            np.maximum(self.prior.own(rows) - (told**2).sum(axis=0), 0.0) + self.prior.noise(rows)
+        )
 
     def after(self, row: FloatArray, counting: float) -> Posterior:
         """Return what is believed once a point is measured at its mean, its features [factors]."""
-        noise = (self.deviation * row[0]) ** 2 + counting
-        precision = self.root @ self.root.T + np.outer(row, row) / noise
-        return Posterior(self.mean, np.asarray(np.linalg.cholesky(precision)), self.deviation)
+        point = row[None]
+        told = solve_triangular(self.root, self.prior.covariance(self.rows, point), lower=True)[:, 0]
+        left = self.prior.own(point) + self.prior.noise(point) + counting - told @ told
+        count = len(self.rows)
+        root = np.zeros((count + 1, count + 1))
+        root[:count, :count], root[count, :count], root[count, count] = self.root, told, np.sqrt(left[0])
+        return Posterior(self.prior, np.vstack([self.rows, point]), root, np.append(self.pull, 0.0))
 
 
 def fit(given: Features, rows: FloatArray, sums: FloatArray, variance: FloatArray) -> Posterior:
-    """Return the posterior after points with features [points, factors], what adds up and its variance."""
-    fits = [
-        _fit(given, rows, sums, variance, variation, deviation)
-        for variation, deviation in itertools.product(_VARIATIONS, _DEVIATIONS if len(rows) else (0.1,))
-    ]
-    middle = len(fits) // 2
-    return max(fits, key=lambda found: found[0])[1] if len(rows) else fits[middle][1]
+    """Return the posterior after points with features [points, factors], what adds up and its variance.
+
+    Each number of the prior in turn becomes that of a grid under which the evidence is largest, twice.
+    """
+    best = _fit(Prior(given), rows, sums, variance)
+    for name, values in [*_GRID.items()] * (2 if len(rows) else 0):
+        tried = (_fit(best[1].prior.having(name, value), rows, sums, variance) for value in values)
+        best = max(best, *tried, key=lambda found: found[0])
+    return best[1]
 
 
-def _fit(
-    given: Features,
-    rows: FloatArray,
-    sums: FloatArray,
-    variance: FloatArray,
-    variation: float,
-    deviation: float,
-) -> tuple[float, Posterior]:
-    """Return the log evidence, up to a constant, and the posterior under one prior."""
-    prior = np.where(given.groups == 0, 1.0, variation) * given.start
-    centre = np.where(given.groups == 0, given.start, 0.0)
-    deviation *= given.start
-    noise = variance + (deviation * rows[:, 0]) ** 2
-    precision = np.diag(prior**-2) + (rows / noise[:, None]).T @ rows
-    root: FloatArray = np.asarray(np.linalg.cholesky(precision), np.float64)
-    error = sums - rows @ centre
-    pulled = rows.T @ (error / noise)
-    moved = np.linalg.solve(root.T, np.linalg.solve(root, pulled))
-    fitted = (error**2 / noise).sum() - pulled @ moved
-    volume = np.log(noise).sum() + 2 * np.log(prior).sum() + 2 * np.log(np.diag(root)).sum()
-    return float(-(fitted + volume) / 2), Posterior(centre + moved, root, deviation)
+def _fit(prior: Prior, rows: FloatArray, sums: FloatArray, variance: FloatArray) -> tuple[float, Posterior]:
+    """Return the log evidence with that of the prior's own numbers, up to a constant, and the posterior."""
+    noise = variance + prior.noise(rows)
+    root = np.asarray(np.linalg.cholesky(prior.covariance(rows, rows) + np.diag(noise)), np.float64)
+    error = sums - rows @ prior.centre
+    pull = np.asarray(cho_solve((root, True), error))
+    unusual = sum(math.log(getattr(prior, name) / getattr(Prior, name)) ** 2 for name in _GRID)
+    evidence = -(error @ pull) / 2 - np.log(np.diag(root)).sum() - unusual / 2
+    return float(evidence), Posterior(prior, rows, root, pull)

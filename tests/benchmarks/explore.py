@@ -12,9 +12,10 @@ objective, up to 1.1: shares are of the true front's. Objectives are the accurac
 - At as many evaluations `exact` must be ahead of Optuna's NSGA-II, run by Optuna itself with its defaults (a design that it
   proposes again counts once), and of `greedy`, in every one of ten seeds.
 
-`--searches` prints instead, without a figure to reach, the shares of all searches for these objectives and for all four of
-a study, whose true front has 334 designs: there 2% of the evaluations are fewer than half of it, and `exact` dominates
-0.975 and 0.982 of its hypervolume in two seeds.
+- For all four objectives of a study the true front has 334 designs, of which 2% of the evaluations are fewer than half:
+  the least share of ten seeds, with `--quick` of one, must be 0.98.
+
+`--searches` prints instead, without a figure to reach, the shares of all searches for two and for all four objectives.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from hwsim.explore.space import search_space
 from hwsim.study import Study
 
 KEPT = Path(__file__).with_suffix(".npz")
-SEEDS, SHARE, LEAST = range(10), 0.02, 0.99
+SEEDS, SHARE, LEAST, LEAST_OF_FOUR = range(10), 0.02, 0.99, 0.98
 STUDY = """
 title = "Digits: every design of a small space"
 model = "digits"
@@ -170,8 +171,8 @@ def by_optuna(truth, seed, budget):
     return list(done.values())
 
 
-def measure(checked):
-    truth = Truth()
+def measure(checked, seeds_of_four):
+    truth, four = Truth(), Truth(ALL_FOUR)
     budget = int(SHARE * len(truth.rows))
     shares = {"exact": [], "greedy": [], "nsga2 of Optuna": []}
     for seed in SEEDS:
@@ -179,8 +180,10 @@ def measure(checked):
         shares["greedy"].append(truth.share(searched(truth, "greedy", seed, budget)))
         shares["nsga2 of Optuna"].append(truth.share(by_optuna(truth, seed, budget)))
     ours, greedy, optunas = shares.values()
+    of_four = [four.share(searched(four, "exact", seed, budget)) for seed in seeds_of_four]
     ratios = {
         "least_share_over_0.99": min(ours) / LEAST,
+        "least_share_of_four_objectives_over_0.98": min(of_four) / LEAST_OF_FOUR,
         "least_over_nsga2": min(a / b for a, b in zip(ours, optunas, strict=True)),
         "least_over_greedy": min(a / b for a, b in zip(ours, greedy, strict=True)),
         "kept_as_evaluated": float(all(truth.holds(seed) for seed in range(checked))),
@@ -191,7 +194,7 @@ def measure(checked):
         "evaluations": budget,
         "seeds": len(SEEDS),
     }
-    return {"ratios": ratios, **facts, "shares": shares}
+    return {"ratios": ratios, **facts, "shares": shares, "shares_of_four_objectives": of_four}
 
 
 def table():
@@ -218,7 +221,7 @@ def main():
     if given.searches:
         return table()
     start = time.perf_counter()
-    found = measure(1 if given.quick else 10)
+    found = measure(1, SEEDS[:1]) if given.quick else measure(10, SEEDS)
     found["seconds"] = round(time.perf_counter() - start, 1)
     print(json.dumps(found) if given.json else json.dumps(found, indent=1))
     low = {

@@ -45,7 +45,7 @@ class ApotMac(AddSubtract):
     def __post_init__(self) -> None:
         if not isinstance(self.weight, AdditivePowersOfTwo):
             raise HwsimError(f"weight {self.weight} is out of range; this circuit takes apot4 to apot7")
-        check_operands(self.weight, AdditivePowersOfTwo, self.activation, self.accumulator)
+        check_operands(self.weight, AdditivePowersOfTwo, self.activation, self.accumulator, signed_bits=9)
         check_architecture(self.adder, self.stages, self.overflow)
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:

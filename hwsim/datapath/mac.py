@@ -210,7 +210,7 @@ class Mac(MultiplyAccumulate):
     stages: int = field(default=1, repr=False)
 
     def __post_init__(self) -> None:
-        check_operands(self.weight, Int, self.activation, self.accumulator)
+        check_operands(self.weight, Int, self.activation, self.accumulator, signed_bits=9)
         if self.multiplier not in MULTIPLIERS:
             raise unknown("multiplier", self.multiplier, MULTIPLIERS)
         check_architecture(self.adder, self.stages, self.overflow)
@@ -301,13 +301,19 @@ def check_architecture(adder: str, stages: int, overflow: Overflow) -> None:
         )
 
 
-def check_operands(weight: Format, kind: type[Format], activation: Int, accumulator: Int) -> None:
-    """Refuse formats that a multiply-accumulate circuit does not have."""
+def check_operands(
+    weight: Format, kind: type[Format], activation: Int, accumulator: Int, *, signed_bits: int = 8
+) -> None:
+    """Refuse formats that a multiply-accumulate circuit does not have; ``signed_bits`` has its widest signed activation."""
     if not isinstance(weight, kind) or not weight.signed or not 2 <= weight.bits <= 8:
         example = "int4" if kind is Int else "pow2x4"
         raise HwsimError(f"weight {weight} is out of range; this circuit takes 2 to 8 bits like {example}")
-    if not isinstance(activation, Int) or not 2 <= activation.bits <= 8 + activation.signed:
-        raise HwsimError(f"activation {activation} is out of range; give int2 to int9 or uint2 to uint8")
+    if not isinstance(activation, Int) or not 2 <= activation.bits <= (
+        signed_bits if activation.signed else 8
+    ):
+        raise HwsimError(
+            f"activation {activation} is out of range; give int2 to int{signed_bits} or uint2 to uint8"
+        )
     check_accumulator(accumulator)
 
 

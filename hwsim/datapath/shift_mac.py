@@ -31,7 +31,7 @@ class ShiftMac(AddSubtract):
     stages: int = field(default=1, repr=False)
 
     def __post_init__(self) -> None:
-        check_operands(self.weight, PowerOfTwo, self.activation, self.accumulator)
+        check_operands(self.weight, PowerOfTwo, self.activation, self.accumulator, signed_bits=9)
         check_architecture(self.adder, self.stages, self.overflow)
 
     def connect(self, wires: Mapping[str, pyrtl.WireVector]) -> dict[str, pyrtl.WireVector]:

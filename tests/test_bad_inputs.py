@@ -780,7 +780,9 @@ def test_a_circuit_that_differs_ends_with_status_1(place, monkeypatch, capsys):
     )
     status, out, err = command(monkeypatch, capsys, "check", "own.py:Mac", "--json")
     assert (status, err) == (1, "")
-    assert json.loads(out)[0]["counterexample"]["port"] == "accumulator"
+    found = json.loads(out)
+    assert (found["checked"], found["different"]) == (1, 1)
+    assert found["circuits"][0]["counterexample"]["port"] == "accumulator"
     status, out, err = command(monkeypatch, capsys, *SIMULATE, "--mac", "own.py:Mac", "--json")
     assert (status, err) == (1, "")
     assert json.loads(out)["equal"] is False

@@ -168,11 +168,12 @@ def test_commands_say_what_is_proved_and_take_the_narrowest_accumulators(tmp_pat
     quantize = ("quantize", "digits", "--bits", "w6a8/int16", "-o", "net.safetensors")
     assert tiny.hwsim(*quantize, cwd=tmp_path).returncode == 0
     said = json.loads(tiny.hwsim("certify", "net.safetensors", "--json", cwd=tmp_path).stdout)
-    safe = [layer["layer"] for layer in said if layer["proved"]]
+    safe = [layer["layer"] for layer in said["layers"] if layer["proved"]]
     assert safe == ["block1_depthwise"]
-    assert all(layer["proved"] or layer["witness"]["overflowed"] for layer in said)
+    assert (said["certified"], said["proved"]) == (7, 1)
+    assert all(layer["proved"] or layer["witness"]["overflowed"] for layer in said["layers"])
     narrow = json.loads(tiny.hwsim(*quantize, "--accumulators", "proved", "--json", cwd=tmp_path).stdout)
-    needed = {layer["layer"]: layer["narrowest_accumulator_bits"] for layer in said}
+    needed = {layer["layer"]: layer["narrowest_accumulator_bits"] for layer in said["layers"]}
     assert {n: int(b.rpartition("int")[2]) for n, b in narrow["layers"].items()} == needed
     lines = tiny.hwsim("certify", "net.safetensors", cwd=tmp_path).stdout.splitlines()
     assert lines[-1] == "7 of 7 layers are proved safe"

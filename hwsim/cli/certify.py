@@ -24,15 +24,16 @@ def command(
     from hwsim.steps.certify import certify_network
 
     verdicts = certify_network(network, mac=mac)
+    proved = sum(v.certificate.proved for v in verdicts)
     if as_json:
-        print_json([verdict.to_json() for verdict in verdicts])
+        layers = [verdict.to_json() for verdict in verdicts]
+        print_json({"certified": len(verdicts), "proved": proved, "layers": layers})
     else:
         width = max(len(v.certificate.layer) for v in verdicts)
         bits = max(len(str(v.certificate.bits)) for v in verdicts)
         for verdict in verdicts:
             c = verdict.certificate
             print(f"{c.layer:{width}}  {c.bits!s:{bits}}  {c.products:6} products  {verdict}")
-        proved = sum(v.certificate.proved for v in verdicts)
         print(f"{proved} of {len(verdicts)} layers are proved safe")
     if any(v.channel is not None and not v.overflowed for v in verdicts):
         raise typer.Exit(1)

@@ -24,7 +24,8 @@ def command(
     checks = list(check_datapath(datapath, seed=seed))
     failed = [check for check in checks if check.counterexample is not None]
     if as_json:
-        print_json([check.to_json() for check in checks])
+        circuits = [check.to_json() for check in checks]
+        print_json({"checked": len(checks), "different": len(failed), "circuits": circuits})
     else:
         for check in checks:
             print(check)

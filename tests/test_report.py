@@ -6,6 +6,7 @@ import base64
 import csv
 import dataclasses
 import hashlib
+import importlib
 import io
 import itertools
 import json
@@ -745,6 +746,35 @@ def test_500_points_of_22_layers_stay_below_6_megabytes(tmp_path: Path) -> None:
     deep = tuple((f"block{i}.{name}", *rest) for i in range(3) for name, *rest in LAYERS)[:22]
     listed = evaluations(500, deep)  # type: ignore[arg-type]
     assert write_report(tmp_path, listed, facts(listed), explanations(listed)).stat().st_size < 6_000_000
+
+
+def test_a_page_with_no_room_for_all_designs_keeps_the_named_ones_and_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = evaluations(200)
+    whole = written(tmp_path / "whole", listed)
+    room = (tmp_path / "whole" / "index.html").stat().st_size // 2
+    module = importlib.import_module("hwsim.report.page")
+    monkeypatch.setattr(module, "MOST_BYTES", room)
+    monkeypatch.setattr(module, "MOST_ROWS", 150)
+    small = written(tmp_path / "small", listed)
+    assert room * 0.8 < (tmp_path / "small" / "index.html").stat().st_size <= room
+    shown, front = (
+        len(small.of("details", **{"class": "point"})),
+        len(whole.of("details", **{"class": "point"})),
+    )
+    assert 0 < shown < front
+    text = (tmp_path / "small" / "index.html").read_text()
+    assert f"{shown} of the {front} designs of the front have a section" in text
+    assert "show 150 of the 200 designs" in text and len([a for a in small.of("tr") if "id" in a]) == 150
+    assert '<p class="lede">200 designs' in text
+    ids = {a["id"] for tag in ("tr", "details") for a in small.of(tag) if "id" in a}
+    links = {a["href"][1:] for a in small.of("a") if a["href"].startswith(("#row-", "#point-"))}
+    assert links <= ids
+    for choice in choices(rows(listed, OBJECTIVES), OBJECTIVES):
+        assert f"point-{choice.row.key}" in ids
+    same = ("evaluations.csv", "front.csv")
+    assert all((tmp_path / "small" / n).read_bytes() == (tmp_path / "whole" / n).read_bytes() for n in same)
 
 
 def test_terminal_table_shows_the_front_and_names_do_not_act() -> None:

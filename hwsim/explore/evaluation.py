@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.cost.hardware import Part as Part
+from hwsim.explore.front import nondominated
 from hwsim.simulate.inference import wilson
 
 EVALUATOR_VERSION = 3
@@ -367,11 +368,10 @@ def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
 
 def pareto_front(evaluations: list[Evaluation], objectives: tuple[str, ...]) -> list[Evaluation]:
     """Return the evaluations no other dominates, in order; of equal costs the first one stays."""
-    costs = [tuple(METRICS[name].cost(e) for name in objectives) for e in evaluations]
-    return [
-        e
-        for i, e in enumerate(evaluations)
-        if not any(
-            dominates(other, costs[i]) or (other == costs[i] and j < i) for j, other in enumerate(costs)
-        )
-    ]
+    return [evaluations[place] for place in nondominated(costs_of(evaluations, objectives))]
+
+
+def costs_of(evaluations: Iterable[Evaluation], objectives: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    """Return what evaluations cost, [evaluations, objectives], lower always better."""
+    costs = [[METRICS[name].cost(e) for name in objectives] for e in evaluations]
+    return np.array(costs, np.float64).reshape(-1, len(objectives))

@@ -25,7 +25,7 @@ from scipy.special import ndtr
 from hwsim.cost.configurations import Table
 from hwsim.errors import HwsimError
 from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model
-from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation
+from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation, costs_of
 from hwsim.explore.front import alone, nondominated, pareto_merge
 from hwsim.explore.prices import LOSSES, Prices, priced_objectives, prices
 from hwsim.explore.search import SearchSpace
@@ -273,11 +273,8 @@ class Guide:
 
     def measured(self, done: list[Evaluation]) -> FloatArray:
         """Return known costs and lost images of evaluated points, [points, objectives + 1]."""
-        names = priced_objectives(self.objectives)
-        rows = [
-            [*(METRICS[name].cost(e) for name in names), float(e.float_correct - e.correct)] for e in done
-        ]
-        return np.array(rows, np.float64).reshape(len(done), len(names) + 1)
+        lost = [float(e.float_correct - e.correct) for e in done]
+        return np.column_stack([costs_of(done, priced_objectives(self.objectives)), lost])
 
 
 def _widened(table: Table) -> Table:

@@ -16,11 +16,11 @@ from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS, Evaluation, pareto_front
 from hwsim.report.convergence import REFERENCE, convergence, hypervolume, scaled_costs
 from hwsim.report.figures import comparisons
-from hwsim.report.page import explorer, render
+from hwsim.report.page import MOST_ROWS, explorer, render
 from hwsim.report.plotted import Plotted
 from hwsim.report.svg import steps
 from hwsim.report.tables import evaluations_csv
-from hwsim.report.tradeoffs import ACCEPTED_LOSSES, Row, price, rows
+from hwsim.report.tradeoffs import ACCEPTED_LOSSES, Row, price, rows, thinned
 
 if TYPE_CHECKING:
     from hwsim.report import StudyFacts
@@ -154,12 +154,15 @@ def offers(compared: Sequence[Compared], cost: str) -> list[Offer]:
 
 def _page(compared: Sequence[Compared], objectives: tuple[str, ...], drawing: Markup) -> str:
     cost = price(objectives)
+    offered = offers(compared, cost) if cost and "accuracy_loss" in objectives else []
+    named = {row.key for offer in offered for row in offer.rows if row}
+    most = MOST_ROWS // len(compared)
     stamps = list(dict.fromkeys(what for study in compared for what in study.facts.stamp))
     return render(
         "compare.html",
         title=" and ".join(study.facts.title for study in compared),
         studies=compared,
-        offers=offers(compared, cost) if cost and "accuracy_loss" in objectives else [],
+        offers=offered,
         cost=METRICS[cost] if cost else None,
         joint=sum(len(study.joint) for study in compared),
         stamps=[(what, [study.facts.stamp.get(what, "") for study in compared]) for what in stamps],
@@ -167,9 +170,13 @@ def _page(compared: Sequence[Compared], objectives: tuple[str, ...], drawing: Ma
         drawing=drawing,
         reference_point=f"{REFERENCE:g}",
         explained=set[str](),
-        beaters={row.name: row.key for study in compared for row in study.rows},
+        every=[row for study in compared for row in study.rows],
         **explorer(
-            [Plotted(f"{study.letter}: {study.facts.title}", study.rows) for study in compared], objectives
+            [
+                Plotted(f"{study.letter}: {study.facts.title}", thinned(study.rows, named, most))
+                for study in compared
+            ],
+            objectives,
         ),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import moocore
 import numpy as np
 
-from hwsim.explore.evaluation import METRICS, Evaluation
+from hwsim.explore.evaluation import Evaluation, costs_of
 from hwsim.network import FloatArray
 
 REFERENCE = 1.1
@@ -16,7 +16,7 @@ REFERENCE = 1.1
 
 def scaled_costs(evaluations: Sequence[Evaluation], objectives: Sequence[str]) -> FloatArray:
     """Return the objectives with lower better, from 0 at the best to 1 at the worst of all, [evaluations, objectives]."""
-    costs = np.array([[METRICS[name].cost(e) for name in objectives] for e in evaluations], np.float64)
+    costs = costs_of(evaluations, tuple(objectives))
     low, high = costs.min(axis=0), costs.max(axis=0)
     scaled: FloatArray = (costs - low) / np.where(high > low, high - low, 1.0)
     return scaled

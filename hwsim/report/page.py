@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -19,9 +19,9 @@ from hwsim.report.believed import believed
 from hwsim.report.convergence import REFERENCE, convergence, hypervolume, scaled_costs
 from hwsim.report.plotted import Plotted, measured, plotted, shown
 from hwsim.report.roofline import roofline
-from hwsim.report.section import STEPS, sections
+from hwsim.report.section import STEPS, Section, sections
 from hwsim.report.svg import accuracy_strip, markup, steps
-from hwsim.report.tradeoffs import CLOSE_UP, Row, choices, front_order, gain, price, reference
+from hwsim.report.tradeoffs import CLOSE_UP, Row, choices, front_order, gain, price, reference, thinned
 from hwsim.report.wording import TIMES, caption, number, quantity, visible
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ SCRIPTS = (
 )
 """The page's scripts in the order in which they run, as one function."""
 
+MOST_BYTES = 6_000_000
+"""What a page may take."""
+
+MOST_ROWS = 2000
+"""Designs that plots and table show at most."""
+
+MOST_SECTIONS = 300
+"""Designs of the front that have a section at most, if there is room."""
+
 
 def page(
     listed: Sequence[Row],
@@ -52,28 +61,46 @@ def page(
 ) -> str:
     """Return the report of a study's rows as HTML."""
     front = front_order(listed, study.objectives)
-    shown_sections = sections(front, explanations, study.array)
+    base = reference(listed) if listed else None
+    chosen = choices(listed, study.objectives) if listed else []
+    named = {choice.row.key for choice in chosen} | ({base.key} if base else set())
+    values = {
+        "study": study,
+        "title": study.title,
+        "every": listed,
+        "front": front,
+        "steps": STEPS,
+        "base": base,
+        "choices": chosen,
+        "price": price(study.objectives),
+        "circuits": _circuits(front),
+        "believed": believed(beliefs, listed),
+        "converged": _converged(listed, study.objectives),
+        "reference_point": f"{REFERENCE:g}",
+        **explorer([Plotted(study.title, thinned(listed, named, MOST_ROWS))], study.objectives),
+    }
+
+    def drawn(count: int) -> str:
+        return _report(sections(thinned(front, named, count), explanations, study.array), values)
+
+    return _longest(drawn, min(len(front), MOST_SECTIONS))
+
+
+def _longest(drawn: Callable[[int], str], count: int) -> str:
+    """Return what is drawn of ``count`` sections, or of as many as there is room for."""
+    whole = drawn(count)
+    bare = len(drawn(0).encode()) if len(whole.encode()) > MOST_BYTES else 0
+    while count and (size := len(whole.encode())) > MOST_BYTES:
+        count = max(0, min(count - 1, int(count * (MOST_BYTES - bare) / (size - bare))))
+        whole = drawn(count)
+    return whole
+
+
+def _report(shown_sections: Sequence[Section], values: Mapping[str, Any]) -> str:
     drawings = dict.fromkeys(h.drawing for section in shown_sections for h in section.histograms)
     shapes = {drawing: number for number, drawing in enumerate(drawings)}
-    return render(
-        "report.html",
-        study=study,
-        title=study.title,
-        front=front,
-        sections=shown_sections,
-        shapes=shapes,
-        steps=STEPS,
-        base=reference(listed) if listed else None,
-        choices=choices(listed, study.objectives) if listed else [],
-        price=price(study.objectives),
-        beaters={row.name: row.key for row in front},
-        explained={row.key for row in front},
-        circuits=_circuits(front),
-        believed=believed(beliefs, listed),
-        converged=_converged(listed, study.objectives),
-        reference_point=f"{REFERENCE:g}",
-        **explorer([Plotted(study.title, listed)], study.objectives),
-    )
+    explained = {section.row.key for section in shown_sections}
+    return render("report.html", sections=shown_sections, shapes=shapes, explained=explained, **values)
 
 
 def explorer(studies: Sequence[Plotted], objectives: tuple[str, ...]) -> dict[str, Any]:
@@ -82,6 +109,7 @@ def explorer(studies: Sequence[Plotted], objectives: tuple[str, ...]) -> dict[st
     metrics = measured(listed)
     return {
         "listed": listed,
+        "beaters": {row.name: row.key for row in listed if row.on_front},
         "metrics": metrics,
         "objectives": [METRICS[name] for name in objectives],
         "others": [metric for metric in metrics if metric.name not in objectives],

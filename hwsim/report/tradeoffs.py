@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 
-from hwsim.explore.evaluation import METRICS, Evaluation, dominates, known_metrics, pareto_front
+import numpy as np
+
+from hwsim.explore.evaluation import METRICS, Evaluation, costs_of, known_metrics
+from hwsim.explore.front import nondominated
+from hwsim.formats import IntArray
+from hwsim.network import FloatArray
 from hwsim.report.wording import layer_bits
 
 ACCEPTED_LOSSES = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -14,6 +19,9 @@ ACCEPTED_LOSSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 CLOSE_UP = 10.0
 """The accuracy loss in percentage points up to which drawings go at first, where some designs lose far more."""
+
+_BLOCK = 256
+"""Designs held against a front at a time."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +48,40 @@ class Row:
 
 def rows(evaluations: Sequence[Evaluation], objectives: tuple[str, ...]) -> list[Row]:
     """Return the evaluations in their order, judged against the front of the objectives."""
-    front = pareto_front(list(evaluations), objectives)
-    on_front = {id(e) for e in front}
+    costs = costs_of(evaluations, objectives)
+    front = nondominated(costs)
     metrics = known_metrics(evaluations)
-    front_costs = [(f"P{e.index}", _costs(e, objectives)) for e in front]
-    return [
-        Row(
-            e,
-            f"P{e.index}",
-            e.point.key(),
-            {name: metric.of(e) for name, metric in metrics.items()},
-            id(e) in on_front,
-            *(() if id(e) in on_front else _beater(_costs(e, objectives), front_costs)),
-        )
-        for e in evaluations
-    ]
+    first = _first_to_beat(costs, costs[front])
+    found = []
+    for place, (e, beaten) in enumerate(zip(evaluations, first.tolist(), strict=True)):
+        beater = int(front[beaten])
+        values = {name: metric.of(e) for name, metric in metrics.items()}
+        row = Row(e, f"P{e.index}", e.point.key(), values, beater == place)
+        if beater != place:
+            equal = bool((costs[beater] == costs[place]).all())
+            row = replace(row, beaten_by=f"P{evaluations[beater].index}", equal=equal)
+        found.append(row)
+    return found
 
 
-def _costs(evaluation: Evaluation, objectives: tuple[str, ...]) -> tuple[float, ...]:
-    return tuple(METRICS[name].cost(evaluation) for name in objectives)
+def _first_to_beat(costs: FloatArray, front: FloatArray) -> IntArray:
+    """Return the first place on a front that costs as little in everything, of each row of costs [rows, objectives]."""
+    found = np.empty(len(costs), np.int64)
+    for start in range(0, len(costs), _BLOCK):
+        block = costs[start : start + _BLOCK]
+        found[start : start + _BLOCK] = (front[None] <= block[:, None]).all(axis=2).argmax(axis=1)
+    return found
 
 
-def _beater(costs: tuple[float, ...], front: list[tuple[str, tuple[float, ...]]]) -> tuple[str, bool]:
-    return next((name, other == costs) for name, other in front if dominates(other, costs) or other == costs)
+def thinned(listed: Sequence[Row], named: Set[str], most: int) -> list[Row]:
+    """Return the rows of the keys ``named``, then of the front, then the others, each evenly spaced, up to ``most`` in order."""
+    ranks = [0 if row.key in named else 1 if row.on_front else 2 for row in listed]
+    kept: list[int] = []
+    for rank in range(3):
+        places = [place for place, own in enumerate(ranks) if own == rank]
+        room = min(most - len(kept), len(places))
+        kept += [places[number * len(places) // room] for number in range(room)]
+    return [listed[place] for place in sorted(kept)]
 
 
 def front_order(listed: Sequence[Row], objectives: tuple[str, ...]) -> list[Row]:

@@ -17,7 +17,7 @@ from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
 from hwsim.explore.attempt import SetAside
 from hwsim.explore.beliefs import beliefs
-from hwsim.explore.bench import COMPARED_IMAGES, point_bits
+from hwsim.explore.bench import COMPARED_IMAGES, Bench, point_bits
 from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front, plain
 from hwsim.explore.explain import explain
 from hwsim.explore.explanation import Beliefs, Explanation
@@ -137,15 +137,7 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
         model=bench.network.name,
         objectives=study.objectives,
         command=command,
-        stamp={
-            "hwsim": version("hwsim"),
-            **_synthesis_tool(),
-            **{package: _release(package) for package in ("pyrtl", "numpy", "torch")},
-            "model sha256": bench.network.digest(),
-            "calibration": f"{len(bench.calibration_split.labels)} images, sha256 {bench.calibration_split.digest()}",
-            "test": f"{len(bench.test.labels)} images, sha256 {bench.test.digest()}",
-            "search": f"{study.search}, seed {study.seed}, budget {study.budget}",
-        },
+        stamp=stamp(bench),
         rebuild={e.point.key(): _rebuild(study, e, directory) for e in explored.front},
         notes=(
             f"The float network is right on {low} test images; quantizers are calibrated on "
@@ -163,6 +155,20 @@ def _facts(explored: Explored, directory: Path, command: str) -> StudyFacts:
         ),
         array=_array(study.at(*study.places[0])),
     )
+
+
+def stamp(bench: Bench) -> dict[str, str]:
+    """Return what figures measured on a bench depend on: versions and tools here, digests of model and images, the seed."""
+    study = bench.study
+    return {
+        "hwsim": version("hwsim"),
+        **_synthesis_tool(),
+        **{package: _release(package) for package in ("pyrtl", "numpy", "torch")},
+        "model sha256": bench.network.digest(),
+        "calibration": f"{len(bench.calibration_split.labels)} images, sha256 {bench.calibration_split.digest()}",
+        "test": f"{len(bench.test.labels)} images, sha256 {bench.test.digest()}",
+        "search": f"{study.search}, seed {study.seed}, budget {study.budget}",
+    }
 
 
 def _array(study: Study) -> ArrayFacts | None:

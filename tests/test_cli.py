@@ -1,5 +1,6 @@
 """The command line: what is asked for on stdout and nothing else, on every kind of terminal."""
 
+import html
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import sys
 import time
 import tomllib
 from contextlib import suppress
+from importlib.metadata import version
 
 import pytest
 
@@ -165,6 +167,25 @@ def test_a_report_is_redrawn_to_the_same_bytes(explored):
     shown = run("report", "out")
     assert (shown.returncode, shown.stderr, shown.stdout) == (0, "", "report: out/index.html\n")
     assert {path: path.read_bytes() for path in drawn} == drawn
+
+
+def test_pages_say_with_which_versions_tools_seed_model_images_and_commands_they_were_made(explored):
+    folder, run = explored
+    shown = run("report", "out", "out", "-o", "both")
+    assert shown.returncode == 0, shown.stderr
+    stamp = json.loads((folder / "out" / "results.json").read_text())["facts"]["stamp"]
+    for package in ("hwsim", "pyrtl", "numpy", "torch"):
+        assert stamp[package] == version(package).partition("+")[0]
+    assert {"pyosys", "synthesis"} & set(stamp)
+    assert re.fullmatch(r"[0-9a-f]{64}", stamp["model sha256"])
+    assert re.fullmatch(r"8 images, sha256 [0-9a-f]{64}", stamp["calibration"])
+    assert re.fullmatch(r"40 images, sha256 [0-9a-f]{64}", stamp["test"])
+    assert stamp["search"].endswith(", seed 3, budget 10")
+    for page in ("out", "both"):
+        text = html.unescape((folder / page / "index.html").read_text(encoding="utf-8"))
+        absent = [f"{what} {which}" for what, which in stamp.items() if what not in text or which not in text]
+        assert absent == []
+        assert "hwsim explore study.toml -o out" in text
 
 
 def test_the_commands_that_a_report_gives_rebuild_its_points(explored):

@@ -24,6 +24,8 @@ from hwsim.teach.page import page
 from hwsim.teach.shipped import read, to_bytes
 
 DATA = read()
+REPORT = Path(__file__).parents[1] / "reports" / "digits"
+"""The exploration beside which the page's choices were measured."""
 CHOICES = [
     measured.key(*choice)
     for choice in itertools.product(
@@ -95,7 +97,7 @@ def test_choices_measured_again_are_those_shipped(keys):
     from hwsim.explore.bench import open_bench
     from hwsim.study import read_study
 
-    bench = open_bench(read_study(Path(__file__).parents[1] / "reports" / "digits" / "study.toml"))
+    bench = open_bench(read_study(REPORT / "study.toml"))
     for key in keys:
         weight, activation, accumulator, overflow = parted(key)
         streams = measured._streams(bench, weight, activation)
@@ -107,6 +109,22 @@ def test_choices_measured_again_are_those_shipped(keys):
         formats = {"activation": f"uint{activation}", "accumulator": f"int{accumulator}"}
         cost = hwsim.cost_datapath(name, weight=weight, overflow=overflow, **formats)
         assert (found["gates"], found["delay_ps"]) == (cost.nand2_equivalents, cost.critical_path_ps)
+
+
+def test_the_data_were_measured_on_the_exploration_that_they_name():
+    facts = json.loads((REPORT / "results.json").read_text())["facts"]
+    assert set(DATA["stamp"]) == {*facts["stamp"], "quantizer"}
+    for what in ("model sha256", "calibration", "test", "search"):
+        assert DATA["stamp"][what] == facts["stamp"][what]
+    assert DATA["stamp"]["quantizer"] == str(measured.SETTINGS)
+    assert DATA["study"]["title"] == facts["title"]
+    assert DATA["study"]["commands"] == [facts["command"], "hwsim teach --measure reports/digits"]
+
+
+def test_the_page_says_with_what_it_was_measured(browsed):
+    shown = browsed.inner_text("footer")
+    assert all(what in shown and which in shown for what, which in DATA["stamp"].items())
+    assert all(command in shown for command in DATA["study"]["commands"])
 
 
 def test_the_page_carries_all_it_needs_under_a_policy_of_digests():

@@ -6,6 +6,7 @@ The layer is the classifier of the digits network. A choice gives all layers of 
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from hwsim.network import IntegerLayer, QuantizedNetwork
 from hwsim.quantize import quantize
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.weights import quantize_weight
-from hwsim.results import read_results
+from hwsim.results import read_results, stamp
 from hwsim.simulate import circuit
 from hwsim.simulate.inference import measure_accuracy, run
 from hwsim.simulate.replay import SIMULATORS, runs
@@ -93,6 +94,7 @@ def measure(folder: Path, progress: Progress = lambda stage, done, planned: None
         "choices": choices,
         "study": _study(folder),
         "technology": str(technology(bench.study.hardware.technology)),
+        "stamp": stamp(bench) | {"quantizer": str(SETTINGS)},
     }
 
 
@@ -196,7 +198,7 @@ def _last(network: QuantizedNetwork, images: Any) -> tuple[IntegerLayer, IntArra
 
 
 def _study(folder: Path) -> dict[str, Any]:
-    """Return the points of an exploration: accuracy lost, gates, and whether they are on the front."""
+    """Return the points of an exploration: accuracy lost, gates, and whether they are on the front; the commands of all."""
     results = read_results(folder)
     objectives: Sequence[str] = ("accuracy_loss", "gates")
     front = {e.point.key() for e in pareto_front(results.evaluations, tuple(objectives))}
@@ -204,4 +206,5 @@ def _study(folder: Path) -> dict[str, Any]:
         [round(METRICS[name].of(e), 4) for name in objectives] + [int(e.point.key() in front)]
         for e in results.evaluations
     ]
-    return {"title": results.facts.title, "points": points}
+    commands = [results.facts.command, shlex.join(["hwsim", "teach", "--measure", str(folder)])]
+    return {"title": results.facts.title, "points": points, "commands": commands}

@@ -260,6 +260,16 @@ function digit() {
   find("points").textContent = data.study.points.length;
 }
 
+function stamp() {
+  const line = (list, ...cells) => {
+    const row = document.createElement(list === "stamp" ? "div" : "li");
+    for (const [tag, text] of cells) row.append(Object.assign(document.createElement(tag), { textContent: text }));
+    find(list).append(row);
+  };
+  for (const command of data.study.commands) line("commands", ["code", command]);
+  for (const [what, which] of Object.entries(data.stamp)) line("stamp", ["dt", what], ["dd", which]);
+}
+
 find("controls").addEventListener("input", () => update());
 find("controls").addEventListener("submit", (event) => event.preventDefault());
 find("cycle").addEventListener("input", () => { walk(); wave(); });
@@ -269,6 +279,7 @@ find("walk").addEventListener("keydown", (event) => {
 });
 window.addEventListener("resize", () => update());
 digit();
+stamp();
 find("accumulator").max = ACCUMULATORS.length - 1;
 find("activation").max = ACTIVATIONS.length - 1;
 update(true);

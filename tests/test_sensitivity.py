@@ -14,7 +14,7 @@ from hwsim.explore.accuracy_model import accuracy_model
 from hwsim.explore.evaluation import DesignPoint, Evaluation
 from hwsim.explore.exploration import explore
 from hwsim.quantize.alone import Effect
-from hwsim.report.sensitivity import sensitivity_drawing
+from hwsim.report.sensitivity import sensitivity_drawings
 from hwsim.results import write_results
 from hwsim.steps.sensitivity import measure_sensitivity
 from hwsim.study import read_study
@@ -61,12 +61,13 @@ def test_a_table_and_a_plot_are_written_with_the_same_bytes_each_time(folder, mo
     for name in ("first", "second"):
         status, out, _ = hwsim(monkeypatch, capsys, "sensitivity", "study.toml", "-o", name)
         assert status == 0
-        assert "weights int3" in out and f"wrote {name}/sensitivity.svg and {name}/sensitivity.json" in out
-        written.append(
-            [(folder / name / file).read_bytes() for file in ("sensitivity.svg", "sensitivity.json")]
-        )
+        paths = [f"{name}/sensitivity.{kind}" for kind in ("svg", "pdf", "json")]
+        assert "weights int3" in out and "wrote {}, {} and {}\n".format(*paths) in out
+        written.append([(folder / path).read_bytes() for path in paths])
     assert written[0] == written[1]
-    assert json.loads(written[0][1])["title"] == "Tiny"
+    drawn, printed, table = written[0]
+    assert drawn.startswith(b"<?xml") and printed.startswith(b"%PDF-") and b"CreationDate" not in printed
+    assert json.loads(table)["title"] == "Tiny"
 
 
 @pytest.mark.parametrize(
@@ -74,9 +75,9 @@ def test_a_table_and_a_plot_are_written_with_the_same_bytes_each_time(folder, mo
 )
 def test_a_hostile_name_is_drawn_as_text(name):
     layers = {name: {"weights int4": Effect(0.1, 0.2, 1, 0.0), "input int4": Effect(0.0, 0.0, 0, 0.0)}}
-    drawing = sensitivity_drawing(layers, name)
+    drawing = sensitivity_drawings(layers, name)["svg"]
     assert not [element for element in ET.fromstring(drawing).iter() if element.tag.endswith("script")]
-    assert drawing == sensitivity_drawing(layers, name)
+    assert drawing == sensitivity_drawings(layers, name)["svg"]
 
 
 def test_an_exploration_of_another_study_is_refused(folder):

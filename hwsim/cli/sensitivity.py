@@ -10,7 +10,7 @@ import typer
 from hwsim.cli.options import Json, Quantizer
 from hwsim.cli.output import live_progress, print_json
 
-DRAWING, TABLE = "sensitivity.svg", "sensitivity.json"
+TABLE = "sensitivity.json"
 
 
 def command(
@@ -31,11 +31,11 @@ def command(
     import json
 
     from hwsim import files
-    from hwsim.report.sensitivity import sensitivity_drawing
+    from hwsim.report.sensitivity import sensitivity_drawings
     from hwsim.steps.sensitivity import measure_sensitivity
 
     if output is not None:
-        files.check_place(output / DRAWING)
+        files.check_place(output / TABLE)
     with live_progress() as show:
         found = measure_sensitivity(
             model,
@@ -46,11 +46,14 @@ def command(
     written: dict[Path, bytes | str] = {}
     if output is not None:
         text = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
-        written = {output / DRAWING: sensitivity_drawing(found.layers, found.title), output / TABLE: text}
+        drawn = sensitivity_drawings(found.layers, found.title)
+        written = {output / f"sensitivity.{kind}": content for kind, content in drawn.items()}
+        written[output / TABLE] = text
         files.write_together(written)
     if as_json:
         return print_json(found.to_json() | {"written": [str(path) for path in written]})
     print(found.text())
     if written:
-        print(f"wrote {' and '.join(map(str, written))}")
+        *drawings, table = map(str, written)
+        print(f"wrote {', '.join(drawings)} and {table}")
     return None

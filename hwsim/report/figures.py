@@ -51,15 +51,18 @@ def _against(objectives: tuple[str, ...], draw: Callable[[str, str], Figure]) ->
         if x != y:
             with matplotlib.rc_context(STYLE):
                 drawn = draw(x, y)
-                yield f"front_{x}.svg", encoded(drawn, "svg", {"Date": None})
-                yield f"front_{x}.pdf", encoded(drawn, "pdf", {"CreationDate": None})
-                yield f"front_{x}.png", encoded(drawn, "png", {"Software": None})
+                for kind in _UNDATED:
+                    yield f"front_{x}.{kind}", encoded(drawn, kind)
 
 
-def encoded(drawn: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
-    """Return a figure as the bytes of a file."""
+_UNDATED = {"svg": "Date", "pdf": "CreationDate", "png": "Software"}
+"""What a file of each kind would say of the moment or the program that wrote it."""
+
+
+def encoded(drawn: Figure, kind: str) -> bytes:
+    """Return a figure as the bytes of a file, ``svg``, ``pdf`` or ``png``, the same each time."""
     buffer = io.BytesIO()
-    drawn.savefig(buffer, format=kind, dpi=160, metadata=metadata)
+    drawn.savefig(buffer, format=kind, dpi=160, metadata={_UNDATED[kind]: None})
     return buffer.getvalue()
 
 

@@ -17,8 +17,8 @@ _LOWEST = 1e-9
 """Nats below which a divergence is drawn at the axis: a logarithm has no zero."""
 
 
-def sensitivity_drawing(layers: Mapping[str, Mapping[str, Effect]], title: str) -> bytes:
-    """Return an SVG of the effects "weights FORMAT" and "input FORMAT" of each layer, the same bytes each time."""
+def sensitivity_drawings(layers: Mapping[str, Mapping[str, Effect]], title: str) -> dict[str, bytes]:
+    """Return the effects "weights FORMAT" and "input FORMAT" of each layer as ``svg`` and ``pdf``, the same bytes each time."""
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(max(7.2, 2.5 + 0.32 * len(layers)), 7.2), layout="constrained")
         FigureCanvasAgg(drawn)
@@ -29,7 +29,7 @@ def sensitivity_drawing(layers: Mapping[str, Mapping[str, Effect]], title: str) 
         both[1].set_xticks(range(len(layers)), [_plain(name) for name in layers], rotation=90, fontsize=8)
         for label in both[1].get_xticklabels():
             label.set_parse_math(False)
-        return encoded(drawn, "svg", {"Date": None})
+        return {kind: encoded(drawn, kind) for kind in ("svg", "pdf")}
 
 
 def _draw(axes: Any, layers: Mapping[str, Mapping[str, Effect]], part: str) -> None:

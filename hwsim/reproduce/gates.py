@@ -467,7 +467,7 @@ def _figure(areas: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, An
         _draw_areas(left, areas)
         _draw_estimate(middle, points, "pyrtl_um2", "PyRTL's area estimate, um2")
         _draw_estimate(right, points, "bit_operations", "weight bits x activation bits")
-        return encoded(drawn, "svg", {"Date": None})
+        return encoded(drawn, "svg")
 
 
 _COLOURS = (BLUE, SOFT, ORANGE, GREEN)

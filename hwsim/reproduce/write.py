@@ -162,7 +162,7 @@ def _figure(table: Table) -> bytes:
         axes.grid(color=LINE, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.legend(frameon=False, fontsize=8.5, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-        return encoded(drawn, "svg", {"Date": None})
+        return encoded(drawn, "svg")
 
 
 def _draw_published(axes: Any, table: Table) -> None:

@@ -36,4 +36,10 @@ def hypervolume(costs: FloatArray) -> float:
 
 def convergence(costs: FloatArray, whole: float) -> list[float]:
     """Return the hypervolume of the first 1, 2, ... evaluations as shares of ``whole``."""
-    return [round(hypervolume(costs[:count]) / whole, 5) for count in range(1, len(costs) + 1)]
+    front, share, shares = costs[:0], 0.0, []
+    for row in costs:
+        if not (front <= row).all(axis=1).any():
+            front = np.vstack([front[~(front >= row).all(axis=1)], row])
+            share = round(hypervolume(front) / whole, 5)
+        shares.append(share)
+    return shares

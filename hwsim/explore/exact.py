@@ -28,7 +28,7 @@ from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model
 from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation, costs_of
 from hwsim.explore.front import alone, nondominated, pareto_merge
 from hwsim.explore.prices import LOSSES, Prices, priced_objectives, prices
-from hwsim.explore.search import SearchSpace
+from hwsim.explore.search import SearchSpace, uniform
 from hwsim.explore.surrogate import Posterior, Scale
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
@@ -63,20 +63,30 @@ def propose(
     rng: np.random.Generator,
     count: int,
 ) -> list[DesignPoint]:
-    """Return at most ``count`` points not tried yet: fewer where the fronts hold no more."""
+    """Return at most ``count`` points not tried yet: fewer where the fronts hold no more.
+
+    The first of all is the uniform design of the most bits, which a report compares the others with.
+    """
     guide = guide_of(space, objectives)
+    first = [] if done else uniform(space, done, objectives, rng, 1)
     posterior = guide.model.believed(done)
     models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
-    found = guide.candidates(models, done, space.tried(done), rng)
+    found = guide.candidates(models, done, space.tried(done) | set(first), rng)
     if not found:
-        return []
+        return first
     branch, choices = (np.array(part) for part in zip(*found.values(), strict=True))
     promises = guide.promises(branch, choices)
     chosen = most_promising(
-        promises, posterior, guide.measured(done), guide.model.scale, rng, count, limits=guide.limits
+        promises,
+        posterior,
+        guide.measured(done),
+        guide.model.scale,
+        rng,
+        count - len(first),
+        limits=guide.limits,
     )
     points = list(found)
-    return [points[place] for place in chosen]
+    return first + [points[place] for place in chosen]
 
 
 @dataclass(frozen=True, eq=False)

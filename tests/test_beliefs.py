@@ -1,6 +1,5 @@
 """What an exact search was guided by is kept beside what it measured."""
 
-
 import pytest
 
 from hwsim.explore.beliefs import beliefs

@@ -222,7 +222,7 @@ class Study(_Table):
     title: Annotated[str, Field(min_length=1, max_length=200)]
     model: Annotated[str, Field(min_length=1)]
     objectives: _Names = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
-    search: str = "exact"
+    search: str = "evolve"
     budget: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: Data = Data()

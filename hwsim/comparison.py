@@ -288,8 +288,7 @@ def compare_points(
     figures = (_figures(first, metrics), _figures(second, metrics))
     costs = [tuple(METRICS[name].cost(e) for name in objectives) for e in (first, second)]
     better = "first" if dominates(costs[0], costs[1]) else "second" if dominates(costs[1], costs[0]) else ""
-    names = ("datapath", "quantizer", "array", "buffers")
-    points = [dict(zip(names, e.point.shared, strict=True)) for e in (first, second)]
+    points = [e.point.shared._asdict() for e in (first, second)]
     layers = [{layer.name: _layer(layer) for layer in e.layers} for e in (first, second)]
     compared = (
         LayerComparison(name, tuple(_differing(layers[0].get(name, {}), layers[1].get(name, {}))))

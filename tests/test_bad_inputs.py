@@ -648,6 +648,16 @@ def explored(base, tmp_path_factory, synthesis_cache):
     return folder, found.front[0].point.key()
 
 
+@pytest.fixture
+def copied(explored, tmp_path, monkeypatch, synthesis_cache):
+    """A copy of that folder, which becomes the working one."""
+    place = tmp_path / "work"
+    shutil.copytree(explored[0], place)
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
+    return place
+
+
 def drawn(folder):
     """What hwsim report draws."""
     kinds = (".html", ".csv", ".svg", ".pdf", ".png")
@@ -670,13 +680,9 @@ def test_a_report_is_redrawn_wherever_its_folder_lies_and_whatever_else_of_it_is
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_without_its_results_a_folder_is_refused_until_explored_again(
-    explored, tmp_path, monkeypatch, capsys, synthesis_cache, damage
+    explored, copied, monkeypatch, capsys, damage
 ):
-    folder, key = explored
-    place = tmp_path / "work"
-    shutil.copytree(folder, place)
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
+    (folder, key), place = explored, copied
     DAMAGES[damage](place / "out" / "results.json")
     commands = (
         ["report", "out"],
@@ -694,13 +700,9 @@ def test_without_its_results_a_folder_is_refused_until_explored_again(
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_study_file_that_is_damaged_or_gone_costs_nothing_of_the_store(
-    explored, tmp_path, monkeypatch, capsys, synthesis_cache, damage
+    explored, copied, monkeypatch, capsys, damage
 ):
-    folder, key = explored
-    place = tmp_path / "work"
-    shutil.copytree(folder, place)
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
+    (_, key), place = explored, copied
     DAMAGES[damage](place / "out" / "study.toml")
     refused(place, monkeypatch, capsys, ["export", "out", key, "-o", "bundle"], '"out/study.toml"')
     if damage != "missing":

@@ -61,7 +61,12 @@ def check_coder(coder: str) -> None:
 def decoding(item: IntegerLayer, coder: str) -> Decoding:
     """Return how a layer's weights move under a coder; Huffman code that saves nothing is packed."""
     check_coder(coder)
-    if item.bits is None or item.weight is None or record_of(item, coder).coder != "huffman":
+    if (
+        coder == "packed"
+        or item.bits is None
+        or item.weight is None
+        or record_of(item, coder).coder != "huffman"
+    ):
         return Decoding()
     codes, bits = codes_of(item), item.bits.weight.bits
     lengths = code_lengths(codes, bits)

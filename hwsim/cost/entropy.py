@@ -82,12 +82,12 @@ def measure_entropies(network: QuantizedNetwork, images: ImageSequence) -> Entro
         len(images),
         weights,
         activations,
-        _mean(weights, weight_counts),
-        _mean(activations, counts),
+        mean_over_values(weights, weight_counts),
+        mean_over_values(activations, counts),
         coded_weights,
         coded_activations,
-        _mean(coded_weights, weight_counts),
-        _mean(coded_activations, counts),
+        mean_over_values(coded_weights, weight_counts),
+        mean_over_values(coded_activations, counts),
     )
 
 
@@ -105,7 +105,7 @@ def _coded_bits(counts: IntArray, bits: int) -> float:
     return bits if coded is None else min(float(bits), 8 * coded / values)
 
 
-def _mean(bits: Mapping[str, float], counts: Mapping[str, IntArray]) -> float:
+def mean_over_values(bits: Mapping[str, float], counts: Mapping[str, IntArray]) -> float:
     """Return the mean over all values of bits a value, by tensor."""
     values = {name: int(seen.sum()) for name, seen in counts.items()}
     return sum(bits[name] * n for name, n in values.items()) / max(1, sum(values.values()))

@@ -169,7 +169,7 @@ def layer_energies(
     def visit(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, _: Overflowed | None
     ) -> None:
-        coder = (coders or {}).get(item.layer.name, "")
+        coder = (coders or {}).get(item.layer.name, "packed")
         found.append(_layer(network, item, (inputs, output), model, coder, random if compare else None))
         progress(len(found), len(network.layers))
 
@@ -204,7 +204,7 @@ def _layer(
             others = {name: one["mac"] for name, one in traces.items() if name != model.dataflow}
             by_operands = _by_operands(mac, found[0].one, others, model, random)
     packed = layer_memory(network, item, model.accelerator, model.minimise)
-    how = decoding(item, coder) if coder else Decoding()
+    how = decoding(item, coder)
     found += _decoder(item, how, packed, model)
     sram = model.memories.sram
     assert sram is not None

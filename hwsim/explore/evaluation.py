@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,13 @@ EVALUATOR_VERSION = 3
 """Raised whenever a measured value of an unchanged design point would change: old results are then not reused."""
 
 
-Shared = tuple[str, str, str, str]
-"""What all layers of a design share: datapath, quantizer, array and buffers; "" where the study chooses none."""
+class Shared(NamedTuple):
+    """What all layers of a design share; array and buffers are "" where the study chooses none."""
+
+    datapath: str
+    quantizer: str
+    array: str
+    buffers: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class DesignPoint:
     @property
     def shared(self) -> Shared:
         """What all of its layers share."""
-        return self.datapath, self.quantizer, self.array, self.buffers
+        return Shared(self.datapath, self.quantizer, self.array, self.buffers)
 
     @property
     def hardware(self) -> str:

@@ -238,7 +238,7 @@ class Guide:
 
     def _quantizer(self, branch: int) -> int:
         """Return the place of a branch's quantizer."""
-        return self.space.quantizers.index(self.prices[branch].shared[1])
+        return self.space.quantizers.index(self.prices[branch].shared.quantizer)
 
     def promises(self, branch: IntArray, choices: IntArray) -> Promises:
         """Return what points are known to cost, and what their loss is believed from."""

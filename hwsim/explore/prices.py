@@ -96,8 +96,8 @@ def _prices(
     shared: Shared,
     objectives: tuple[str, ...],
 ) -> Prices:
-    datapath, quantizer, *place = shared
-    study = bench.study.at(*place)
+    datapath, quantizer, array, buffers = shared
+    study = bench.study.at(array, buffers)
     chosen = {name: tuple(map(chosen_of, texts)) for name, texts in layers}
     choices = {
         name: tuple(LayerBits.parse(bits, signed=False) for bits, _ in given)
@@ -205,7 +205,7 @@ def _decodings(
         for name, given in choices.items()
     }
     found = {
-        (name, form, coder): decoding(items[form, name], coder) if coder else Decoding()
+        (name, form, coder): decoding(items[form, name], coder or "packed")
         for name, given in pairs.items()
         for form, coder in dict.fromkeys(given)
     }

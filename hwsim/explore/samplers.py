@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation
+from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation, Shared
 from hwsim.explore.search import SearchSpace
 
 POPULATION = 50
@@ -61,7 +61,7 @@ def ask(
         if len(new) == count:
             break
         chosen = study.ask(dict(distributions)).params
-        places = [chosen.pop(name) for name in choices if name not in _SHARED]
+        places = [chosen.pop(name) for name in choices if name not in Shared._fields]
         point = space.point(space.bits(places), **chosen)
         if point not in tried:
             new[point] = None
@@ -80,13 +80,10 @@ def _optuna(kind: str) -> Any:
 def _choices(space: SearchSpace) -> dict[str, tuple[Any, ...]]:
     """Return the parameters of a point by name: the places of its choices, and what its layers share."""
     places = {f"layer {number}": tuple(range(count)) for number, count in enumerate(space.counts)}
-    return places | {name: own for name, own in zip(_SHARED, space.lists, strict=True) if own != ("",)}
-
-
-_SHARED = ("datapath", "quantizer", "array", "buffers")
+    return places | {name: own for name, own in zip(Shared._fields, space.lists, strict=True) if own != ("",)}
 
 
 def _params(space: SearchSpace, choices: dict[str, Any], point: DesignPoint) -> dict[str, Any]:
-    shared = dict(zip(_SHARED, point.shared, strict=True))
-    every = [*space.places(point), *(shared[name] for name in _SHARED if name in choices)]
+    shared = point.shared._asdict()
+    every = [*space.places(point), *(shared[name] for name in Shared._fields if name in choices)]
     return dict(zip(choices, every, strict=True))

@@ -48,13 +48,13 @@ class SearchSpace:
 
     @property
     def lists(self) -> tuple[tuple[str, ...], ...]:
-        """What the layers of a design share, each a list to choose from."""
+        """What the layers of a design share, each a list to choose from, in the order of :class:`Shared`."""
         return self.datapaths, self.quantizers, self.arrays, self.buffers
 
     @property
     def shared(self) -> list[Shared]:
         """All that the layers of a design can share."""
-        return list(itertools.product(self.datapaths, self.quantizers, self.arrays, self.buffers))
+        return [Shared(*chosen) for chosen in itertools.product(*self.lists)]
 
     @property
     def choice_of(self) -> tuple[int, ...]:

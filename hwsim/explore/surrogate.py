@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
@@ -24,7 +25,7 @@ from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 from hwsim.quantize.alone import Effect
 
-_GRID = {
+_GRID: dict[str, tuple[Any, ...]] = {
     "variation": (0.1, 0.2, 0.4, 0.8),
     "deviation": (0.003, 0.01, 0.03, 0.1),
     "apart": (0.015, 0.03, 0.06, 0.12, 0.24),
@@ -172,11 +173,6 @@ class Prior:
     weights: float = 0.3
     inputs: float = 0.3
 
-    def having(self, name: str, value: float) -> Prior:
-        """Return the prior with another number of that name."""
-        numbers = {number: getattr(self, number) for number in _GRID} | {name: value}
-        return Prior(self.given, **numbers)
-
     @property
     def centre(self) -> FloatArray:
         """The factors expected."""
@@ -270,7 +266,7 @@ def fit(given: Features, rows: FloatArray, sums: FloatArray, variance: FloatArra
     """
     best = _fit(Prior(given), rows, sums, variance)
     for name, values in [*_GRID.items()] * (2 if len(rows) else 0):
-        tried = (_fit(best[1].prior.having(name, value), rows, sums, variance) for value in values)
+        tried = (_fit(replace(best[1].prior, **{name: value}), rows, sums, variance) for value in values)
         best = max(best, *tried, key=lambda found: found[0])
     return best[1]
 

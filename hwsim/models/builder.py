@@ -77,6 +77,12 @@ class Builder:
         return free
 
 
+def joined_padding(inner: Padding, outer: Padding) -> Padding:
+    """Return the padding of a window that has its own inside another one's."""
+    top, left, bottom, right = (a + b for a, b in zip(inner, outer, strict=True))
+    return top, left, bottom, right
+
+
 def ceiled(shape: Shape, kernel: Pair, stride: Pair, padding: Padding) -> Padding:
     """Return the padding with which rounding down gives the output size of ``ceil_mode``.
 

@@ -43,7 +43,7 @@ from hwsim.layers import (
     Shape,
     Slice,
 )
-from hwsim.models.builder import Builder, ceiled
+from hwsim.models.builder import Builder, ceiled, joined_padding
 from hwsim.models.forward import logits, single_threaded
 from hwsim.network import FloatArray, FloatNetwork, Preprocessing
 
@@ -284,11 +284,6 @@ def _pair(value: int | Sequence[int]) -> Pair:
     return (first, rest[0] if rest else first)
 
 
-def _sum(inner: Padding, outer: Padding) -> Padding:
-    top, left, bottom, right = (a + b for a, b in zip(inner, outer, strict=True))
-    return top, left, bottom, right
-
-
 def _conv(
     state: _Import,
     input: _Tensor,
@@ -310,7 +305,7 @@ def _conv(
     else:
         height, width = (0, 0) if isinstance(padding, str) else _pair(padding)
         own = (height, width, height, width)
-    convolution = Convolution(len(weight), kernel, _pair(stride), _sum(own, input.padding), groups)
+    convolution = Convolution(len(weight), kernel, _pair(stride), joined_padding(own, input.padding), groups)
     return state.add(convolution, _Tensor(input.layer), parameters={"weight": weight, "bias": bias})
 
 
@@ -425,7 +420,7 @@ def _average_pool(
     divisor_override: int | None = None,
 ) -> _Tensor:
     kernel, step, own = _window(kernel_size, stride, padding)
-    around = _sum(own, input.padding)
+    around = joined_padding(own, input.padding)
     _require(
         count_include_pad or own == _NO_PADDING,
         "leaves padded places out of its means, only count_include_pad=True is supported",
@@ -547,7 +542,7 @@ def _pad(
     inner = replace(input, padding=_NO_PADDING)
     if before + after:
         inner = state.add(PadChannels(before, after), inner)
-    return replace(inner, padding=_sum(input.padding, (top, left, bottom, right)))
+    return replace(inner, padding=joined_padding(input.padding, (top, left, bottom, right)))
 
 
 def _zero_pad(state: _Import, input: _Tensor, padding: Sequence[int]) -> _Tensor:

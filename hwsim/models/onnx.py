@@ -42,7 +42,7 @@ from hwsim.layers import (
     Shape,
     Slice,
 )
-from hwsim.models.builder import NORM_PARAMETERS, Builder, ceiled
+from hwsim.models.builder import NORM_PARAMETERS, Builder, ceiled, joined_padding
 from hwsim.models.onnx_constants import MALFORMED, as_array, constant_of, folded
 from hwsim.network import FloatNetwork, Preprocessing
 
@@ -398,17 +398,12 @@ def _windows(node: _Node, shape: Shape, kernel: Pair, around: Padding = _NO_PADD
         for size, k, s in zip(padded, kernel, stride, strict=True):
             total = max((-(-size // s) - 1) * s + k - size, 0)
             sides.append((total // 2, total - total // 2)[:: 1 if mode == "SAME_UPPER" else -1])
-        return stride, _sum(around, (sides[0][0], sides[1][0], sides[0][1], sides[1][1]))
+        return stride, joined_padding(around, (sides[0][0], sides[1][0], sides[0][1], sides[1][1]))
     pads = _NO_PADDING if mode == "VALID" else tuple(node.attribute("pads", _NO_PADDING))
     node.refuse_unless(
         len(pads) == 4 and min(pads) >= 0, f"has pads {list(pads)}; four numbers from 0 are needed"
     )
-    return stride, _sum(around, pads)
-
-
-def _sum(inner: Padding, outer: Padding) -> Padding:
-    top, left, bottom, right = (a + b for a, b in zip(inner, outer, strict=True))
-    return top, left, bottom, right
+    return stride, joined_padding(around, pads)
 
 
 def _conv(state: _Import, node: _Node) -> None:
@@ -698,7 +693,7 @@ def _pad(state: _Import, node: _Node) -> None:
         inner = state.tensors[node.output]
     else:
         inner = x
-    around = _sum(x.padding, (before[2], before[3], after[2], after[3]))
+    around = joined_padding(x.padding, (before[2], before[3], after[2], after[3]))
     state.same(node, _Tensor(inner.layer, 4, around))
 
 

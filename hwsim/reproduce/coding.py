@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hwsim import cache
-from hwsim.cost.entropy import entropy_bits, measure_entropies
+from hwsim.cost.entropy import entropy_bits, mean_over_values, measure_entropies
 from hwsim.data import Split
 from hwsim.formats import IntArray
 from hwsim.layers import INPUT
@@ -89,13 +89,17 @@ def measure_coded(network: FloatNetwork, calibration: Calibration, split: Split,
             x = torch.from_numpy(np.ascontiguousarray(network.preprocessing.apply(part.images[:])))
             *_, (_, scores) = propagate(folded.layers, weights, x, change=quantized)
             correct += (scores.flatten(1).argmax(1).numpy() == part.labels).tolist()
-    return Coded(correct, _mean_entropy(seen.values()), _mean_entropy(words))
+    return Coded(correct, _entropy(seen), _entropy(words))
 
 
-def _weights(folded: FloatNetwork, mean_bits: float) -> tuple[dict[str, Tensor], list[IntArray]]:
+def _entropy(counts: Mapping[str, IntArray]) -> float:
+    return mean_over_values({name: entropy_bits(seen) for name, seen in counts.items()}, counts)
+
+
+def _weights(folded: FloatNetwork, mean_bits: float) -> tuple[dict[str, Tensor], dict[str, IntArray]]:
     """Return the parameters with quantized weights, and how often each code word of each layer's weights occurs."""
     parameters = dict(folded.parameters)
-    words = []
+    words = dict[str, IntArray]()
     for layer in folded.layers:
         if layer.has_weights:
             rows = parameters[f"{layer.name}.weight"].reshape(layer.output_shape[0], -1)
@@ -104,14 +108,8 @@ def _weights(folded: FloatNetwork, mean_bits: float) -> tuple[dict[str, Tensor],
             values = grid.values(codes).T
             values += (rows - values).mean(axis=1, keepdims=True)
             parameters[f"{layer.name}.weight"] = values.reshape(layer.weight_shape)
-            words.append(np.unique(codes, return_counts=True)[1])
+            words[layer.name] = np.unique(codes, return_counts=True)[1]
     return {name: torch.tensor(array) for name, array in parameters.items()}, words
-
-
-def _mean_entropy(counts: Any) -> float:
-    listed = list(counts)
-    values = [int(seen.sum()) for seen in listed]
-    return sum(entropy_bits(seen) * n for seen, n in zip(listed, values, strict=True)) / sum(values)
 
 
 _EIGHT = "8/8 min-max"

@@ -170,7 +170,7 @@ def network_energy(
         seed=seed,
     )
     tested = network_split(chosen, data, "test", "to take operands from: --data file.npz", images)
-    coders = {} if coder == "packed" else {item.layer.name: coder for item in chosen.layers}
+    coders = {item.layer.name: coder for item in chosen.layers}
     layers = layer_energies(
         chosen, tested.images[: len(tested.images)], model, coders=coders, progress=progress
     )

@@ -151,16 +151,19 @@ class FloatNetwork:
     def edges(self) -> Edges:
         """Return the layers at the network's edges, which a bit configuration can keep wider.
 
-        Those are, of the weights, the layers that read the network's input and the last one; of the activations,
+        Those are, of the weights, the layers that read the network's input and the last one with those concatenated
+        to it; of the activations,
         the layers that read the network's input, the output of such a layer, or a pool's.
         """
         origins = _origins(self.layers)
         weighted = [layer for layer in self.layers if layer.has_weights]
         first = frozenset(layer.name for layer in weighted if INPUT in origins[layer.inputs[0]])
+        ends = [origin for origin in origins.values() for layer in weighted[-1:] if layer.name in origin]
+        last = frozenset(layer.name for layer in weighted) & frozenset().union(*ends)
         pools = {layer.name for layer in self.layers if isinstance(layer.operator, MaxPool | AveragePool)}
         wide = {INPUT, *first, *pools}
         return Edges(
-            first | {layer.name for layer in weighted[-1:]},
+            first | last,
             frozenset(layer.name for layer in weighted if origins[layer.inputs[0]] & wide),
         )
 

@@ -218,11 +218,21 @@ def _rebuild(study: Study, evaluation: Evaluation, directory: Path) -> str:
     """Return the commands that write a point's integer network and run it on the study's test images."""
     bits, point, data = str(_bits_path(directory, evaluation)), evaluation.point, study.data
     quantize = ["hwsim", "quantize", study.model, "--bits", bits, "--quantizer", point.quantizer]
+    quantize += _channels(study)
     quantize += _chosen("--calibration", data.calibration) + _chosen("--images", data.calibration_images)
     simulate = ["hwsim", "simulate", "net.safetensors", "--mac", point.datapath]
     simulate += _chosen("--data", data.test) + _chosen("--images", data.test_images)
     commands = [[*quantize, "-o", "net.safetensors"], simulate, *_traffic_command(study.of(point), point)]
     return " && ".join(map(shlex.join, commands))
+
+
+def _channels(study: Study) -> list[str]:
+    """Return the options that put channels into the groups of a study."""
+    sizes = {
+        name: ",".join(map(str, [given] if isinstance(given, int) else given))
+        for name, given in study.space.channels.items()
+    }
+    return [word for name, text in sizes.items() for word in ("--channels", f"{name}={text}")]
 
 
 def _traffic_command(study: Study, point: DesignPoint) -> list[list[str]]:

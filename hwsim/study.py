@@ -124,14 +124,15 @@ class Own(_Table):
 class Space(_Table):
     """What each layer with weights may choose, and the layers whose bits are given.
 
-    ``groups`` are layers that choose together, by name or pattern; ``layers`` the lists of a layer or group of its own.
+    ``channels`` are layers whose output channels choose in groups, by their number or sizes: ``conv = 2`` makes the layers
+    "conv.0" and "conv.1" of one. ``groups`` are layers that choose together, by name or pattern; ``layers`` the lists of a layer or group of its own.
     ``arrays`` and ``buffers`` are choices of the whole design, in place of what [array] and [memory] say of both: the rows,
     columns and dataflow of the array that layers run on, and the size of its buffer or of two, the outer one first.
     ``coders`` are those of the weights, which then cross the bus coded, through decoders that are priced; without them the
     file alone is coded.
     """
 
-    LATER = frozenset({"arrays", "buffers", "coders", "groups", "layers"})
+    LATER = frozenset({"arrays", "buffers", "channels", "coders", "groups", "layers"})
 
     weights: _Names = ("int2", "int3", "int4", "int6", "int8", "pow2x4")
     activations: Annotated[tuple[int, ...], Field(min_length=1)] = (2, 3, 4, 6, 8)
@@ -142,9 +143,19 @@ class Space(_Table):
     arrays: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
     coders: tuple[str, ...] = ()
+    channels: dict[str, int | tuple[int, ...]] = {}
     groups: dict[str, _Names] = {}
     layers: dict[str, Own] = {}
     fixed: dict[str, str] = {}
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _numbers_or_sizes(cls, value: Any) -> Any:
+        for layer, given in value.items() if isinstance(value, dict) else ():
+            numbers = given if isinstance(given, list | tuple) else [given]
+            if not numbers or not all(type(number) is int for number in numbers):
+                raise ValueError(f'the groups of layer "{layer}" are 2, say, or [16, 48], not {given!r}')
+        return value
 
     @model_validator(mode="after")
     def _known(self) -> Space:

@@ -144,6 +144,7 @@ def test_every_default_is_written(tmp_path):
             "mapping",
             "groups",
             "layers",
+            "channels",
             "coders",
             "arrays",
             "buffers",

@@ -9,6 +9,7 @@ import typer
 
 from hwsim.cli.options import (
     CalibrationImages,
+    Channels,
     Div,
     Json,
     Mean,
@@ -17,6 +18,7 @@ from hwsim.cli.options import (
     Quantizer,
     Std,
     bits_text,
+    channel_groups,
     preprocessing,
 )
 from hwsim.cli.output import Show, live_progress, print_json
@@ -46,6 +48,7 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of order, moves and mirrors.")] = 0,
     quantizer: Quantizer = "",
+    channels: Channels = None,
     data: Annotated[
         str, typer.Option(help="Data set, file or folder of images to train on; the network's own.")
     ] = "",
@@ -82,6 +85,7 @@ def command(
             mirror=mirror,
             seed=seed,
             quantizer=quantizer,
+            channels=channel_groups(channels),
             data=data,
             calibration=calibration,
             images=images,

@@ -25,6 +25,28 @@ Mean = Annotated[str, typer.Option(help="Preprocessing mean, one number a channe
 Std = Annotated[str, typer.Option(help="Preprocessing std, one number a channel.")]
 
 
+Channels = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A layer's output channels in groups with bits of their own: conv=2, or by sizes conv=16,48."
+    ),
+]
+
+
+def channel_groups(given: list[str] | None) -> dict[str, int | tuple[int, ...]]:
+    """Return the groups that each layer's channels are split into, their number or their sizes."""
+    found: dict[str, int | tuple[int, ...]] = {}
+    for text in given or []:
+        layer, _, groups = text.rpartition("=")
+        sizes = groups.split(",")
+        if not layer or layer in found or not all(size.isdecimal() for size in sizes):
+            raise HwsimError(
+                f'--channels "{text}" is not understood; write each layer once, as conv=2 or conv=16,48'
+            )
+        found[layer] = int(groups) if len(sizes) == 1 else tuple(map(int, sizes))
+    return found
+
+
 def bits_text(bits: str) -> str:
     """Return the text of a bit configuration: of its TOML file, or as it was given."""
     return files.read_text(Path(bits), "bit configuration") if bits.endswith(".toml") else bits

@@ -9,6 +9,7 @@ import typer
 
 from hwsim.cli.options import (
     CalibrationImages,
+    Channels,
     Div,
     Json,
     Mean,
@@ -17,6 +18,7 @@ from hwsim.cli.options import (
     Quantizer,
     Std,
     bits_text,
+    channel_groups,
     preprocessing,
 )
 from hwsim.cli.output import live_progress, print_json
@@ -32,6 +34,7 @@ def command(
         str, typer.Option(help="Bits of all layers, w4a8/int16 or 'w4a4/int32 edges=8' say, or a TOML file.")
     ] = "w8a8/int32",
     quantizer: Quantizer = "",
+    channels: Channels = None,
     calibration: Annotated[
         str, typer.Option(help="Data set, file or folder of images to calibrate on.")
     ] = "",
@@ -59,6 +62,7 @@ def command(
             model,
             bits_text(bits),
             quantizer=quantizer,
+            channels=channel_groups(channels),
             calibration=calibration,
             images=images,
             accumulators=accumulators,
@@ -83,8 +87,8 @@ def command(
         return print_json(facts | ({"entropy_bits": asdict(measured)} if measured else {}))
     width = max(map(len, network.bits))
     for name, layer_bits in network.bits.items():
-        channels = _widths("channels of", shared.get(name)) + _widths("output stored in", stored.get(name))
-        print(f"  {name:{width}}  {layer_bits}{channels}")
+        apart = _widths("channels of", shared.get(name)) + _widths("output stored in", stored.get(name))
+        print(f"  {name:{width}}  {layer_bits}{apart}")
         if measured:
             print(
                 f"  {'':{width}}  entropy {measured.weights[name]:.2f} bits a weight, coded "

@@ -36,6 +36,7 @@ from hwsim.explore.evaluation import (
     marks,
 )
 from hwsim.models import load_model
+from hwsim.models.channel_groups import split_channels
 from hwsim.network import FloatNetwork, IntegerLayer, QuantizedNetwork
 from hwsim.quantize import Calibration, once, quantize
 from hwsim.quantize.settings import Settings
@@ -270,7 +271,7 @@ def point_bits(point: DesignPoint) -> BitConfig:
 
 def open_bench(study: Study, given: Given | None = None) -> Bench:
     """Load a study's network and splits; with ``given``, nothing of it needs the float network's forward pass."""
-    network = load_model(study.model)
+    network = split_channels(load_model(study.model), study.space.channels)
     data, where = study.data, 'in the study\'s [data]: {} = "file.npz"'
     seen, tested = (
         network_split(network, source, split, where.format(split), images)

@@ -222,9 +222,10 @@ class _Assigner:
             return wanted
         target = wanted.demanded
         assert isinstance(target, Int)
-        own = self._whole(frozenset([name]), target, name)
-        ends_below = name in self.fused.ceilings and own.scale < wanted.scale
-        return own if ends_below else replace(wanted, format=target)
+        ceiling = self.fused.ceilings.get(name)
+        if ceiling is not None and float(scale_of(ceiling, target)) < wanted.scale:
+            return self._whole(frozenset([name]), target, name)
+        return replace(wanted, format=target)
 
     def _demanded(self, layer: Layer, source: str) -> str:
         """Return the tensor through which a layer with weights reads another, in the format it demands."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from hwsim.data import network_split
 from hwsim.models import load_model
+from hwsim.models.channel_groups import WHOLE, ChannelGroups, split_channels
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize.pipeline import Stage, Told, stages
 from hwsim.quantize.settings import Settings
@@ -76,6 +77,7 @@ def fine_tune_model(
     mirror: bool | None = None,
     seed: int = 0,
     quantizer: str = "",
+    channels: ChannelGroups = WHOLE,
     data: str = "",
     calibration: str = "",
     images: int = 0,
@@ -84,22 +86,23 @@ def fine_tune_model(
 ) -> FineTuned:
     """Return a trained network pruned, fine-tuned in float, quantized and fine-tuned as integers; what has no epochs is left out.
 
-    ``model``, ``bits``, ``quantizer``, ``calibration``, ``images`` and the preprocessing are those of :func:`quantize_model`.
+    ``model``, ``bits``, ``quantizer``, ``channels``, ``calibration``, ``images`` and the preprocessing are those of :func:`quantize_model`.
     Training reads the train split of ``data`` (a data set or an NPZ file; the model's own data if left out): ``batch`` images
     at a time (0 takes a thirtieth of the split, 16 to 128), each moved by up to ``shift`` pixels (by default a
     sixteenth of the height) and mirrored at random if ``mirror`` (by default colour images are).
     """
     network = load_model(model, **preprocessing) if isinstance(model, str) else model
+    network = split_channels(network, channels)
     train = network_split(network, data, "train", "for its train split: --data file.npz")
     purpose = "for its calibration split: --calibration file.npz"
     seen = network_split(network, calibration, "calibration", purpose, images)
-    channels, height, _ = network.input_shape
+    colours, height, _ = network.input_shape
     recipe = Recipe(
         epochs,
         rate,
         batch or min(max(len(train) // 30, SMALLEST_BATCH), LARGEST_BATCH),
         shift=max(1, height // 16) if shift is None else shift,
-        mirror=channels == 3 if mirror is None else mirror,
+        mirror=colours == 3 if mirror is None else mirror,
         seed=seed,
     )
     float_recipe = replace(recipe, epochs=float_epochs, rate=float_rate)

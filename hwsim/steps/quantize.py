@@ -9,6 +9,7 @@ from hwsim.certificate import narrowed
 from hwsim.data import network_split
 from hwsim.errors import unknown
 from hwsim.models import load_model
+from hwsim.models.channel_groups import WHOLE, ChannelGroups, split_channels
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize import fold_batch_norm, quantize
 from hwsim.quantize.integer import checked_bits
@@ -24,6 +25,7 @@ def quantize_model(
     bits: str,
     *,
     quantizer: str = "",
+    channels: ChannelGroups = WHOLE,
     calibration: str = "",
     images: int = 0,
     accumulators: str = "given",
@@ -34,7 +36,8 @@ def quantize_model(
 
     ``model`` is a built-in name, an ONNX file or a network already loaded; ``bits`` a shorthand for all
     layers (``w4a8/int16``, ``w4a4/int32 edges=8``) or the TOML text of a bit configuration; ``quantizer`` settings such as
-    ``activations=kl tolerance=1.3``. Calibration reads the calibration split of ``calibration`` (a data
+    ``activations=kl tolerance=1.3``; ``channels`` names layers whose output channels are groups with bits of their own:
+    see :func:`hwsim.models.channel_groups.split_channels`. Calibration reads the calibration split of ``calibration`` (a data
     set, a file or a folder of images; the model's own data if left out), all of it or its first ``images``, each twice,
     of which ``progress`` is told; it is kept in the user's cache folder for the next time. ``accumulators``
     is "given", or "proved" for each layer's narrowest accumulator that no input overflows. For ONNX files,
@@ -44,6 +47,7 @@ def quantize_model(
         raise unknown("choice of accumulators", accumulators, ACCUMULATORS)
     settings = Settings.parse(quantizer)
     network = load_model(model, **preprocessing) if isinstance(model, str) else model
+    network = split_channels(network, channels)
     config = checked_bits(bits, fold_batch_norm(network))  # what was mistyped needs no calibration to be told
     purpose = "to calibrate on: --calibration file.npz"
     seen = network_split(network, calibration, "calibration", purpose, images)

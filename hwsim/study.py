@@ -128,8 +128,8 @@ class Space(_Table):
     "conv.0" and "conv.1" of one. ``groups`` are layers that choose together, by name or pattern; ``layers`` the lists of a layer or group of its own.
     ``arrays`` and ``buffers`` are choices of the whole design, in place of what [array] and [memory] say of both: the rows,
     columns and dataflow of the array that layers run on, and the size of its buffer or of two, the outer one first.
-    ``coders`` are those of the weights, which then cross the bus coded, through decoders that are priced; without them the
-    file alone is coded.
+    ``coders`` are those of the weights, which then cross the bus coded, through decoders that are priced, or packed, through
+    readers that are; without them the file alone is coded.
     """
 
     LATER = frozenset({"arrays", "buffers", "channels", "coders", "groups", "layers"})
@@ -296,19 +296,20 @@ class Study(_Table):
         if self.array.minimise not in OBJECTIVES:
             raise unknown("objective of a tiling", self.array.minimise, OBJECTIVES)
         self.accelerator()
-        if "latency" in asked and self._coded:
+        if "latency" in asked and self.coded:
             raise ValueError(
                 "latency counts no decoders; leave the coders out, or latency from the objectives"
             )
 
     @property
-    def _coded(self) -> bool:
+    def coded(self) -> bool:
+        """Whether the study chooses coders of weights."""
         return bool(self.space.coders) or any(own.coders for own in self.space.layers.values())
 
     @property
     def asked_of_array(self) -> list[str]:
         """The metrics of an array that the study names, and where it chooses one those that nothing is synthesised for."""
-        chosen = ["buffer_bytes", *([] if self._coded else ["latency"])]
+        chosen = ["buffer_bytes", *([] if self.coded else ["latency"])]
         named = [*self.objectives, *(self.constraints or {})]
         named += chosen if self.space.arrays or self.space.buffers else []
         return [name for name in OF_AN_ARRAY if name in named]

@@ -25,7 +25,7 @@ def icarus_changes(netlist, technology, streams, registers, folder):
 def _packed(word, widths):
     result = place = 0
     for code, width in zip(word, widths, strict=True):
-        result |= int(code) << place
+        result |= (int(code) & (1 << width) - 1) << place
         place += width
     return result
 

@@ -12,9 +12,9 @@ import pytest
 
 import tiny
 from hwsim.cost.activity import activity
-from hwsim.cost.coding import huffman
+from hwsim.cost.coding import huffman, indices
 from hwsim.cost.compression import codes_of, compress, decompress
-from hwsim.cost.decoding import decoding
+from hwsim.cost.decoding import CODERS, decoding
 from hwsim.cost.energy import circuit_energy
 from hwsim.cost.hardware import Hardware
 from hwsim.cost.mapping import mapped_netlist
@@ -58,21 +58,43 @@ def net():
 """Weights with long tails, which a code takes less for."""
 
 
-@pytest.fixture(scope="module")
-def explored(tmp_path_factory, synthesis_cache):
-    """Every point of a tiny space with two coders."""
-    folder = tiny.write(tmp_path_factory.mktemp("coded"))
-    (folder / "net.py").write_text(MODEL)
+PRUNED = MODEL.replace("rng.standard_t(2, size=", "few(rng, ").replace(
+    "def net",
+    "def few(rng, shape):\n    return rng.normal(size=shape) * (rng.random(shape) < 0.1)\n\n\ndef net",
+)
+"""Weights of which a tenth are left."""
+
+
+def explore_coders(folder, model, coders, cache):
+    """Every point of a tiny space with some coders."""
+    tiny.write(folder)
+    (folder / "net.py").write_text(model)
     text = (folder / "study.toml").read_text().replace("budget = 10", "budget = 100")
     text = text.replace(', "activations=aciq_laplace", "activations=aciq_gauss"', "").replace(
         "[hardware]",
-        'coders = ["packed", "huffman"]\n\n[space.layers.out]\nweights = ["int3"]\n\n[hardware]\nimages_per_second = 2e7',
+        f'coders = {json.dumps(coders)}\n\n[space.layers.out]\nweights = ["int3"]\n\n[hardware]\nimages_per_second = 2e7',
     )
     (folder / "study.toml").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
+        patch.setenv("HWSIM_CACHE", str(cache))
         yield explore(read_study(folder / "study.toml"), folder / "out")
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory, synthesis_cache):
+    yield from explore_coders(tmp_path_factory.mktemp("coded"), MODEL, ["packed", "huffman"], synthesis_cache)
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory, synthesis_cache):
+    coders = ["bitmap", "run_length"]
+    yield from explore_coders(tmp_path_factory.mktemp("pruned"), PRUNED, coders, synthesis_cache)
+
+
+@pytest.fixture(params=["explored", "pruned"])
+def either(request):
+    return request.getfixturevalue(request.param)
 
 
 def test_every_layer_has_a_coder_and_the_space_counts_it(explored):
@@ -82,12 +104,12 @@ def test_every_layer_has_a_coder_and_the_space_counts_it(explored):
     }
 
 
-def test_prices_of_coded_weights_are_those_of_the_network_by_itself(explored):
-    bench = explored.bench
+def test_prices_of_coded_weights_are_those_of_the_network_by_itself(either):
+    bench = either.bench
     space = replace(search_space(bench.study, bench.network), bench=bench)
     names = OBJECTIVES[1:]
     (price,) = prices(space, names)
-    for e in explored.evaluations:
+    for e in either.evaluations:
         choices = np.array([space.places(e.point)])
         (costs,) = price.costs(sum(table.of(choices) for table in price.tables))
         for name, cost in zip(names, costs, strict=True):
@@ -104,11 +126,12 @@ def test_bytes_traffic_and_decoders_are_counted_from_the_code_itself(explored):
         moved = {item.layer: item.weight_bytes for item in traffic(network, memory)}
         for layer, coder in zip([la for la in e.layers if la.weights], e.point.coders, strict=True):
             item = next(item for item in network.layers if item.layer.name == layer.name)
-            decoders = [part for part in layer.parts if part.part == "huffman_decode"]
+            decoders = [part for part in layer.parts if part.part in CODERS.values()]
             codes, bits = codes_of(item), item.bits.weight.bits
             coded = huffman.encode(codes.ravel(), bits)
             if coder == "packed" or len(coded) >= -(-codes.size * bits // 8):
-                assert not decoders
+                (part,) = decoders
+                assert part.circuit == f"Unpack(bits={bits})" and part.equivalent
                 assert layer.weight_bytes == moved[layer.name]
                 continue
             decoded += 1
@@ -127,9 +150,9 @@ def test_bytes_traffic_and_decoders_are_counted_from_the_code_itself(explored):
     assert decoded
 
 
-def test_a_file_with_a_coder_for_each_layer_decodes_to_the_same_integers(explored):
-    bench = explored.bench
-    for e in explored.evaluations:
+def test_a_file_with_a_coder_for_each_layer_decodes_to_the_same_integers(either):
+    bench = either.bench
+    for e in either.evaluations:
         network = bench.quantized(e.point)
         codecs = {name: coder for (name, _), coder in zip(e.point.bits, e.point.coders, strict=True)}
         content = compress(network, codecs=codecs)
@@ -137,6 +160,27 @@ def test_a_file_with_a_coder_for_each_layer_decodes_to_the_same_integers(explore
         for item in network.layers:
             if item.weight is not None:
                 np.testing.assert_array_equal(decompress(content)[item.layer.name].weight, item.weight)
+
+
+def test_sparse_weights_cross_the_bus_as_indices_and_what_is_left(pruned):
+    bench = pruned.bench
+    memory, seen = bench.study.memory.value(), set()
+    for e in pruned.evaluations:
+        network = bench.quantized(e.point)
+        packed = {item.layer: item.weight_bytes for item in traffic(network, memory)}
+        for layer, coder in zip([la for la in e.layers if la.weights], e.point.coders, strict=True):
+            item = next(item for item in network.layers if item.layer.name == layer.name)
+            codes, bits = codes_of(item).ravel(), item.bits.weight.bits
+            form = indices.encode_bitmap if coder == "bitmap" else indices.encode_runs
+            coded = form(codes, np.full(codes.size, bits))
+            (part,) = (part for part in layer.parts if part.part in CODERS.values())
+            assert part.part == f"{coder}_decode" and part.equivalent
+            saved = codes.size * bits // 8 - len(coded.indices) - len(coded.values)
+            passes = packed[layer.name] * 8 / stored_bits(item)
+            assert saved > 0
+            assert layer.weight_bytes == pytest.approx(packed[layer.name] - passes * saved, abs=3 * passes)
+            seen.add(part.circuit)
+    assert {"BitmapDecode(bits=3)", "BitmapDecode(bits=4)"} < seen and any("Run" in name for name in seen)
 
 
 def test_decoders_do_not_touch_the_accuracy(explored):
@@ -165,7 +209,7 @@ def test_weights_that_are_read_in_every_pass_are_decoded_in_every_pass(explored)
     found, hardware = decoding(item, "huffman"), bench.study.hardware.value("mac")
     whole = stored_bits(item) // 8
     assert found.moved_bytes(item, 300 * whole) == -(-300 * (8 * whole - found.saved_bits) // 8)
-    once, often = (found.part(item, passes * whole, hardware).count for passes in (1, 300))
+    once, often = (found.circuits(item, passes * whole, hardware)[0].count for passes in (1, 300))
     assert often == -(-300 * found.weights // hardware.cycles_per_image) > once
 
 
@@ -184,7 +228,7 @@ def test_weights_that_are_all_the_same_need_no_decoder(explored):
     big = replace(item, weight=np.ones_like(item.weight))
     found = decoding(big, "huffman")
     assert found.circuit is None
-    assert found.part(big, 100, Hardware(technology="gates")) is None
+    assert found.circuits(big, 100, Hardware(technology="gates")) == ()
 
 
 def test_a_point_without_coders_is_written_and_keyed_as_before():
@@ -200,7 +244,10 @@ def test_a_point_without_coders_is_written_and_keyed_as_before():
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ('coders = ["ans"]', 'unknown coder with a decoder "ans"; known: packed, huffman'),
+        (
+            'coders = ["ans"]',
+            'unknown coder with a decoder "ans"; known: packed, huffman, bitmap, run_length',
+        ),
         ('coders = ["packed", "packed"]', "packed is listed twice"),
         ('[space.layers.stem]\ncoders = ["best"]', 'unknown coder with a decoder "best"'),
     ],
@@ -225,27 +272,18 @@ def coded(explored):
 @pytest.mark.parametrize("cycles", [100, 5000])
 def test_a_decoder_s_trace_decodes_the_layer_s_own_weights_one_behind_the_other(coded, cycles):
     _, item, how = coded
-    trace = decoder_trace(how.circuit, codes_of(item), cycles, seed=3)
+    trace = decoder_trace(how.circuit, item, cycles, seed=3)
     symbols = trace.outputs["symbol"][1:].tolist()  # the first cycle is the reset
     own = codes_of(item).ravel().tolist()
     assert len(symbols) == min(cycles, len(own))
     assert any(own[start : start + len(symbols)] == symbols for start in range(len(own)))
-    # As the coder's own bytes say it, the words that are taken are the stream.
-    if len(symbols) == len(own):
-        taken = trace.outputs["taken"][1:].astype(bool)
-        longest = how.circuit.inputs["word"].bits
-        bits = "".join(f"{word:0{longest}b}" for word in trace.inputs["word"][1:][taken].tolist())
-        stream = huffman.encode(codes_of(item).ravel(), item.bits.weight.bits).values
-        expected = "".join(f"{byte:08b}" for byte in stream)
-        short = min(len(bits), len(expected))
-        assert bits[:short] == expected[:short] and len(expected) - len(bits) < 8
 
 
 @pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus Verilog (iverilog)")
 def test_a_decoder_s_nets_change_as_often_as_in_event_driven_simulation(coded, tmp_path):
     _, item, how = coded
     cells = technology("open45")
-    netlist, trace = mapped_netlist(how.circuit, cells), decoder_trace(how.circuit, codes_of(item), 150)
+    netlist, trace = mapped_netlist(how.circuit, cells), decoder_trace(how.circuit, item, 150)
     ours = activity(netlist, cells, trace.inputs, how.circuit.registers).changes
     theirs = icarus_changes(netlist, cells, trace.inputs, how.circuit.registers, tmp_path)
     assert sum(theirs.values()) > 2_000
@@ -278,7 +316,7 @@ def test_energy_is_that_of_the_coded_bytes_and_of_each_code_word_that_is_decoded
     *others, decoder = huffman_coded[name].parts
     assert tuple(others) == packed[name].parts
     assert decoder.part == "huffman_decode" and decoder.operations == math.ceil(passes * codes.size)
-    alone = circuit_energy(how.circuit, model.technology, decoder_trace(how.circuit, codes, 128))
+    alone = circuit_energy(how.circuit, model.technology, decoder_trace(how.circuit, item, 128))
     assert decoder.energy.total == pytest.approx(alone.operation.total * decoder.operations)
     assert huffman_coded[name].total == pytest.approx(
         packed[name].total - dram + alone.operation.total * decoder.operations
@@ -313,7 +351,8 @@ def test_an_exploration_counts_the_energy_of_its_coders(explored, tmp_path_facto
         )
         assert METRICS["energy"].of(e) == pytest.approx(said.total_fj / 1e9)
         assert ("huffman_decode" in json.dumps(said.to_json())) == (coder == "huffman")
-        assert ("decoders of 2 layers take" in said.text()) == (coder == "huffman")
+        part = CODERS[coder]
+        assert f"weights cross the bus {coder}: {part} in 2 of 2 layers take" in said.text()
 
 
 def test_a_study_with_coders_reads_back_equal():

@@ -27,8 +27,11 @@ def command(
     clock: Annotated[float, typer.Option(help="Clock in MHz.")] = 500.0,
     mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
     coder: Annotated[
-        str, typer.Option(help="How weights cross the bus: packed, or huffman with decoders behind it.")
-    ] = "packed",
+        str,
+        typer.Option(
+            help="Code of the weights on the bus, its decoders counted: packed, huffman, bitmap, run_length."
+        ),
+    ] = "",
     cycles: Annotated[int, typer.Option(min=2, help="Cycles of each circuit's operands at most.")] = 2048,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the operands drawn.")] = 0,
     as_json: Json = False,

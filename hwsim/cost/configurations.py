@@ -354,8 +354,7 @@ class Configurations:
         if traffic is not None:
             moved = (traffic.weight_bytes, traffic.input_bytes, traffic.output_bytes)
         if decoding.weights:
-            decoder = None if self.hardware is None else decoding.part(item, moved[0], self.hardware)
-            parts += () if decoder is None else (decoder,)
+            parts += () if self.hardware is None else decoding.circuits(item, moved[0], self.hardware)
             moved = (decoding.moved_bytes(item, moved[0]), *moved[1:])
         return [
             sum(part.count * part.nand2_equivalents for part in parts),

@@ -15,6 +15,7 @@ from hwsim.cost.coding.huffman import code_lengths
 from hwsim.datapath import DATAPATHS, Datapath, load
 from hwsim.datapath.add import Add
 from hwsim.datapath.apot_mac import ApotMac
+from hwsim.datapath.bitmap_decode import BitmapDecode
 from hwsim.datapath.focused_mac import FocusedMac
 from hwsim.datapath.huffman_decode import LONGEST, HuffmanDecode
 from hwsim.datapath.input_sum import InputSum, sum_format
@@ -23,7 +24,9 @@ from hwsim.datapath.multipliers import MULTIPLIERS
 from hwsim.datapath.pool import AveragePool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.requantize_sums import RequantizeSums
+from hwsim.datapath.run_length_decode import RUN_BITS_MAXIMUM, RunLengthDecode
 from hwsim.datapath.shift_mac import ShiftMac
+from hwsim.datapath.unpack import Unpack
 from hwsim.errors import HwsimError
 from hwsim.formats import AdditivePowersOfTwo, Focused, Int, Overflow, PowerOfTwo
 
@@ -133,6 +136,20 @@ def _decoders() -> Iterator[HuffmanDecode]:
         yield HuffmanDecode(",".join(map(str, lengths.tolist())))
 
 
+def _unpackers() -> Iterator[Unpack]:
+    for mixed, bits in product((0, 1), _ALL):
+        yield Unpack(bits, mixed)
+
+
+def _bitmap_decoders() -> Iterator[BitmapDecode]:
+    yield from map(BitmapDecode, _ALL)
+
+
+def _run_length_decoders() -> Iterator[RunLengthDecode]:
+    for bits, run_bits in product(_ALL, range(1, RUN_BITS_MAXIMUM + 1)):
+        yield RunLengthDecode(bits, run_bits)
+
+
 GRIDS: dict[str, Callable[[], Iterator[Datapath]]] = {
     "mac": _macs,
     "shift_mac": _shift_macs,
@@ -143,6 +160,9 @@ GRIDS: dict[str, Callable[[], Iterator[Datapath]]] = {
     "requantize_sums": _requantizers_of_sums,
     "add": _adders,
     "average_pool": _average_pools,
+    "unpack": _unpackers,
     "huffman_decode": _decoders,
+    "bitmap_decode": _bitmap_decoders,
+    "run_length_decode": _run_length_decoders,
 }
 """The grid of each family that has one, by its datapath's name."""

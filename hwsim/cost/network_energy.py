@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.cost.compression import codes_of
-from hwsim.cost.decoding import PART, Decoding, decoding
+from hwsim.cost.decoding import Decoding, decoding
 from hwsim.cost.energy import CircuitEnergy, Energy, check_technology, circuit_energy, clock_fj
 from hwsim.cost.hardware import operations
 from hwsim.cost.memory.energy import memory_energy
@@ -158,8 +157,8 @@ def layer_energies(
 ) -> tuple[LayerEnergy, ...]:
     """Return what every layer of a network costs for one image, its operands sampled from ``images``.
 
-    ``coders`` says by name in which of :data:`hwsim.cost.decoding.CODERS` a layer's weights cross the bus; packed
-    where it is silent. With ``compare`` a multiply-accumulate is measured on random operands and in the other dataflow as well.
+    ``coders`` says by name in which of :data:`hwsim.cost.decoding.CODERS` a layer's weights cross the bus; where it is silent
+    they are packed, and what unpacks them is not counted. With ``compare`` a multiply-accumulate is measured on random operands and in the other dataflow as well.
     ``progress`` is told the layers done and planned. Raises :class:`HwsimError` as
     :func:`hwsim.cost.energy.circuit_energy` does.
     """
@@ -169,7 +168,7 @@ def layer_energies(
     def visit(
         item: IntegerLayer, inputs: tuple[IntArray, ...], output: IntArray, _: Overflowed | None
     ) -> None:
-        coder = (coders or {}).get(item.layer.name, "packed")
+        coder = (coders or {}).get(item.layer.name, "")
         found.append(_layer(network, item, (inputs, output), model, coder, random if compare else None))
         progress(len(found), len(network.layers))
 
@@ -215,11 +214,11 @@ def _layer(
 def _decoder(
     item: IntegerLayer, how: Decoding, packed: LayerMemory, model: EnergyModel
 ) -> tuple[PartEnergy, ...]:
-    """Return the decoder of a layer's weights; none where they are packed."""
+    """Return the decoder of a layer's weights; none where nobody asked for it."""
     if how.circuit is None:
         return ()
-    one = _measured(how.circuit, decoder_trace(how.circuit, codes_of(item), model.cycles, model.seed), model)
-    return (PartEnergy(PART, one, how.decoded(item, packed.dram.weights // 8)),)
+    one = _measured(how.circuit, decoder_trace(how.circuit, item, model.cycles, model.seed), model)
+    return (PartEnergy(how.part, one, how.decoded(item, packed.dram.weights // 8)),)
 
 
 def _moved_coded(item: IntegerLayer, how: Decoding, packed: LayerMemory) -> LayerMemory:

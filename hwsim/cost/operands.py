@@ -16,9 +16,10 @@ from typing import Literal
 
 import numpy as np
 
+from hwsim.cost.compression import codes_of
+from hwsim.cost.decoding import Decoder, weight_widths
 from hwsim.datapath.datapath import Datapath, Scheduled, describe
 from hwsim.datapath.focused_mac import FocusedMac
-from hwsim.datapath.huffman_decode import HuffmanDecode
 from hwsim.datapath.netlist import RESET
 from hwsim.errors import HwsimError
 from hwsim.formats import Format, IntArray
@@ -182,12 +183,13 @@ def random_trace(datapath: Datapath, cycles: int = 2048, seed: int = 0) -> Trace
     return in_place(datapath, streams)
 
 
-def decoder_trace(decoder: HuffmanDecode, codes: IntArray, cycles: int = 2048, seed: int = 0) -> Trace:
-    """Return the trace of a decoder on consecutive code words of a layer's stream, from a drawn one on, from one reset."""
-    flat = codes.ravel()
-    first = np.random.default_rng(seed).integers(max(flat.size - cycles, 0) + 1)
-    words = decoder.words(flat[first : first + cycles])
-    return in_place(decoder, {"word": words[:, None]})
+def decoder_trace(decoder: Decoder, item: IntegerLayer, cycles: int = 2048, seed: int = 0) -> Trace:
+    """Return the trace of a decoder on consecutive code words of a layer's streams, from a drawn one on, from one reset."""
+    codes, widths = codes_of(item).ravel(), weight_widths(item)
+    first = np.random.default_rng(seed).integers(max(codes.size - cycles, 0) + 1)
+    drawn = slice(first, first + cycles)
+    streams = decoder.streams(codes[drawn], widths[drawn])
+    return in_place(decoder, {name: words[:, None] for name, words in streams.items()})
 
 
 def _trace(

@@ -16,6 +16,7 @@ from hwsim.datapath.adder_tree import AdderTree
 from hwsim.datapath.adders import width_of
 from hwsim.datapath.apot_mac import ApotMac
 from hwsim.datapath.bit_serial_mac import BitSerialMac
+from hwsim.datapath.bitmap_decode import BitmapDecode
 from hwsim.datapath.channel_clamp import ChannelClamp
 from hwsim.datapath.constant_dot import ConstantDot
 from hwsim.datapath.datapath import Datapath, Register, Scheduled, describe, elaborate, resolver
@@ -31,9 +32,11 @@ from hwsim.datapath.pool import AveragePool, MaxPool
 from hwsim.datapath.requantize import Requantize
 from hwsim.datapath.requantize_sums import RequantizeSums
 from hwsim.datapath.resolve import Resolve
+from hwsim.datapath.run_length_decode import RunLengthDecode
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.datapath.systolic import MACS
 from hwsim.datapath.to_half import ToHalf
+from hwsim.datapath.unpack import Unpack
 from hwsim.datapath.weight_stationary_array import WeightStationaryArray
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Focused, Half, Int, Overflow, Rounding, TensorFormat
@@ -73,7 +76,10 @@ DATAPATHS: dict[str, type[Any]] = {
     "to_half": ToHalf,
     "half_add": HalfAdd,
     "from_half": FromHalf,
+    "unpack": Unpack,
     "huffman_decode": HuffmanDecode,
+    "bitmap_decode": BitmapDecode,
+    "run_length_decode": RunLengthDecode,
 }
 
 _PARAMETER = re.compile(r"(.+?) +([a-z_]+)=(\S+) *")

@@ -14,7 +14,7 @@ import numpy as np
 from hwsim.bits import BitConfig, LayerBits, bit_config
 from hwsim.catalogue import file_digest
 from hwsim.cost.compression import compress, float32_bytes, layer_bytes
-from hwsim.cost.decoding import decoding
+from hwsim.cost.decoding import DECODERS_VERSION, decoding
 from hwsim.cost.hardware import Part
 from hwsim.cost.hardware import circuits as network_circuits
 from hwsim.cost.memory.energy import buffers_um2
@@ -105,6 +105,7 @@ class Bench:
             technology(study.hardware.technology).digest,
             *self._energy_facts(),
             *(["array", *study.asked_of_array] if study.asked_of_array else []),
+            *(["decoders", DECODERS_VERSION] if study.coded else []),
             *(file_digest(name) for name in study.space.datapaths),
             *(file_digest(name) for text in study.space.quantizers for name in Settings.parse(text).methods),
         ]
@@ -223,8 +224,8 @@ class Bench:
         if coder is None:
             return (), packed_bytes
         how = decoding(item, coder)
-        part = how.part(item, packed_bytes, self.study.hardware.value(point.datapath))
-        return (() if part is None else (part,)), how.moved_bytes(item, packed_bytes)
+        hardware = self.study.hardware.value(point.datapath)
+        return how.circuits(item, packed_bytes, hardware), how.moved_bytes(item, packed_bytes)
 
     def _energies(self, network: QuantizedNetwork, point: DesignPoint) -> dict[str, dict[str, float]]:
         """Return every layer's energy in pJ by where it goes; nothing where the study does not ask for it."""

@@ -205,7 +205,7 @@ def _decodings(
         for name, given in choices.items()
     }
     found = {
-        (name, form, coder): decoding(items[form, name], coder or "packed")
+        (name, form, coder): decoding(items[form, name], coder)
         for name, given in pairs.items()
         for form, coder in dict.fromkeys(given)
     }

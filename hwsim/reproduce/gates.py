@@ -493,7 +493,7 @@ _DRAWN: Mapping[str, tuple[str, Callable[[str], bool]]] = {
     "multiply-accumulate": (BLUE, lambda family: family == "mac"),
     "powers of two": (ORANGE, lambda family: family in ("shift_mac", "apot_mac", "focused_mac")),
     "requantise and add": (GREEN, lambda family: family.startswith("requantize") or family == "add"),
-    "Huffman decoder": (PURPLE, lambda family: family == "huffman_decode"),
+    "decoders": (PURPLE, lambda family: family.endswith("_decode") or family == "unpack"),
 }
 
 

@@ -134,9 +134,7 @@ def _check_sum(
 
 
 def _check_cycles(datapath: Datapath, rng: np.random.Generator) -> Counterexample | None:
-    inputs = {
-        name: form.decode(rng.integers(0, 1 << form.bits, CYCLES)) for name, form in datapath.inputs.items()
-    }
+    inputs = {name: form.decode(_uniform(form, rng, CYCLES)) for name, form in datapath.inputs.items()}
     circuit = run(datapath, inputs)
     before = {
         name: np.concatenate([[register.reset], circuit[name][:-1]])
@@ -188,7 +186,7 @@ def _patterns(datapath: Datapath, rng: np.random.Generator, samples: int) -> tup
         return _every(formats), True
     groups = [
         _corners(formats, rng),
-        {name: rng.integers(0, 1 << form.bits, samples) for name, form in formats.items()},
+        {name: _uniform(form, rng, samples) for name, form in formats.items()},
         {name: _scaled(form, rng, samples) for name, form in formats.items()},
     ]
     if _total(operands) <= EXHAUSTIVE_BITS:
@@ -212,9 +210,15 @@ def _every(formats: Mapping[str, Format]) -> dict[str, IntArray]:
     return codes
 
 
+def _uniform(form: Format, rng: np.random.Generator, count: int) -> IntArray:
+    """Return random patterns; those of 64 bits as int64 holds them."""
+    start = -(1 << 63) if form.bits == 64 else 0
+    return rng.integers(start, start + (1 << form.bits), count)
+
+
 def _scaled(form: Format, rng: np.random.Generator, count: int) -> IntArray:
     """Return patterns of values whose magnitudes are spread evenly over their logarithm."""
-    codes = rng.integers(0, 1 << form.bits, count)
+    codes = _uniform(form, rng, count)
     if not isinstance(form, Int):
         return codes
     return form.encode(form.decode(codes) >> rng.integers(0, form.bits, count))

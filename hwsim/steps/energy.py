@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hwsim.columns import columns
-from hwsim.cost.decoding import PART, check_coder
+from hwsim.cost.decoding import CODERS, check_coder
 from hwsim.cost.memory.hierarchy import Accelerator, Array
 from hwsim.cost.network_energy import EnergyModel, LayerEnergy, layer_energies
 from hwsim.cost.technology import technology as technology_of
@@ -61,7 +62,7 @@ class NetworkEnergy:
             "clock_mhz": self.model.clock_mhz,
             "accelerator": asdict(self.model.accelerator),
             "mac": self.model.mac,
-            "coder": self.coder,
+            "coder": self.coder or "packed",
             "macs": self.macs,
             "total_pj": self.total_fj / 1e3,
             "pj_per_mac": self.total_fj / 1e3 / self.macs if self.macs else None,
@@ -118,17 +119,20 @@ class NetworkEnergy:
             f"{array.rows}x{array.columns} array, {array.dataflow} stationary; memories of {self.model.memories}, DRAM "
             f"at 20 pJ a bit; operands of {self.images} images of {self.data}"
         )
-        if self.coder != "packed":
-            yield from self._decoders()
+        if self.coder:
+            yield self._decoders()
         yield "every output and every flip-flop of the mapped netlists equals the arithmetic in every cycle"
 
-    def _decoders(self) -> Iterator[str]:
-        found = [part for layer in self.layers for part in layer.parts if part.part == PART]
+    def _decoders(self) -> str:
+        """Return what decoding the weights takes, and which circuits do it where a code that saves nothing is packed."""
+        found = [part for layer in self.layers for part in layer.parts if part.part in CODERS.values()]
+        counts = Counter(part.part for part in found)
         words = sum(part.operations for part in found)
         energy = sum(part.energy.total for part in found)
-        yield (
-            f"weights cross the bus {self.coder}: decoders of {len(found)} layers take {energy / 1e6:.4g} nJ, "
-            f"{energy / 1e3 / max(words, 1):.3g} pJ for each of {words} code words"
+        return (
+            f"weights cross the bus {self.coder}: {', '.join(f'{name} in {count}' for name, count in counts.items())} of "
+            f"{sum(1 for layer in self.layers if layer.macs)} layers take {energy / 1e6:.4g} nJ, "
+            f"{energy / 1e3 / max(words, 1):.3g} pJ for each of {words} weights, a weight a cycle"
         )
 
 
@@ -146,7 +150,7 @@ def network_energy(
     accelerator: Accelerator | None = None,
     clock_mhz: float = 500.0,
     mac: str = "mac",
-    coder: str = "packed",
+    coder: str = "",
     cycles: int = 2048,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, planned: None,
@@ -155,11 +159,13 @@ def network_energy(
 
     At most ``cycles`` of each circuit's operands are drawn with ``seed`` from the network's run on the first
     ``images`` of a test split. ``accelerator`` is the array with its dataflow, ``output`` or ``weight`` stationary, and
-    its memories; a 16 x 16 output-stationary one with 64 KiB by default. Weights cross the bus packed, or in the code of a
-    ``coder`` (:mod:`hwsim.cost.decoding`) where that saves bytes. See :mod:`hwsim.cost.network_energy` for what
+    its memories; a 16 x 16 output-stationary one with 64 KiB by default. Weights cross the bus packed; with a ``coder``
+    (:mod:`hwsim.cost.decoding`) in its code where that saves bytes, and the circuits that make weights of it are counted,
+    those of packed weights too. See :mod:`hwsim.cost.network_energy` for what
     is counted and what not.
     """
-    check_coder(coder)
+    if coder:
+        check_coder(coder)
     chosen = read_network(network)
     model = EnergyModel(
         technology_of(technology, liberty),

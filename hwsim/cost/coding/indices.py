@@ -32,13 +32,18 @@ def decode_bitmap(record: Reader, widths: IntArray) -> IntArray:
     return codes
 
 
-def encode_runs(codes: IntArray, widths: IntArray) -> Coded:
-    """Return code words, [words], each of its width, as the zeros in front of each and the words."""
+def stored_runs(codes: IntArray, widths: IntArray) -> tuple[int, IntArray]:
+    """Return the bits of a run that make code words, [words], each of its width, smallest, and which words are stored then."""
     places = np.flatnonzero(codes)
     stops = [_stops(places, run_bits) for run_bits in range(1, RUN_BITS_MAXIMUM + 1)]
     sizes = [bits * len(at) + int(widths[at].sum()) for bits, at in enumerate(stops, 1)]
     run_bits = int(np.argmin(sizes)) + 1
-    at = stops[run_bits - 1]
+    return run_bits, stops[run_bits - 1]
+
+
+def encode_runs(codes: IntArray, widths: IntArray) -> Coded:
+    """Return code words, [words], each of its width, as the zeros in front of each and the words."""
+    run_bits, at = stored_runs(codes, widths)
     runs = np.diff(at, prepend=-1) - 1
     return Coded(bytes([run_bits]) + number(len(at)), pack(runs, run_bits), pack_each(codes[at], widths[at]))
 

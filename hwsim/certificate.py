@@ -21,7 +21,7 @@ import numpy as np
 from hwsim.bits import LayerBits
 from hwsim.errors import HwsimError
 from hwsim.formats import Int, IntArray
-from hwsim.layers import INPUT, Concatenate, Flatten, Layer, MaxPool, PadChannels, Slice
+from hwsim.layers import INPUT, Layer, MaxPool, Moving
 from hwsim.network import IntegerLayer, QuantizedNetwork
 
 
@@ -162,18 +162,11 @@ def tensor_ranges(network: QuantizedNetwork) -> dict[str, Range]:
 
 def _output_range(item: IntegerLayer, inputs: list[Range]) -> Range:
     layer = item.layer
-    match layer.operator:
-        case MaxPool():
-            return inputs[0]
-        case Concatenate():
-            return Range(*(np.concatenate(ends) for ends in zip(*inputs, strict=True)))
-        case Flatten():
-            _, height, width = layer.input_shapes[0]
-            return Range(*(np.repeat(end, height * width) for end in inputs[0]))
-        case Slice(starts, stops, steps):
-            return Range(*(end[starts[0] : stops[0] : steps[0]] for end in inputs[0]))
-        case PadChannels(before, after):
-            return Range(*(np.pad(end, (before, after)) for end in inputs[0]))
+    if isinstance(layer.operator, MaxPool):
+        return inputs[0]
+    if isinstance(layer.operator, Moving):
+        ends = (np.concatenate([*end, [0]]) for end in zip(*inputs, strict=True))
+        return Range(*(end[layer.moved_channels] for end in ends))
     forms = [Int(bits, item.output.signed) if bits else _CONSTANT for bits in item.stored_bits.tolist()]
     low, high = (np.array([getattr(form, end) for form in forms]) for end in ("minimum", "maximum"))
     return Range(*(end << (0 if item.exponent is None else item.exponent) for end in (low, high)))

@@ -37,7 +37,7 @@ class Convolution:
     """2-D convolution; weight [out_channels, channels / groups, kernel height, kernel width].
 
     The products of one output are summed in the weight's own order: channel, kernel row, kernel column.
-    ``padding`` is (top, left, bottom, right) zeros.
+    ``padding`` is (top, left, bottom, right) zeros; the taps of the kernel are ``dilation`` rows and columns apart.
     """
 
     out_channels: int
@@ -45,13 +45,22 @@ class Convolution:
     stride: Pair = (1, 1)
     padding: Padding = (0, 0, 0, 0)
     groups: int = 1
+    dilation: Pair = (1, 1)
+
+    @property
+    def extent(self) -> Pair:
+        """Rows and columns from the first tap of the kernel to the last."""
+        rows, columns = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape[0] % self.groups or self.out_channels % self.groups:
             raise HwsimError(
                 f"{self.groups} groups do not divide {shape[0]} input and {self.out_channels} output channels"
             )
-        return (self.out_channels, *_window(shape, self.kernel, self.stride, self.padding))
+        if min(self.dilation) < 1:
+            raise HwsimError(f"a convolution has dilation 1 or more, not {self.dilation}")
+        return (self.out_channels, *_window(shape, self.extent, self.stride, self.padding))
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,21 @@ class PadChannels:
 
 
 @dataclass(frozen=True)
+class ChannelShuffle:
+    """Channels in another order: those of ``groups`` equal groups in turn, the first of each, then the second.
+
+    Zhang, Zhou, Lin, Sun: ShuffleNet, 2018 (CVPR), figure 1: [groups, channels / groups] read by columns.
+    """
+
+    groups: int
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if self.groups < 1 or shape[0] % self.groups:
+            raise HwsimError(f"{self.groups} groups do not divide {shape[0]} channels to shuffle")
+        return shape
+
+
+@dataclass(frozen=True)
 class Relu:
     """max(x, 0)."""
 
@@ -204,6 +228,7 @@ Operator = (
     | Flatten
     | Slice
     | PadChannels
+    | ChannelShuffle
     | Relu
     | Clip
     | BatchNorm
@@ -221,6 +246,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "flatten": Flatten,
     "slice": Slice,
     "pad_channels": PadChannels,
+    "channel_shuffle": ChannelShuffle,
     "relu": Relu,
     "clip": Clip,
     "batch_norm": BatchNorm,
@@ -228,6 +254,9 @@ OPERATORS: dict[str, type[Operator]] = {
     "from_half": FromHalf,
 }
 _NAMES = {kind: name for name, kind in OPERATORS.items()}
+
+Moving = Concatenate | Flatten | Slice | PadChannels | ChannelShuffle
+"""Operators that put the elements of their inputs, and zeros, in other places, and compute nothing."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +290,7 @@ class Layer:
     def weight_shape(self) -> tuple[int, int, int, int]:
         """[outputs, inputs of one group, kernel height, kernel width] of a layer with weights."""
         match self.operator:
-            case Convolution(out_channels, kernel, _, _, groups):
+            case Convolution(out_channels, kernel, groups=groups):
                 return (out_channels, self.input_shapes[0][0] // groups, *kernel)
             case Linear(out_features):
                 return (out_features, self.input_shapes[0][0], 1, 1)
@@ -290,12 +319,36 @@ class Layer:
         assert isinstance(self.operator, Convolution)
         return self.operator
 
+    @property
+    def moved_channels(self) -> list[int]:
+        """Which channel each output channel of a moving layer is, the inputs' counted one behind the other; -1 is zeros."""
+        channels = list(range(sum(shape[0] for shape in self.input_shapes)))
+        match self.operator:
+            case Concatenate():
+                return channels
+            case Flatten():
+                return [channel for channel in channels for _ in range(math.prod(self.input_shapes[0][1:]))]
+            case Slice(starts, stops, steps):
+                return channels[starts[0] : stops[0] : steps[0]]
+            case PadChannels(before, after):
+                return [-1] * before + channels + [-1] * after
+            case ChannelShuffle(groups):
+                size = len(channels) // groups
+                return [channel for first in range(size) for channel in channels[first::size]]
+        raise TypeError(f"a {self.kind} layer computes its channels")
+
     def to_json(self) -> dict[str, Any]:
-        """Return the layer as plain JSON values; :func:`layer_from_json` reads it back."""
+        """Return the layer as plain JSON values; :func:`layer_from_json` reads it back.
+
+        What later versions added to an operator is left out where it changes nothing.
+        """
+        fields = asdict(self.operator)
+        if fields.get("dilation") == (1, 1):
+            del fields["dilation"]
         return {
             "name": self.name,
             "operator": self.kind,
-            **asdict(self.operator),
+            **fields,
             "inputs": list(self.inputs),
             "input_shapes": [list(shape) for shape in self.input_shapes],
         }

@@ -37,17 +37,16 @@ from hwsim.formats import (
 )
 from hwsim.layers import (
     INPUT,
+    Add,
     AveragePool,
     BatchNorm,
     Clip,
-    Concatenate,
-    Flatten,
+    FromHalf,
     Layer,
     MaxPool,
-    PadChannels,
+    Moving,
     Relu,
     Shape,
-    Slice,
     layer_from_json,
 )
 
@@ -172,9 +171,7 @@ def _origins(layers: tuple[Layer, ...]) -> dict[str, frozenset[str]]:
     """Return, for each tensor, the layers (or the input) whose values it holds, moved or clamped at most."""
     origins = {INPUT: frozenset([INPUT])}
     for layer in layers:
-        moved = isinstance(
-            layer.operator, Relu | Clip | BatchNorm | Concatenate | Flatten | Slice | PadChannels
-        )
+        moved = isinstance(layer.operator, Relu | Clip | BatchNorm | Moving)
         sources = (origins[name] for name in layer.inputs) if moved else ()
         origins[layer.name] = frozenset().union(*sources) if moved else frozenset([layer.name])
     return origins
@@ -204,8 +201,8 @@ class IntegerLayer:
     computes (convolution, linear, add, average_pool, rescale) ends in
     ``clamp(round((sum(x_i * multiplier_i) + bias) / 2^shift))``; ``multiplier`` is int64 [outputs] per
     output channel ([2] per operand for an add, [1] for a pool or rescale), ``bias`` and ``shift`` alike
-    ([1] for add, pool and rescale). max_pool, concatenate, flatten, slice and pad_channels only move or
-    compare integers: their constants are empty.
+    ([1] for add, pool and rescale). max_pool and the moving layers (:data:`hwsim.layers.Moving`) only compare or
+    move integers: their constants are empty.
 
     Where the channels of the output have steps of their own, ``width`` and ``exponent`` are int64 [channels]:
     a channel's clamp is to ``width`` bits and its integers are those times 2^``exponent``, so that all of them
@@ -480,12 +477,12 @@ def _check(network: QuantizedNetwork) -> None:
 def _check_halves(item: IntegerLayer, inputs: list[TensorFormat]) -> None:
     """Refuse half precision in a layer that computes in integers, and integers in one that does not."""
     halves, layer = [isinstance(form, Half) for form in inputs], item.layer
-    match layer.kind:
-        case "add" | "concatenate" | "flatten" | "slice" | "pad_channels":
+    match layer.operator:
+        case operator if isinstance(operator, Add | Moving):
             fitting = len({*halves, isinstance(item.output, Half)}) == 1
-        case "from_half":
+        case FromHalf():
             fitting = halves == [True] and isinstance(item.output, Int)
-        case "max_pool" | "average_pool":
+        case MaxPool() | AveragePool():
             fitting = not any(halves) and isinstance(item.output, Int)
         case _:
             fitting = not any(halves)

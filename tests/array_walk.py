@@ -126,11 +126,11 @@ class Walk:
         return set(itertools.product(channels, rows, stretch))
 
     def row(self, p, r):
-        y = p * self.op.stride[0] + r - self.op.padding[0]
+        y = p * self.op.stride[0] + r * self.op.dilation[0] - self.op.padding[0]
         return y if 0 <= y < self.op.height else None
 
     def column(self, q, s):
-        x = q * self.op.stride[1] + s - self.op.padding[1]
+        x = q * self.op.stride[1] + s * self.op.dilation[1] - self.op.padding[1]
         return x if 0 <= x < self.op.width else None
 
     def hold_inputs(self, level, tile):

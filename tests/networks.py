@@ -10,6 +10,7 @@ from hwsim.layers import (
     INPUT,
     Add,
     AveragePool,
+    ChannelShuffle,
     Concatenate,
     Convolution,
     Flatten,
@@ -66,12 +67,19 @@ def every_kind(seed=0, accumulator=NARROW, overflow=Overflow.WRAP, channels=Fals
         )
         formats[name], shapes[name] = output, layer.output_shape
 
-    add("conv", Convolution(4, (3, 3), (1, 1), (1, 1, 1, 1)), UINT8, INPUT, weight=Int(8))
-    add("depthwise", Convolution(4, (3, 2), (2, 1), (1, 0, 0, 1), groups=4), UINT4, "conv", weight=Int(4))
+    add("conv", Convolution(4, (3, 3), (1, 1), (2, 1, 2, 1), dilation=(2, 1)), UINT8, INPUT, weight=Int(8))
+    add(
+        "depthwise",
+        Convolution(4, (3, 2), (2, 1), (2, 1, 1, 1), groups=4, dilation=(2, 2)),
+        UINT4,
+        "conv",
+        weight=Int(4),
+    )
     add("grouped", Convolution(6, (1, 1), groups=2), INT8, "depthwise", weight=PowerOfTwo(4))
     add("sliced", Slice((0, 0, 0), (4, 6, 6), (1, 2, 1)), UINT8, "conv")
     add("padded", PadChannels(1, 1), UINT8, "sliced")
-    add("rescaled", Rescale(), INT8, "padded")
+    add("shuffled", ChannelShuffle(3), UINT8, "padded")
+    add("rescaled", Rescale(), INT8, "shuffled")
     add("sum", Add(), UINT8, "grouped", "rescaled")
     add("pool", MaxPool((2, 2), (1, 2), (0, 0, 1, 0)), INT8, "grouped")
     add("mean", AveragePool((2, 2), (1, 2), (0, 0, 1, 0)), INT8, "sum")

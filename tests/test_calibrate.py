@@ -79,18 +79,19 @@ def test_an_error_on_the_way_ends_the_work_and_restores_the_threads(threads):
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.parametrize("dilation", [(1, 1), (3, 2), (1, 4)])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_depthwise_convolution_tap_by_tap_is_torchs(stride, bias):
+def test_a_depthwise_convolution_tap_by_tap_is_torchs(stride, bias, dilation):
     weight, offset = RNG.normal(size=(5, 1, 3, 2)), RNG.normal(size=5)
     build = Builder((5, 9, 8))
     parameters = {"weight": weight} | ({"bias": offset} if bias else {})
-    build.add("depthwise", Convolution(5, (3, 2), stride, (1, 0, 2, 1), groups=5), **parameters)
+    build.add("depthwise", Convolution(5, (3, 2), stride, (1, 0, 2, 1), 5, dilation), **parameters)
     network = build.network("net", Preprocessing(1.0, (0.0,) * 5, (1.0,) * 5))
     x = RNG.normal(size=(2, 5, 9, 8))
     padded = torch.nn.functional.pad(torch.from_numpy(x), (0, 1, 1, 2))
     theirs = torch.nn.functional.conv2d(
-        padded, torch.from_numpy(weight), torch.from_numpy(offset) if bias else None, stride, groups=5
+        padded, torch.from_numpy(weight), torch.from_numpy(offset) if bias else None, stride, 0, dilation, 5
     )
     np.testing.assert_allclose(logits(network, x), theirs.numpy().reshape(2, -1), atol=1e-13)
 

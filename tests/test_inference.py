@@ -9,8 +9,8 @@ import pytest
 
 import networks
 from hwsim.errors import HwsimError
-from hwsim.formats import Int, Overflow
-from hwsim.layers import INPUT
+from hwsim.formats import Int, Overflow, Rounding
+from hwsim.layers import INPUT, Moving
 from hwsim.simulate import inference
 from hwsim.simulate.inference import compute_layer, measure_accuracy, run, wilson
 
@@ -42,10 +42,11 @@ def accumulated(pairs, bits):
 
 def taps(operator, y, x, shape):
     """Yield (row, column, kernel row, kernel column) of a window's places inside the plane."""
+    down, along = getattr(operator, "dilation", (1, 1))
     for i in range(operator.kernel[0]):
         for j in range(operator.kernel[1]):
-            r = y * operator.stride[0] + i - operator.padding[0]
-            c = x * operator.stride[1] + j - operator.padding[1]
+            r = y * operator.stride[0] + i * down - operator.padding[0]
+            c = x * operator.stride[1] + j * along - operator.padding[1]
             if 0 <= r < shape[1] and 0 <= c < shape[2]:
                 yield r, c, i, j
 
@@ -92,6 +93,9 @@ def interpret(network, image):
                 case "slice":
                     a, s = operator.starts, operator.steps
                     out[c, r, k] = x[a[0] + s[0] * c, a[1] + s[1] * r, a[2] + s[2] * k]
+                case "channel_shuffle":
+                    place, group = divmod(c, operator.groups)
+                    out[c, r, k] = x[group * (shape[0] // operator.groups) + place, r, k]
                 case "pad_channels":
                     inside = 0 <= c - operator.before < shape[0]
                     out[c, r, k] = x[c - operator.before, r, k] if inside else 0
@@ -118,8 +122,23 @@ def test_every_tensor_of_every_kind_of_layer_equals_the_interpreter(channels, ac
             np.testing.assert_array_equal(overflowed, np.stack([o[name] for _, o in expected]), strict=True)
 
     outputs = run(network, images, visit)
-    assert len(set(seen.values())) == 10
+    assert len(set(seen.values())) == 11
     np.testing.assert_array_equal(outputs, np.stack([t["scores"].ravel() for t, _ in expected]), strict=True)
+
+
+def test_a_layer_that_moves_channels_says_which():
+    for item in networks.every_kind().layers:
+        if not isinstance(item.layer.operator, Moving):
+            continue
+        shapes = item.layer.input_shapes
+        numbers = np.split(
+            np.arange(sum(c for c, _, _ in shapes)) + 1, np.cumsum([c for c, _, _ in shapes])[:-1]
+        )
+        planes = zip(numbers, shapes, strict=True)
+        inputs = tuple(np.broadcast_to(n[:, None, None], shape)[None] for n, shape in planes)
+        output, _ = compute_layer(item, inputs, Rounding.HALF_UP)
+        np.testing.assert_array_equal(output[0, :, 0, 0], np.array(item.layer.moved_channels) + 1)
+        assert (output == output[:, :, :1, :1]).all()
 
 
 def test_accuracy_and_overflows_are_counted_over_the_whole_split():

@@ -47,7 +47,8 @@ def test_a_layer_adds_its_masked_sums_before_the_one_rounding(layer, shared):
         inputs, height, width = item.weight.shape[1:]
         first = channel // (output.shape[1] // operator.groups) * inputs
         r, c = row * operator.stride[0], column * operator.stride[1]
-        window = x[image, first : first + inputs, r : r + height, c : c + width]
+        down, along = operator.dilation
+        window = x[image, first : first + inputs, r : r + height * down : down, c : c + width * along : along]
         exact = int((window * item.weight[channel]).sum()) * int(item.multiplier[channel]) + int(
             item.bias[channel]
         )

@@ -42,11 +42,13 @@ FIELDS = ("weights", "inputs", "outputs", "sums_read", "sums_written")
 
 
 def operation(
-    groups=1, outputs=1, inputs=1, size=(1, 1), kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0), **widths
-):
-    """A layer by its channels of one group, its input's rows and columns, kernel, stride and padding."""
+    groups=1, outputs=1, inputs=1, size=(1, 1), kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0),
+    dilation=(1, 1), **widths,
+):  # fmt: skip
+    """A layer by its channels of one group, its input's rows and columns, kernel, stride, padding and dilation."""
     rows, columns = (
-        (size[axis] + padding[axis] + padding[axis + 2] - kernel[axis]) // stride[axis] + 1 for axis in (0, 1)
+        (size[i] + padding[i] + padding[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i in (0, 1)
     )
     return Operation(
         groups=groups, outputs=outputs, inputs=inputs, rows=rows, columns=columns,
@@ -55,7 +57,7 @@ def operation(
         weight_bits=tuple(widths.get("weight", (3,) * (groups * outputs))),
         input_bits=tuple(widths.get("input", (5,) * (groups * inputs))),
         output_bits=tuple(widths.get("output", (4,) * (groups * outputs))),
-        sum_bits=widths.get("sum", 11),
+        sum_bits=widths.get("sum", 11), dilation=dilation,
     )  # fmt: skip
 
 
@@ -79,6 +81,11 @@ LAYERS = {
     "groups": operation(2, 3, 4, (4, 5), (3, 3), padding=SAME),
     "linear": operation(1, 7, 11),
     "one output": operation(1, 1, 9),
+    "dilation 2": operation(1, 3, 2, (7, 6), (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2)),
+    "dilation 3 stride 2": operation(2, 2, 2, (9, 8), (3, 2), (2, 2), SAME, (3, 3)),
+    "dilation 2 stride 3": operation(1, 2, 3, (8, 9), (2, 3), (3, 3), SAME, (2, 2)),
+    "dilation beyond the input": operation(3, 1, 1, (3, 3), (3, 3), padding=(4, 4, 4, 4), dilation=(4, 4)),
+    "dilation of rows": operation(1, 2, 2, (7, 5), (3, 2), (2, 1), (2, 0, 2, 1), (2, 1)),
     "channels of own widths": operation(
         2,
         2,
@@ -104,20 +111,24 @@ def tilings(layer, seed, levels):
     return Tiling(tuple(tiles), tuple(rng.choice(KEPT, levels).tolist()))
 
 
-def random_layer(seed):
+def random_layer(seed, dilation=(1, 1)):
     """A small layer of any kind: grouped or not, with strides, padding and widths of its own."""
     rng = np.random.default_rng(seed)
     kernel, stride = (tuple(rng.integers(1, high, 2).tolist()) for high in (4, 4))
     padding = tuple(int(rng.integers(0, kernel[axis % 2])) for axis in range(4))
-    size = tuple(max(int(rng.integers(2, 8)), kernel[axis]) for axis in (0, 1))
+    size = tuple(max(int(rng.integers(2, 8)), d * (k - 1) + 1) for k, d in zip(kernel, dilation, strict=True))
     groups, outputs, inputs = (int(rng.choice(few)) for few in ([1, 1, 2, 3], [1, 2, 3, 5], [1, 2, 3, 4]))
     weight = (int(rng.integers(2, 9)),) * (groups * outputs)
     sums = int(rng.integers(8, 33))
-    return operation(groups, outputs, inputs, size, kernel, stride, padding, weight=weight, sum=sums)
+    return operation(
+        groups, outputs, inputs, size, kernel, stride, padding, dilation, weight=weight, sum=sums
+    )
 
 
 def cases():
     layers = LAYERS | {f"random {seed}": random_layer(seed) for seed in range(50)}
+    apart = {seed: (2 + seed % 2, 1 + seed % 3) for seed in range(50, 80)}
+    layers |= {f"random {seed}, dilation {d}": random_layer(seed, d) for seed, d in apart.items()}
     for number, (name, layer) in enumerate(layers.items()):
         for turn in range(2):
             array = ARRAYS[(number + turn) % 4]
@@ -142,16 +153,16 @@ def test_traffic_and_cycles_are_those_of_a_walk_that_counts_every_access(layer, 
 def convolution(layer, x, w):
     """The layer's output by its definition."""
     groups, (top, left) = layer.groups, layer.padding
-    reach = [
-        (n - 1) * s + k for n, s, k in zip(layer.loops[3:5], layer.stride, layer.loops[5:7], strict=True)
-    ]
+    (down, along), (rows, columns) = layer.dilation, layer.loops[5:7]
+    extent = ((rows - 1) * down + 1, (columns - 1) * along + 1)
+    reach = [(n - 1) * s + e for n, s, e in zip(layer.loops[3:5], layer.stride, extent, strict=True)]
     padded = np.zeros((len(x), max(reach[0], top + layer.height), max(reach[1], left + layer.width)), int)
     padded[:, top : top + layer.height, left : left + layer.width] = x
     result = np.zeros((groups * layer.outputs, layer.rows, layer.columns), int)
     for k, y, z in np.ndindex(result.shape):
         channels = slice(k // layer.outputs * layer.inputs, (k // layer.outputs + 1) * layer.inputs)
         y0, z0 = y * layer.stride[0], z * layer.stride[1]
-        window = padded[channels, y0 : y0 + layer.kernel_rows, z0 : z0 + layer.kernel_columns]
+        window = padded[channels, y0 : y0 + extent[0] : down, z0 : z0 + extent[1] : along]
         result[k, y, z] = (window * w[k]).sum()
     return result
 
@@ -163,6 +174,7 @@ SMALL = {
     "depthwise": operation(4, 1, 1, (3, 3), (2, 2), padding=(0, 0, 1, 1)),
     "groups": operation(2, 3, 2, (3, 3), (2, 1)),
     "linear": operation(1, 9, 13),
+    "dilation": operation(1, 2, 2, (5, 3), (2, 2), padding=(1, 0, 0, 1), dilation=(2, 2)),
     "own widths": operation(1, 2, 4, (3, 3), (2, 1), input=(2, 7, 0, 5), output=(8, 3)),
 }
 

@@ -93,6 +93,28 @@ def in_place(m, x):
     return pooled(m.relu(y) + y)
 
 
+def shuffled(x, groups, exchange):
+    """Channels shuffled as ShuffleNets do it."""
+    n, channels, height, width = x.data.size()
+    x = exchange(x.view(n, groups, channels // groups, height, width)).contiguous()
+    return x.view(n, -1, height, width)
+
+
+def shuffles(m, x):
+    y = m.conv(x)
+    ways = [
+        shuffled(y, 2, lambda g: torch.transpose(g, 1, 2)),
+        shuffled(y, 3, lambda g: g.permute(0, 2, 1, 3, 4)),
+        shuffled(y, 3, lambda g: g.swapaxes(-3, 1).transpose(2, 1).transpose(1, 2)),
+        m.shuffle(y),
+        functional.channel_shuffle(y, 2),
+        y.view(-1, 1, 6, 16, 12).transpose(2, 1).flatten(1, 2),
+    ]
+    return torch.cat(
+        [pooled(torch.cat(ways, 1)), y.reshape(x.shape[0], 2, -1, 16, 12).transpose(1, 2).flatten(1)], 1
+    )
+
+
 MODULES = {
     "stride, padding, groups": lambda: nn.Sequential(
         conv(padding=(1, 2), stride=(2, 1)),
@@ -103,6 +125,15 @@ MODULES = {
     "padding by name": lambda: nn.Sequential(
         conv(kernel=(3, 5), padding="same"), conv(6, 6, 3, padding="valid", groups=6), classifier(6)
     ),
+    "dilation": lambda: nn.Sequential(
+        conv(dilation=(2, 3), padding=(1, 4), stride=(2, 1)),
+        conv(6, 4, (1, 3), groups=2, dilation=(5, 2), padding="same"),
+        conv(4, 8, 3, groups=4, dilation=2, padding="same", bias=False),
+        conv(8, 8, (2, 3), groups=8, dilation=3, padding="same"),
+        conv(8, 8, 3, groups=8, dilation=4, padding=4, stride=2),
+        classifier(8),
+    ),
+    "channel shuffles": lambda: Calls(shuffles, conv=conv(padding=1), shuffle=nn.ChannelShuffle(3)),
     "batch norm": lambda: nn.Sequential(
         conv(),
         nn.BatchNorm2d(6),
@@ -207,19 +238,21 @@ class Random(nn.Module):
         self.end = classifier(channels)
 
     def branch(self, channels, outputs):
-        kernel = int(self.rng.choice([1, 3, 5]))
+        kernel, dilation = (int(self.rng.choice(sizes)) for sizes in ([1, 3, 5], [1, 1, 2, 3]))
         groups = int(self.rng.choice([g for g in (1, 2, channels) if channels % g == outputs % g == 0]))
         parts = [
             conv(
-                channels, outputs, kernel, padding=kernel // 2, groups=groups, bias=bool(self.rng.integers(2))
-            )
-        ]
+                channels, outputs, kernel, padding=kernel // 2 * dilation, groups=groups, dilation=dilation,
+                bias=bool(self.rng.integers(2)),
+            ),
+        ]  # fmt: skip
         choices = [
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
             nn.ReLU6(),
             nn.Dropout(),
             nn.MaxPool2d(3, 1, 1),
+            nn.ChannelShuffle(2),
         ]
         parts += [choices[i] for i in self.rng.permutation(len(choices))[: self.rng.integers(4)]]
         return nn.Sequential(*parts)
@@ -291,25 +324,33 @@ REFUSED = {
         'not supported: GELU "1"; InstanceNorm2d "2"; Sigmoid "3";',
     ),
     "unsupported functions": (
-        lambda: Calls(lambda m, x: pooled(functional.gelu(x).transpose(2, 3) * 2)),
-        'not supported: gelu "gelu"; method transpose "transpose"; mul "mul";',
+        lambda: Calls(lambda m, x: pooled(functional.gelu(x).sum(2, 3) * 2)),
+        'not supported: gelu "gelu"; method sum "sum_1"; mul "mul";',
     ),
     "options": (
         lambda: nn.Sequential(
-            conv(dilation=2), nn.AvgPool2d(3, 1, 1, count_include_pad=False), classifier(6)
+            nn.MaxPool2d(3, dilation=2), nn.AvgPool2d(3, 1, 1, count_include_pad=False), classifier(6)
         ),
-        'Conv2d "0" has dilation (2, 2), only 1 is supported',
+        'MaxPool2d "0" has dilation (2, 2), only 1 is supported',
     ),
     "all options at once": (
         lambda: Calls(
             lambda m, x: pooled(m.a(x) + m.b(x)),
-            a=conv(dilation=2),
+            a=nn.MaxPool2d(3, dilation=2),
             b=conv(padding=2, padding_mode="reflect"),
         ),
-        'Conv2d "a" has dilation (2, 2), only 1 is supported; Conv2d "b" has padding_mode "reflect"',
+        'MaxPool2d "a" has dilation (2, 2), only 1 is supported; Conv2d "b" has padding_mode "reflect"',
     ),
     "split of rows": (lambda: Calls(lambda m, x: pooled(x.chunk(2, 2)[0])), "splits axis 2, only channels"),
     "added constant": (lambda: Calls(lambda m, x: pooled(x + 1)), 'add "add" adds a constant'),
+    "axes exchanged": (
+        lambda: Calls(lambda m, x: pooled(x.transpose(2, 3))),
+        'method transpose "transpose" exchanges axes 2 and 3, only the groups of a channel shuffle',
+    ),
+    "channels in groups that are read": (
+        lambda: Calls(lambda m, x: torch.relu(x.view(x.size(0), 1, 3, 16, 12)).flatten(1)),
+        'relu "relu" reads channels in groups; only a channel shuffle',
+    ),
     "another view": (lambda: Calls(lambda m, x: pooled(x.view(x.size(0), 6, 8, 12))), "reshapes [3, 16, 12]"),
     "linear on an image": (lambda: nn.Linear(12, 3), "put a flatten before it"),
     "statistics of the batch": (

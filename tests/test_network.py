@@ -9,7 +9,7 @@ import safetensors.numpy
 
 import networks
 from hwsim.errors import HwsimError
-from hwsim.network import Preprocessing, load, look_up, save, to_bytes
+from hwsim.network import Preprocessing, header, load, look_up, save, to_bytes
 
 
 @pytest.mark.parametrize("channels", [False, True])
@@ -25,6 +25,14 @@ def test_a_saved_network_loads_with_every_field_equal(tmp_path, channels):
                 assert getattr(new, field) is None
             else:
                 np.testing.assert_array_equal(getattr(new, field), getattr(old, field), strict=True)
+
+
+def test_a_file_names_a_dilation_only_where_there_is_one(tmp_path):
+    """What earlier versions wrote, whose convolutions have no such field, is what is written and read now."""
+    operators = [row["layer"] for row in header(networks.every_kind())["layers"]]
+    found = {row["name"]: row.get("dilation") for row in operators if row["operator"] == "convolution"}
+    assert found == {"conv": (2, 1), "depthwise": (2, 2), "grouped": None}
+    assert all("dilation" not in row for row in operators if row["operator"] != "convolution")
 
 
 def test_a_mutated_file_is_refused_in_one_sentence_or_loads_valid(tmp_path):

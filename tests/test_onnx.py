@@ -54,7 +54,7 @@ def _agree(model, tmp_path, batch=2):
     x = _normal(batch, *network.input_shape).astype(np.float64)
     ours = logits(network, x)
     theirs = _runtime(model.SerializeToString(), x).reshape(ours.shape)
-    np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, abs(ours).max()), rtol=1e-5)
     return network
 
 
@@ -81,6 +81,9 @@ OPERATORS = {
     "conv with bias, stride and uneven pads": _conv((6, 4, 3, 2), True, strides=[2, 1], pads=[1, 0, 2, 1]),
     "conv in two groups": _conv((6, 2, 3, 3), group=2, kernel_shape=[3, 3]),
     "depthwise conv, same upper": _conv((8, 1, 3, 3), group=4, strides=[2, 2], auto_pad="SAME_UPPER"),
+    "dilated conv": _conv((6, 4, 3, 2), True, dilations=[2, 3], strides=[1, 2], pads=[2, 0, 1, 3]),
+    "dilated conv in groups": _conv((8, 2, 3, 3), group=2, dilations=[3, 2], pads=[3, 0, 1, 3]),
+    "dilated depthwise conv": _conv((4, 1, 3, 3), group=4, dilations=[4, 2], pads=[4, 2, 4, 2]),
     "conv, same lower": _conv((5, 4, 4, 4), strides=[1, 3], auto_pad="SAME_LOWER"),
     "conv, valid": _conv((5, 4, 4, 4), auto_pad="VALID"),
     "batch norm": _with(
@@ -143,6 +146,24 @@ OPERATORS = {
         axes=np.array([3, 2], INT),
         steps=np.array([2, 3], INT),
     ),
+    "channel shuffle": (
+        [
+            _node("Reshape", "x", "split", out="g"),
+            _node("Transpose", "g", out="t", perm=[0, 2, 1, 3, 4]),
+            helper.make_node("Reshape", ["t", "joined"], ["y"]),
+        ],
+        {"split": np.array([0, 2, -1, 9, 8], INT), "joined": np.array([-1, 4, 9, 8], INT)},
+    ),
+    "channels in groups and back, then flat": (
+        [
+            helper.make_node("Reshape", ["x", "split"], ["g"]),
+            helper.make_node("Reshape", ["g", "joined"], ["j"]),
+            helper.make_node("Reshape", ["j", "split"], ["h"]),
+            _node("Transpose", "h", out="t", perm=[0, 2, 1, 3, 4]),
+            _node("Flatten", "t", axis=1),
+        ],
+        {"split": np.array([-1, 2, 2, 9, 8], INT), "joined": np.array([0, 4, 9, 8], INT)},
+    ),
     "slice of channels": _with("Slice", starts=np.array([1]), ends=np.array([-1]), axes=np.array([-3])),
     "pad channels": _with("Pad", pads=np.array([0, 1, 0, 0, 0, 2, 0, 0], INT)),
     "pad rows before a conv": (
@@ -194,6 +215,12 @@ OPERATORS = {
 def test_an_operator_equals_onnxruntime(case, tmp_path):
     nodes, constants = OPERATORS[case]
     _agree(_model(nodes, constants), tmp_path)
+
+
+def test_padding_to_the_same_size_reaches_around_the_whole_dilated_window(tmp_path):
+    nodes, constants = _conv((2, 4, 3, 2), dilations=[3, 3], auto_pad="SAME_UPPER")  # onnxruntime has no such
+    same = _load(_model(nodes, constants), tmp_path).layers[0]
+    assert (same.operator.padding, same.output_shape) == ((3, 1, 3, 2), (2, 9, 8))
 
 
 def _view(sizes, opset):
@@ -464,16 +491,16 @@ REFUSED = {
     "all that is not supported at once": (
         _model(
             [
-                _node("Conv", "x", "w", out="a", dilations=[2, 2]),
+                _node("MaxPool", "x", out="a", kernel_shape=[1, 1], dilations=[2, 2]),
                 _node("Sigmoid", "x", out="b"),
                 _node("Concat", "a", "b", out="c", axis=1),
                 helper.make_node("Sigmoid", ["c"], ["d"], name="another"),
                 _node("Flatten", "x", out="e", axis=2),
                 _node("Add", "d", "e"),
             ],
-            {"w": _normal(2, 4, 1, 1)},
         ),
-        r'not supported: Sigmoid "the Sigmoid", "another"; Conv "the Conv" has dilations \[2, 2\]; only 1 is supported; '
+        r'not supported: Sigmoid "the Sigmoid", "another"; MaxPool "the MaxPool" has dilations \[2, 2\]; only 1 is '
+        "supported in a pool; "
         'Flatten "the Flatten" has axis 2',
     ),
     "arithmetic that fails": (
@@ -517,7 +544,29 @@ REFUSED = {
         'two nodes make the tensor "y"',
     ),
     "output is the input": (_model([_node("Identity", "x")]), "is no computed tensor"),
-    "dilated": (_model(*_conv((2, 4, 2, 2), dilations=[2, 2])), r'Conv "the Conv" has dilations \[2, 2\]'),
+    "no dilation": (
+        _model(*_conv((2, 4, 2, 2), dilations=[0, 2])),
+        r'Conv "the Conv" has dilations \[0, 2\]',
+    ),
+    "dilated beyond the image": (
+        _model(*_conv((2, 4, 2, 2), dilations=[1, BIG])),
+        f"a 2x{BIG + 1} window does not fit a 9x8 input",
+    ),
+    "dilation bomb": (
+        _model(*_conv((2, 4, 2, 2), dilations=[1, BIG], pads=[0, BIG, 0, BIG])),
+        "the limit is",
+    ),
+    "axes in another order": (
+        _model([_node("Transpose", "x", perm=[0, 2, 3, 1])]),
+        r'Transpose "the Transpose" orders axes as \[0, 2, 3, 1\]; only the groups of a channel shuffle',
+    ),
+    "channels in groups that are read": (
+        _model(
+            [_node("Reshape", "x", "split", out="g"), _node("Relu", "g")],
+            {"split": np.array([0, 2, 2, 9, 8], INT)},
+        ),
+        'Relu "the Relu" reads channels in groups; only a channel shuffle is supported there',
+    ),
     "1-D conv": (_model(*_conv((2, 4, 3))), "only 2-D"),
     "groups": (_model(*_conv((2, 4, 1, 1), group=3)), "in 3 groups for 4 channels"),
     "no groups": (_model(*_conv((2, 4, 1, 1), group=0)), "in 0 groups"),

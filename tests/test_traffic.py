@@ -77,7 +77,7 @@ def taps(layer: Layer, outputs: Iterable[int], rows: Iterable[int]) -> Iterable[
     channels, height, width = layer.input_shapes[0]
     out_channels, _, out_width = layer.output_shape
     (kh, kw), (sh, sw), (top, left, _, _) = convolution.kernel, convolution.stride, convolution.padding
-    per_group = channels // convolution.groups
+    per_group, (dh, dw) = channels // convolution.groups, convolution.dilation
     for o in outputs:
         group = o * convolution.groups // out_channels
         for oy in rows:
@@ -85,7 +85,7 @@ def taps(layer: Layer, outputs: Iterable[int], rows: Iterable[int]) -> Iterable[
                 for c in range(group * per_group, (group + 1) * per_group):
                     for ky in range(kh):
                         for kx in range(kw):
-                            y, x = oy * sh + ky - top, ox * sw + kx - left
+                            y, x = oy * sh + ky * dh - top, ox * sw + kx * dw - left
                             if 0 <= y < height and 0 <= x < width:
                                 yield c, y, x
 
@@ -143,11 +143,11 @@ def convolutions(draw: st.DrawFn) -> Layer:
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     padding = tuple(draw(st.integers(0, k - 1)) for k in kernel * 2)
     shape = (groups * draw(st.integers(1, 3)), draw(st.integers(1, 7)), draw(st.integers(1, 5)))
-    assume(
-        shape[1] + padding[0] + padding[2] >= kernel[0] and shape[2] + padding[1] + padding[3] >= kernel[1]
-    )
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    operator = Convolution(groups * draw(st.integers(1, 4)), kernel, stride, padding, groups)  # type: ignore[arg-type]
+    dilation = draw(st.tuples(st.sampled_from([1, 1, 2]), st.sampled_from([1, 1, 3])))
+    operator = Convolution(groups * draw(st.integers(1, 4)), kernel, stride, padding, groups, dilation)  # type: ignore[arg-type]
+    height, width = operator.extent
+    assume(shape[1] + padding[0] + padding[2] >= height and shape[2] + padding[1] + padding[3] >= width)
     return Layer("conv", operator, (INPUT,), (shape,))
 
 

@@ -24,6 +24,7 @@ from hwsim.formats import Int, IntArray
 from hwsim.layers import (
     INPUT,
     AveragePool,
+    ChannelShuffle,
     Concatenate,
     Flatten,
     MaxPool,
@@ -166,6 +167,12 @@ def _layer(
         case PadChannels(before, after):
             around = graph.constant(np.array([0, before, 0, 0, 0, after, 0, 0]))
             return _moved(graph, item, graph.node("Pad", x, around), dialect)
+        case ChannelShuffle(groups):
+            channels, *size = layer.output_shape
+            grouped = graph.constant(np.array([0, groups, channels // groups, *size]))
+            turned = graph.node("Transpose", graph.node("Reshape", x, grouped), perm=[0, 2, 1, 3, 4])
+            shuffled = graph.node("Reshape", turned, graph.constant(np.array([0, channels, *size])))
+            return _moved(graph, item, shuffled, dialect)
         case _ if layer.kind == "add":
             assert item.multiplier is not None
             first, second = (
@@ -215,6 +222,8 @@ def _weighted(graph: Graph, item: IntegerLayer, x: str, scale: FloatArray, diale
         "pads": list(operator.padding),
         "group": operator.groups,
     }
+    if operator.dilation != (1, 1):
+        options["dilations"] = list(operator.dilation)
     factor = np.asarray(item.multiplier * _step(item) / scale)
     dead = factor == 0
     weight = np.where(dead[:, None, None, None], 0, item.weight)

@@ -24,7 +24,7 @@ from hwsim.cost.memory.network import layer_memory
 from hwsim.cost.traffic import Memory, layer_traffic, stored_bits
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Half, Int, IntArray
-from hwsim.layers import INPUT, Concatenate, Flatten, Layer, MaxPool, PadChannels, Rescale, Slice
+from hwsim.layers import INPUT, Layer, MaxPool, Moving, Rescale
 from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
 
 METRICS = (
@@ -40,7 +40,6 @@ METRICS = (
 """What :meth:`Configurations.price` returns: NAND2 equivalents, flip-flops and cell area of all circuits, bytes
 per image, cycles of an accelerator, and bits of weights and constants. What was not asked for is 0."""
 
-_MOVING = Concatenate | Flatten | PadChannels | Slice
 _WIDTHS = 33
 _LARGEST_TABLE = 1 << 20
 _PACKED = Decoding()
@@ -367,7 +366,7 @@ class Configurations:
 
 
 def _computes(item: IntegerLayer) -> bool:
-    return not isinstance(item.layer.operator, _MOVING)
+    return not isinstance(item.layer.operator, Moving)
 
 
 def _groups(network: QuantizedNetwork) -> dict[str, str]:
@@ -375,7 +374,7 @@ def _groups(network: QuantizedNetwork) -> dict[str, str]:
     groups = {INPUT: INPUT}
     for item in network.layers:
         layer = item.layer
-        if not isinstance(layer.operator, _MOVING | MaxPool):
+        if not isinstance(layer.operator, Moving | MaxPool):
             groups[layer.name] = layer.name
             continue
         joined = {groups[name] for name in layer.inputs}

@@ -11,8 +11,8 @@ What is stored, and how it is read:
   behind 4 bits that say how many, with the channel's requantiser constants behind them, and its masks at a bit
   a weight; focused symbols hold theirs, and a mask that all outputs share is part of the control. Constants of other layers are read once. All
   this counts as weights.
-- flatten, slice, pad_channels and concatenate move nothing: whoever reads their result reads the rows of
-  the tensors it is made of.
+- flatten, slice, pad_channels, concatenate and channel_shuffle move nothing: whoever reads their result reads the
+  rows of the tensors it is made of.
 
 The on-chip buffer holds one operand of one weighted layer. With ``weights_outer`` it holds a tile of whole
 output channels, as many as fit (whole groups, if one fits): each tile is read once and streams past it the
@@ -39,12 +39,11 @@ from hwsim.formats import Focused, IntArray
 from hwsim.layers import (
     INPUT,
     AveragePool,
-    Concatenate,
     Convolution,
     Flatten,
     Layer,
     MaxPool,
-    PadChannels,
+    Moving,
     Shape,
     Slice,
 )
@@ -186,12 +185,11 @@ def _view(layer: Layer, inputs: list[IntArray]) -> IntArray | None:
         case Flatten():
             return inputs[0].repeat(layer.input_shapes[0][2]).reshape(-1, 1)
         case Slice(starts, stops, steps):
-            channels, rows, _ = (slice(*bounds) for bounds in zip(starts, stops, steps, strict=True))
-            return inputs[0][channels, rows]
-        case PadChannels(before, after):
-            return np.pad(inputs[0], ((before, after), (0, 0)), constant_values=_ABSENT)
-        case Concatenate():
-            return np.concatenate(inputs)
+            return inputs[0][layer.moved_channels, starts[1] : stops[1] : steps[1]]
+        case operator if isinstance(operator, Moving):
+            absent = np.full((1, layer.output_shape[1]), _ABSENT)
+            rows: IntArray = np.concatenate([*inputs, absent])[layer.moved_channels]
+            return rows
     return None
 
 
@@ -256,7 +254,8 @@ def _window_rows(layer: Layer, first: int, last: int) -> IntArray:
     if not isinstance(operator, Convolution | MaxPool | AveragePool):
         return np.arange(first, last, dtype=np.int64)
     tops = np.arange(first, last, dtype=np.int64) * operator.stride[0] - operator.padding[0]
-    rows = np.unique(tops[:, None] + np.arange(operator.kernel[0], dtype=np.int64))
+    dilation = operator.dilation[0] if isinstance(operator, Convolution) else 1
+    rows = np.unique(tops[:, None] + dilation * np.arange(operator.kernel[0], dtype=np.int64))
     return rows[(rows >= 0) & (rows < layer.input_shapes[0][1])]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -96,6 +97,16 @@ def ceiled(shape: Shape, kernel: Pair, stride: Pair, padding: Padding) -> Paddin
             steps -= 1
         ends.append(max(after, steps * stride[axis] + kernel[axis] - size - before))
     return (padding[0], padding[1], ends[0], ends[1])
+
+
+def whole(shape: Sequence[int], elements: int) -> list[int]:
+    """Return a shape with its -1, if it has one, as the size that makes ``elements`` of it.
+
+    >>> whole([2, -1, 3], 24)
+    [2, 4, 3]
+    """
+    known = -math.prod(shape)
+    return [elements // known if size == -1 and known > 0 else size for size in shape]
 
 
 def parameter_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:

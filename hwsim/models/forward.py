@@ -23,6 +23,7 @@ from hwsim.layers import (
     Add,
     AveragePool,
     BatchNorm,
+    ChannelShuffle,
     Clip,
     Concatenate,
     Convolution,
@@ -33,7 +34,6 @@ from hwsim.layers import (
     MaxPool,
     PadChannels,
     Padding,
-    Pair,
     Relu,
     Rescale,
     Slice,
@@ -170,6 +170,8 @@ def apply_layer(
             return x[:, *(slice(*where) for where in zip(starts, stops, steps, strict=True))]
         case PadChannels(before, after):
             return functional.pad(x, (0, 0, 0, 0, before, after))
+        case ChannelShuffle():
+            return x[:, layer.moved_channels]
         case MaxPool(kernel, stride, padding):
             return functional.max_pool2d(_pad(x, padding, -torch.inf), kernel, stride)
         case AveragePool(kernel, stride, padding):
@@ -187,21 +189,26 @@ def convolve(operator: Convolution, x: Tensor, weight: Tensor, bias: Tensor | No
     """Return the convolution of x [n, channels, height, width], padded as the operator says."""
     x = _pad(x, operator.padding, 0.0)
     if operator.groups == x.shape[1] == operator.out_channels and torch.is_inference_mode_enabled():
-        return _depthwise(x, weight, bias, operator.stride)
-    return functional.conv2d(x, weight, bias, operator.stride, groups=operator.groups)
+        return _depthwise(x, weight, bias, operator)
+    return functional.conv2d(
+        x, weight, bias, operator.stride, dilation=operator.dilation, groups=operator.groups
+    )
 
 
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair) -> Tensor:
-    """Return a convolution of each channel by itself, tap by tap: in float64 twice as fast as torch's own."""
-    kernel = weight.shape[2:]
-    size = [(n - k) // s + 1 for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
+def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, operator: Convolution) -> Tensor:
+    """Return a convolution of each channel by itself, tap by tap: in float64 twice as fast as torch's own.
+
+    ``x`` is padded already.
+    """
+    stride, dilation = operator.stride, operator.dilation
+    size = [(n - k) // s + 1 for n, k, s in zip(x.shape[2:], operator.extent, stride, strict=True)]
     output = (
         x.new_zeros((*x.shape[:2], *size)) if bias is None else bias[:, None, None].repeat(len(x), 1, *size)
     )
-    for row, column in itertools.product(*map(range, kernel)):
+    for row, column in itertools.product(*map(range, operator.kernel)):
         rows, columns = (
-            slice(first, first + s * (n - 1) + 1, s)
-            for first, s, n in zip((row, column), stride, size, strict=True)
+            slice(tap * d, tap * d + s * (n - 1) + 1, s)
+            for tap, d, s, n in zip((row, column), dilation, stride, size, strict=True)
         )
         output.addcmul_(x[:, :, rows, columns], weight[:, :, row, column, None])
     return output

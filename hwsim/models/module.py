@@ -29,6 +29,7 @@ from hwsim.layers import (
     Add,
     AveragePool,
     BatchNorm,
+    ChannelShuffle,
     Clip,
     Concatenate,
     Convolution,
@@ -43,7 +44,7 @@ from hwsim.layers import (
     Shape,
     Slice,
 )
-from hwsim.models.builder import Builder, ceiled, joined_padding
+from hwsim.models.builder import Builder, ceiled, joined_padding, whole
 from hwsim.models.forward import logits, single_threaded
 from hwsim.network import FloatArray, FloatNetwork, Preprocessing
 
@@ -64,9 +65,9 @@ def from_module(
     """Return the float network of a torch module that takes one batch of images and gives one of class scores.
 
     ``input_shape`` is (channels, height, width). The module is taken as for inference, in float64: weights of any
-    float type keep their values, and it is itself left as it is. Supported are Conv2d of any groups, Linear, batch
+    float type keep their values, and it is itself left as it is. Supported are Conv2d of any groups and dilation, Linear, batch
     norm, ReLU, ReLU6 and clamps, additions, concatenations of channels, max, average and adaptive average pooling,
-    means over height and width, flattening, zero padding, strided slices, splits of channels, and what inference skips
+    means over height and width, flattening, zero padding, strided slices, splits and shuffles of channels, and what inference skips
     (dropout, identity); a softmax at the end is dropped. Layers are named as the submodules, else as the functions. ``data`` names
     the data set whose splits belong to it. Raises :class:`HwsimError` that names everything unsupported.
     """
@@ -121,11 +122,15 @@ def _scores(module: nn.Module, x: FloatArray) -> Tensor:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor of the graph: the layer that makes it, its rank there, and zeros still to be put around it."""
+    """A tensor of the graph: the layer that makes it, its rank there, and zeros still to be put around it.
+
+    At rank 5 it is read as [n, groups, channels / groups, height, width].
+    """
 
     layer: str
     rank: int = 4
     padding: Padding = _NO_PADDING
+    groups: int = 1
 
 
 class _Symbol:
@@ -237,6 +242,12 @@ class _Import:
     def shape(self, tensor: _Tensor) -> Shape:
         return self.build.shapes[tensor.layer]
 
+    def sizes(self, tensor: _Tensor) -> list[int]:
+        """Return the sizes of a tensor as the module sees it, without the batch."""
+        channels, *plane = self.shape(tensor)
+        grouped = [tensor.groups, channels // tensor.groups, *plane]
+        return grouped if tensor.rank == 5 else [channels, *plane][: tensor.rank - 1]
+
     def add(
         self,
         operation: Operator,
@@ -251,6 +262,7 @@ class _Import:
                 raise HwsimError(
                     "reads a tensor padded in height or width, which only a convolution and an average pool can"
                 )
+            _require(tensor.rank < 5, "reads channels in groups; only a channel shuffle is supported there")
         name = str(self.node.target) if self.node.op == "call_module" else self.node.name
         arrays = {
             key: np.ascontiguousarray(value.detach().numpy())
@@ -295,17 +307,17 @@ def _conv(
     groups: int = 1,
     padding_mode: str = "zeros",
 ) -> _Tensor:
-    _require(_pair(dilation) == (1, 1), f"has dilation {_pair(dilation)}, only 1 is supported")
     _require(padding_mode == "zeros", f'has padding_mode "{padding_mode}", only zeros are supported')
     _require(weight.ndim == 4 and input.rank == 4, "is not 2-D")
     kernel = (weight.shape[2], weight.shape[3])
+    convolution = Convolution(len(weight), kernel, _pair(stride), groups=groups, dilation=_pair(dilation))
     if padding == "same":
-        top, left = ((size - 1) // 2 for size in kernel)
-        own: Padding = (top, left, kernel[0] - 1 - top, kernel[1] - 1 - left)
+        rows, columns = (extent - 1 for extent in convolution.extent)
+        own: Padding = (rows // 2, columns // 2, rows - rows // 2, columns - columns // 2)
     else:
         height, width = (0, 0) if isinstance(padding, str) else _pair(padding)
         own = (height, width, height, width)
-    convolution = Convolution(len(weight), kernel, _pair(stride), joined_padding(own, input.padding), groups)
+    convolution = replace(convolution, padding=joined_padding(own, input.padding))
     return state.add(convolution, _Tensor(input.layer), parameters={"weight": weight, "bias": bias})
 
 
@@ -465,35 +477,63 @@ def _mean(state: _Import, input: _Tensor, dim: Any = None, keepdim: bool = False
 
 
 def _flatten(state: _Import, input: _Tensor, start_dim: int = 0, end_dim: int = -1) -> _Tensor:
+    if input.rank == 5 and (start_dim % 5, end_dim % 5) == (1, 2):
+        return replace(input, rank=4)
     _require(
         start_dim % input.rank == 1 and end_dim % input.rank == input.rank - 1,
         f"flattens axes {start_dim} to {end_dim}, only all but the batch are supported",
     )
-    return input if input.rank == 2 else state.add(Flatten(), input, rank=2)
+    return input if input.rank == 2 else state.add(Flatten(), replace(input, rank=4), rank=2)
 
 
 def _reshape(state: _Import, input: _Tensor, *shape: Any) -> _Tensor:
-    """Keep a reshape to [n, features], and one to the shape that is there already."""
+    """Keep a reshape to [n, features], one to the shape that is there already, and channels in groups."""
     batch, *rest = shape[0] if isinstance(shape[0], tuple | list) else shape
     here = state.shape(input)
     keeps_batch = batch is _BATCH or (batch == -1 and -1 not in rest)
-    if keeps_batch and rest in ([-1], [math.prod(here)]):
+    made = whole(rest, math.prod(here))
+    if keeps_batch and made == [math.prod(here)]:
         return _flatten(state, input, 1)
+    grouped = len(made) == 4 and [made[0] * made[1], *made[2:]] == list(here)
     _require(
-        keeps_batch and rest == list(here),
-        f"reshapes {list(here)} to {rest}, only a flatten to [n, {math.prod(here)}] is supported",
+        keeps_batch and (grouped or made == list(here)),
+        f"reshapes {state.sizes(input)} to {rest}, only a flatten to [n, {math.prod(here)}] and the groups of a channel"
+        " shuffle are supported",
     )
-    return replace(input, rank=4)
+    return replace(input, rank=5, groups=made[0]) if grouped else replace(input, rank=4)
+
+
+def _transpose(state: _Import, input: _Tensor, dim0: int, dim1: int) -> _Tensor:
+    """Make of groups and their channels, exchanged, a channel shuffle."""
+    _require(
+        input.rank == 5 and {dim0 % 5, dim1 % 5} == {1, 2},
+        f"exchanges axes {dim0} and {dim1}, only the groups of a channel shuffle and their channels are supported",
+    )
+    shuffled = _shuffle(state, replace(input, rank=4), input.groups)
+    return replace(shuffled, rank=5, groups=state.shape(input)[0] // input.groups)
+
+
+def _permute(state: _Import, input: _Tensor, *dims: Any) -> _Tensor:
+    order = list(dims[0] if isinstance(dims[0], tuple | list) else dims)
+    _require(
+        order == [0, 2, 1, 3, 4],
+        f"orders axes as {order}, only those of a channel shuffle, [0, 2, 1, 3, 4], are supported",
+    )
+    return _transpose(state, input, 1, 2)
+
+
+def _shuffle(state: _Import, input: _Tensor, groups: int) -> _Tensor:
+    return state.add(ChannelShuffle(groups), input)
 
 
 def _size(state: _Import, input: _Tensor, dim: int | None = None) -> Any:
-    sizes = (_BATCH, *state.shape(input)[: input.rank - 1])
+    sizes = (_BATCH, *state.sizes(input))
     return sizes if dim is None else sizes[dim]
 
 
 def _attribute(state: _Import, input: _Tensor, name: str) -> Any:
-    _require(name == "shape", f"reads {name} of a tensor")
-    return _size(state, input)
+    _require(name in ("shape", "data"), f"reads {name} of a tensor")
+    return _size(state, input) if name == "shape" else input
 
 
 def _split(
@@ -589,6 +629,7 @@ _MODULES: Mapping[type[nn.Module], tuple[Translate, str]] = {
     nn.AdaptiveMaxPool2d: (_adaptive(MaxPool), "output_size return_indices"),
     nn.Flatten: (_flatten, "start_dim end_dim"),
     nn.ZeroPad2d: (_zero_pad, "padding"),
+    nn.ChannelShuffle: (_shuffle, "groups"),
     nn.Softmax: (_softmax(functional.softmax), "dim"),
     nn.LogSoftmax: (_softmax(functional.log_softmax), "dim"),
     **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout), (_identity, "")),
@@ -614,6 +655,9 @@ _FUNCTIONS: Mapping[Any, Translate] = {
     torch.mean: _mean,
     torch.flatten: _flatten,
     torch.reshape: _reshape,
+    **dict.fromkeys((torch.transpose, torch.swapaxes, torch.swapdims), _transpose),
+    torch.permute: _permute,
+    **dict.fromkeys((torch.channel_shuffle, functional.native_channel_shuffle), _shuffle),
     torch.split: _split,
     torch.chunk: _chunk,
     operator.getitem: _item,
@@ -634,6 +678,8 @@ _METHODS: Mapping[str, Translate] = {
     "mean": _mean,
     "flatten": _flatten,
     **dict.fromkeys(("view", "reshape"), _reshape),
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), _transpose),
+    "permute": _permute,
     "split": _split,
     "chunk": _chunk,
     "size": _size,

@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from hwsim.layers import (
     Add,
     AveragePool,
     BatchNorm,
+    ChannelShuffle,
     Clip,
     Concatenate,
     Convolution,
@@ -42,7 +43,7 @@ from hwsim.layers import (
     Shape,
     Slice,
 )
-from hwsim.models.builder import NORM_PARAMETERS, Builder, ceiled, joined_padding
+from hwsim.models.builder import NORM_PARAMETERS, Builder, ceiled, joined_padding, whole
 from hwsim.models.onnx_constants import MALFORMED, as_array, constant_of, folded
 from hwsim.network import FloatNetwork, Preprocessing
 
@@ -128,11 +129,15 @@ def _preprocessing(given: dict[str, Any], channels: int) -> Preprocessing:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor of the file: the layer that makes it, its rank there, and zeros still to be put around it."""
+    """A tensor of the file: the layer that makes it, its rank there, and zeros still to be put around it.
+
+    At rank 5 it is read as [n, groups, channels / groups, height, width].
+    """
 
     layer: str
     rank: int
     padding: Padding = _NO_PADDING
+    groups: int = 1
 
 
 class _Node:
@@ -211,12 +216,20 @@ class _Import:
         return self.tensors[node.inputs[index]]
 
     def tensor(self, node: _Node, index: int = 0, rank: int | None = None) -> _Tensor:
+        tensor = self.unpadded(node, index)
+        node.refuse_unless(
+            tensor.rank < 5, "reads channels in groups; only a channel shuffle is supported there"
+        )
+        node.refuse_unless(rank in (None, tensor.rank), f"reads a tensor of rank {tensor.rank}, not {rank}")
+        return tensor
+
+    def unpadded(self, node: _Node, index: int = 0) -> _Tensor:
+        """Return an input tensor, its channels in groups or not."""
         tensor = self.padded(node, index)
         node.refuse_unless(
             tensor.padding == _NO_PADDING,
             "reads a tensor padded in height or width; only a Conv and an AveragePool can",
         )
-        node.refuse_unless(rank in (None, tensor.rank), f"reads a tensor of rank {tensor.rank}, not {rank}")
         return tensor
 
     def shape(self, tensor: _Tensor) -> Shape:
@@ -385,10 +398,16 @@ def _pair(node: _Node, name: str, default: Sequence[int], least: int = 1) -> Pai
     return (values[0], values[1])
 
 
-def _windows(node: _Node, shape: Shape, kernel: Pair, around: Padding = _NO_PADDING) -> tuple[Pair, Padding]:
-    """Return stride and padding of a window operator on an input of ``shape`` with zeros ``around`` it already."""
+def _undilated(node: _Node) -> None:
     dilations = list(node.attribute("dilations", [1, 1]))
-    node.refuse_unless(dilations == [1, 1], f"has dilations {dilations}; only 1 is supported")
+    node.refuse_unless(dilations == [1, 1], f"has dilations {dilations}; only 1 is supported in a pool")
+
+
+def _windows(node: _Node, shape: Shape, kernel: Pair, around: Padding = _NO_PADDING) -> tuple[Pair, Padding]:
+    """Return stride and padding of a window operator on an input of ``shape`` with zeros ``around`` it already.
+
+    ``kernel`` is the window's extent, from its first tap to the last.
+    """
     stride = _pair(node, "strides", (1, 1))
     mode = node.attribute("auto_pad", "NOTSET")
     node.require("auto_pad", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
@@ -417,14 +436,11 @@ def _conv(state: _Import, node: _Node) -> None:
         fits,
         f"has weights {list(weight.shape)} in {groups} groups for {channels} channels and a kernel {kernel}",
     )
-    stride, padding = _windows(node, state.shape(x), kernel, x.padding)
+    unplaced = Convolution(len(weight), kernel, groups=groups, dilation=_pair(node, "dilations", (1, 1)))
+    stride, padding = _windows(node, state.shape(x), unplaced.extent, x.padding)
     bias = {"bias": node.constant(2)} if node.has(2) else {}
-    state.add(
-        node,
-        Convolution(len(weight), kernel, stride, padding, groups),
-        x,
-        parameters={"weight": weight} | bias,
-    )
+    convolution = replace(unplaced, stride=stride, padding=padding)
+    state.add(node, convolution, x, parameters={"weight": weight} | bias)
 
 
 def _gemm(state: _Import, node: _Node) -> None:
@@ -524,6 +540,7 @@ def _ceiling(node: _Node, shape: Shape, kernel: Pair, stride: Pair, padding: Pad
 def _max_pool(state: _Import, node: _Node) -> None:
     x = state.tensor(node, rank=4)
     node.require("storage_order", 0)
+    _undilated(node)
     kernel = _pair(node, "kernel_shape", ())
     stride, padding = _windows(node, state.shape(x), kernel)
     node.refuse_unless(
@@ -535,6 +552,7 @@ def _max_pool(state: _Import, node: _Node) -> None:
 
 def _average_pool(state: _Import, node: _Node) -> None:
     x = state.padded(node)
+    _undilated(node)
     kernel = _pair(node, "kernel_shape", ())
     stride, padding = _windows(node, state.shape(x), kernel, x.padding)
     exact = padding == x.padding or node.attribute("count_include_pad", 0) == 1
@@ -584,7 +602,7 @@ def _concat(state: _Import, node: _Node) -> None:
 
 
 def _flatten(state: _Import, node: _Node) -> None:
-    x = state.tensor(node)
+    x = state.unpadded(node)
     axis = node.attribute("axis", 1)
     node.refuse_unless(axis % x.rank == 1, f"has axis {axis}; only 1 is supported")
     _to_rank_2(state, node, x)
@@ -598,25 +616,37 @@ def _to_rank_2(state: _Import, node: _Node, x: _Tensor) -> None:
 
 
 def _reshape(state: _Import, node: _Node) -> None:
-    """Keep a reshape to [n, features], and one of a vector to [n, features, 1, 1]."""
-    x, target = state.tensor(node), node.constant(1).reshape(-1).tolist()
+    """Keep a reshape to [n, features], one to the shape that is there already, and channels in groups."""
+    x, target = state.unpadded(node), node.constant(1).reshape(-1).tolist()
     shape = state.shape(x)
     features = math.prod(shape)
-    flat = len(target) == 2 and target[1] in (-1, features)
-    unchanged = (
-        len(target) == 4 and shape[1:] == (1, 1) and target[1] in (-1, features) and target[2:] == [1, 1]
-    )
+    made = whole(target[1:], features)
     copied = [] if node.attribute("allowzero", 0) else [0]
     keeps_batch = target[:1] == [-1] and -1 not in target[1:]
     keeps_batch |= target[0] in (state.batch or _ANY_BATCH, *copied)
+    grouped = len(made) == 4 and [made[0] * made[1], *made[2:]] == list(shape)
     node.refuse_unless(
-        (flat or unchanged) and keeps_batch,
-        f"reshapes {list(shape)} to {['n' if size == _ANY_BATCH else size for size in target]}; only a flatten to [n, {features}] is supported",
+        keeps_batch and (grouped or made in ([features], list(shape))),
+        f"reshapes {list(shape)} to {['n' if size == _ANY_BATCH else size for size in target]}; only a flatten to [n, {features}]"
+        " and the groups of a channel shuffle are supported",
     )
-    if flat:
+    if made == [features]:
         _to_rank_2(state, node, x)
+    elif grouped:
+        state.same(node, _Tensor(x.layer, 5, groups=made[0]))
     else:
         state.same(node, _Tensor(x.layer, 4))
+
+
+def _transpose(state: _Import, node: _Node) -> None:
+    """Make of groups and their channels, exchanged, a channel shuffle."""
+    x, order = state.unpadded(node), node.attribute("perm", None)
+    node.refuse_unless(
+        x.rank == 5 and order == [0, 2, 1, 3, 4],
+        f"orders axes as {order}; only the groups of a channel shuffle and their channels, [0, 2, 1, 3, 4], are supported",
+    )
+    shuffled = state.add(node, ChannelShuffle(x.groups), x)
+    state.same(node, replace(shuffled, groups=state.shape(x)[0] // x.groups))
 
 
 def _squeeze(state: _Import, node: _Node) -> None:
@@ -741,6 +771,7 @@ TRANSLATORS: dict[str, Callable[[_Import, _Node], None]] = {
     "Slice": _slice,
     "Split": _split,
     "Squeeze": _squeeze,
+    "Transpose": _transpose,
 }
 """What each supported ONNX operator becomes."""
 

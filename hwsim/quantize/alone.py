@@ -265,7 +265,9 @@ def _fitted(layer: Layer, operands: Tensor, weight: IntArray, sums: Tensor, chan
         return sums
     top, left, bottom, right = operator.padding
     padded = functional.pad(operands, (left, right, top, bottom))
-    walked = functional.unfold(padded, operator.kernel, stride=operator.stride).to(torch.int64)
+    walked = functional.unfold(padded, operator.kernel, operator.dilation, stride=operator.stride).to(
+        torch.int64
+    )
     images, places = len(sums), walked.shape[2]
     grouped = walked.reshape(images, operator.groups, -1, places).permute(1, 0, 3, 2).flatten(1, 2).numpy()
     weights = weight.reshape(operator.groups, len(weight) // operator.groups, -1).transpose(0, 2, 1)

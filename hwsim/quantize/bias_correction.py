@@ -72,7 +72,7 @@ def _shares(layer: Layer, operator: Convolution) -> FloatArray:
     for axis in (0, 1):
         size, outputs = layer.input_shapes[0][axis + 1], layer.output_shape[axis + 1]
         first = np.arange(outputs)[:, None] * operator.stride[axis] - operator.padding[axis]
-        position = first + np.arange(operator.kernel[axis])
+        position = first + operator.dilation[axis] * np.arange(operator.kernel[axis])
         axes.append(((position >= 0) & (position < size)).mean(axis=0))
     shares: FloatArray = np.multiply.outer(axes[0], axes[1])
     return shares

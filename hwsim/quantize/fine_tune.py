@@ -24,7 +24,7 @@ from hwsim.network import FloatNetwork
 from hwsim.quantize.calibrate import Calibration
 from hwsim.quantize.fake_quantize import fake_quantize
 from hwsim.quantize.fold import fold_batch_norm
-from hwsim.quantize.fuse import MOVING
+from hwsim.quantize.fuse import requantizes
 from hwsim.quantize.settings import Settings
 from hwsim.quantize.training import Epoch, Progress, Recipe, beginning, descend
 
@@ -81,7 +81,7 @@ HEADROOM = 4.0
 def _with_headroom(network: FloatNetwork, calibration: Calibration) -> Calibration:
     layers = {layer.name: layer for layer in fold_batch_norm(network).layers}
     name = next(reversed(layers))
-    while name in layers and isinstance(layers[name].operator, MOVING):
+    while name in layers and not requantizes(layers[name]):
         name = layers[name].inputs[0]
     seen = calibration.statistics[name]
     wide = replace(seen, minimum=HEADROOM * seen.minimum, maximum=HEADROOM * seen.maximum)

@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hwsim.errors import HwsimError
-from hwsim.layers import INPUT, Clip, Concatenate, Flatten, Layer, MaxPool, PadChannels, Relu, Rescale, Slice
+from hwsim.layers import INPUT, Clip, Layer, MaxPool, Moving, Relu, Rescale
 from hwsim.network import FloatNetwork, signed_tensors
-
-MOVING = MaxPool | Concatenate | Flatten | Slice | PadChannels
-"""Operators that only move or compare integers: format and scale pass through them."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,10 @@ def fuse_clamps(network: FloatNetwork) -> Fused:
 
 
 def requantizes(layer: Layer) -> bool:
-    """Whether a layer ends in a requantiser, which is where a tensor gets a format and a scale."""
-    return not isinstance(layer.operator, MOVING)
+    """Whether a layer ends in a requantiser, which is where a tensor gets a format and a scale.
+
+    Through the others, which only move or compare integers, both pass."""
+    return not isinstance(layer.operator, MaxPool | Moving)
 
 
 def _fused(network: FloatNetwork, layers: tuple[Layer, ...], clamps: dict[str, Layer]) -> Fused:

@@ -3,7 +3,7 @@
 Hu, Zeng, Wu: Bag of tricks with quantized convolutional neural networks for image classification, 2023
 (arXiv 2303.07080), keep the inputs of element-wise additions in half precision, so that the residual path loses
 nothing to 8 bits. ``half`` does that: what an addition reads or makes is IEEE half precision at scale 1, also
-through slices, channel padding, concatenation and flattening. A layer with weights rounds its sum to it once; an
+through the layers that move it. A layer with weights rounds its sum to it once; an
 average or max pool, a clip, a ReLU that stands alone or the network's input makes integers, which are then
 converted. Every other reader, and the network's output, takes the tensor as integers from one conversion back.
 A ReLU behind such a layer is the unsigned format's clamp at 0.
@@ -15,10 +15,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hwsim.errors import HwsimError
-from hwsim.layers import INPUT, Add, Concatenate, Flatten, FromHalf, Layer, PadChannels, Rescale, Slice
+from hwsim.layers import INPUT, Add, FromHalf, Layer, Moving, Rescale
 from hwsim.quantize.fuse import Fused
-
-_MOVING = Concatenate | Flatten | Slice | PadChannels
 
 
 class Placed(NamedTuple):
@@ -68,7 +66,7 @@ class _Placer:
         match layer.operator:
             case Add():
                 return True
-            case Concatenate() | Flatten() | Slice() | PadChannels():
+            case operator if isinstance(operator, Moving):
                 return layer.name in self.added or any(name in self.halves for name in layer.inputs)
         clipped = layer.name in self.fused.ceilings
         return layer.has_weights and layer.name in self.added and not clipped
@@ -111,6 +109,6 @@ def _added(layers: tuple[Layer, ...]) -> set[str]:
     """Return the tensors that an addition reads, itself or moved."""
     added: set[str] = set()
     for layer in reversed(layers):
-        if isinstance(layer.operator, Add) or (isinstance(layer.operator, _MOVING) and layer.name in added):
+        if isinstance(layer.operator, Add) or (isinstance(layer.operator, Moving) and layer.name in added):
             added.update(layer.inputs)
     return added

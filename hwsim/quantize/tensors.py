@@ -32,7 +32,7 @@ import numpy as np
 
 from hwsim.bits import BitConfig
 from hwsim.formats import Half, Int, IntArray, TensorFormat
-from hwsim.layers import INPUT, Concatenate, Flatten, Layer, PadChannels, Rescale, Shape, Slice
+from hwsim.layers import INPUT, Layer, Moving, Rescale, Shape
 from hwsim.network import FloatArray
 from hwsim.quantize import min_max
 from hwsim.quantize.calibrate import Calibration
@@ -269,16 +269,9 @@ def _origins(layers: tuple[Layer, ...]) -> dict[str, list[Origin]]:
         match layer.operator:
             case _ if requantizes(layer):
                 origins[layer.name] = [(layer.name, c) for c in range(layer.output_shape[0])]
-            case Concatenate():
-                origins[layer.name] = [origin for channels in read for origin in channels]
-            case Flatten():
-                places = math.prod(layer.input_shapes[0][1:])
-                origins[layer.name] = [origin for origin in read[0] for _ in range(places)]
-            case Slice(starts, stops, step_sizes):
-                origins[layer.name] = read[0][starts[0] : stops[0] : step_sizes[0]]
-            case PadChannels(before, after):
-                zero: Origin = (None, 0)
-                origins[layer.name] = [zero] * before + read[0] + [zero] * after
+            case operator if isinstance(operator, Moving):
+                every: list[Origin] = [origin for channels in read for origin in channels] + [(None, 0)]
+                origins[layer.name] = [every[channel] for channel in layer.moved_channels]
             case _:
                 origins[layer.name] = read[0]
     return origins

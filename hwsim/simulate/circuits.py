@@ -247,9 +247,10 @@ class _Sums:
         image, row, column = (strides[0], *strides[1:3]) if self.depthwise else (strides[0], *strides[2:])
         height, width = self.item.layer.output_shape[1:]
         (down, along), kernel = self.operator.stride, self.operator.kernel
+        row_gap, column_gap = self.operator.dilation
         base = _lattice((n, image), (height, row * down), (width, column * along))
         per_group = 0 if self.depthwise else channels // self.operator.groups
-        axes = [(kernel[0], row), (kernel[1], column)]
+        axes = [(kernel[0], row * row_gap), (kernel[1], column * column_gap)]
         taps = _lattice(*axes) if self.depthwise else _lattice((per_group, strides[1]), *axes)
         values = padded.reshape(-1)
         sums = [

@@ -20,6 +20,7 @@ from hwsim.half import add_halves, from_half, to_half
 from hwsim.layers import (
     INPUT,
     AveragePool,
+    ChannelShuffle,
     Concatenate,
     Convolution,
     Flatten,
@@ -37,19 +38,22 @@ Visit = Callable[[IntegerLayer, tuple[IntArray, ...], IntArray, Overflowed | Non
 """Called with each layer, its input tensors, its output tensor and, for layers with weights, which sums overflowed."""
 
 
-def windows(x: IntArray, kernel: Pair, stride: Pair, padding: Padding, fill: int = 0) -> IntArray:
+def windows(
+    x: IntArray, kernel: Pair, stride: Pair, padding: Padding, fill: int = 0, dilation: Pair = (1, 1)
+) -> IntArray:
     """Return the windows of x [n, c, h, w] as a view [n, c, out height, out width, kernel height, kernel width]."""
     top, left, bottom, right = padding
     if any(padding):
         x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
-    view: IntArray = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
-    return view[:, :, :: stride[0], :: stride[1]]
+    extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    view: IntArray = np.lib.stride_tricks.sliding_window_view(x, extent, axis=(2, 3))
+    return view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
 def operands(x: IntArray, operator: Convolution) -> IntArray:
     """Return the activations of every sum, [groups, n * out height * out width, products], in summing order."""
     n, c = x.shape[:2]
-    view = windows(x, operator.kernel, operator.stride, operator.padding)
+    view = windows(x, operator.kernel, operator.stride, operator.padding, dilation=operator.dilation)
     height, width = view.shape[2:4]
     grouped = view.reshape(n, operator.groups, c // operator.groups, height, width, *operator.kernel)
     return grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(operator.groups, n * height * width, -1)
@@ -139,6 +143,8 @@ def compute_layer(
             return x[(slice(None), *cuts)], None
         case PadChannels(before, after):
             return np.pad(x, ((0, 0), (before, after), (0, 0), (0, 0))), None
+        case ChannelShuffle(groups):
+            return x.reshape(len(x), groups, -1, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape), None
         case _ if layer.kind == "add" and isinstance(item.output, Half):
             return add_halves(x, inputs[1], (HALF, HALF), item.output), None
         case FromHalf():

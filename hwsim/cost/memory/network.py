@@ -24,7 +24,7 @@ from hwsim.cost.memory.traffic import Moved, count
 from hwsim.cost.traffic import LayerTraffic, Memory, layer_traffic, stored_constant_bits, weight_bits
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import IntArray
-from hwsim.layers import INPUT, Concatenate, Flatten, PadChannels, Slice
+from hwsim.layers import INPUT, Moving
 from hwsim.network import IntegerLayer, QuantizedNetwork
 
 
@@ -177,16 +177,9 @@ def _channel_bits(network: QuantizedNetwork) -> dict[str, IntArray]:
 
 
 def _seen_through(item: IntegerLayer, inputs: list[IntArray]) -> IntArray:
-    match item.layer.operator:
-        case Flatten():
-            _, height, width = item.layer.input_shapes[0]
-            return inputs[0].repeat(height * width)
-        case Slice(starts, stops, steps):
-            return inputs[0][starts[0] : stops[0] : steps[0]]
-        case PadChannels(before, after):
-            return np.pad(inputs[0], (before, after))
-        case Concatenate():
-            return np.concatenate(inputs)
+    if isinstance(item.layer.operator, Moving):
+        moved: IntArray = np.concatenate([*inputs, [0]])[item.layer.moved_channels]
+        return moved
     return np.asarray(item.stored_bits, np.int64)
 
 
@@ -208,6 +201,7 @@ def operation(item: IntegerLayer, bits: dict[str, IntArray]) -> Operation:
         width=width,
         stride=convolution.stride,
         padding=convolution.padding[:2],
+        dilation=convolution.dilation,
         weight_bits=tuple(weight_bits(item).tolist()),
         input_bits=tuple(bits[layer.inputs[0]].tolist()),
         output_bits=tuple(item.stored_bits.tolist()),

@@ -49,7 +49,8 @@ class Operation:
     """A convolution as loops: ``groups`` of ``outputs`` channels over ``inputs`` channels, output ``rows`` x
     ``columns``, kernel ``kernel_rows`` x ``kernel_columns``.
 
-    ``height`` and ``width`` are the input's, ``padding`` its (top, left) zeros. ``input_bits`` and ``output_bits``
+    ``height`` and ``width`` are the input's, ``padding`` its (top, left) zeros, ``dilation`` the rows and columns from
+    one tap of the kernel to the next. ``input_bits`` and ``output_bits``
     hold an element's width in each channel of all groups, in order, ``weight_bits`` a weight's in each output
     channel; a channel of 0 bits is not stored.
     """
@@ -69,6 +70,7 @@ class Operation:
     input_bits: tuple[int, ...]
     output_bits: tuple[int, ...]
     sum_bits: int
+    dilation: tuple[int, int] = (1, 1)
 
     @property
     def loops(self) -> Tile:
@@ -113,7 +115,7 @@ class Operation:
     def reach(self, axis: int) -> Reach:
         """Return how the output's rows (axis 0) or columns (axis 1) reach into the input's."""
         trips, size = ((self.rows, self.height), (self.columns, self.width))[axis]
-        return Reach(trips, size, self.stride[axis], self.padding[axis])
+        return Reach(trips, size, self.stride[axis], self.padding[axis], self.dilation[axis])
 
     def widest_channels(self, groups: IntArray, inputs: IntArray) -> int:
         """Return the widths of all channels together of the widest tile; tiles are [start, stop) of the two loops."""
@@ -126,7 +128,7 @@ class Operation:
     def tap_bits(self) -> int:
         """Bits read if every product fetched its own input element, padding left out, for one output channel."""
         rows, columns = (
-            int(self.reach(axis).taps(np.arange(kernel), np.arange(kernel) + 1).sum())
+            self.reach(axis).taps(kernel)
             for axis, kernel in ((0, self.kernel_rows), (1, self.kernel_columns))
         )
         return sum(self.input_bits) * rows * columns
@@ -143,24 +145,26 @@ def _sums_before(operation: Operation) -> IntArray:
 
 @dataclass(frozen=True)
 class Reach:
-    """Which of ``size`` input rows the ``trips`` output rows need: ``y * stride - padding`` and those behind it."""
+    """Which of ``size`` input rows the ``trips`` output rows need.
+
+    Output row y and kernel row k need ``y * stride - padding + k * dilation``, unless that is padding.
+    """
 
     trips: int
     size: int
     stride: int
     padding: int
+    dilation: int = 1
 
-    def _bounds(self, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the first and last row that each output row needs of kernel rows ``low`` to ``high`` - 1."""
+    def _rows(self, low: int, high: int) -> IntArray:
+        """Return the input row of each output row and kernel row from ``low`` to ``high`` - 1."""
         tops = np.arange(self.trips, dtype=np.int64) * self.stride - self.padding
-        first = np.maximum(tops + low[:, None], 0)
-        return first, np.minimum(tops + high[:, None] - 1, self.size - 1)
+        return tops[:, None] + self.dilation * np.arange(low, high, dtype=np.int64)
 
-    def taps(self, low: IntArray, high: IntArray) -> IntArray:
-        """Return, for each interval of kernel rows, the (output row, kernel row) pairs that are no padding."""
-        first, last = self._bounds(low, high)
-        taken: IntArray = np.maximum(last - first + 1, 0).sum(axis=1)
-        return taken
+    def taps(self, kernel: int) -> int:
+        """Return the (output row, kernel row) pairs of ``kernel`` rows that are no padding."""
+        rows = self._rows(0, kernel)
+        return int(((rows >= 0) & (rows < self.size)).sum())
 
     def priced(self, tiles: IntArray, low: int, high: int, price: IntArray, *, skip: bool) -> IntArray:
         """Return the ``price`` of the input rows that each tile [n, 2] of output rows needs.
@@ -169,20 +173,27 @@ class Reach:
         rows by its length. Rows between needed ones that none needs are left out where ``skip``, each stretch
         priced on its own; else they count as needed.
         """
-        first, last = (row[0] for row in self._bounds(np.array([low]), np.array([high])))
-        inside = np.flatnonzero(first <= last)
-        if not inside.size:
-            return np.zeros(len(tiles), np.int64)
-        start = np.maximum(tiles[:, 0], inside[0])
-        stop = np.minimum(tiles[:, 1], inside[-1] + 1)
-        some = start < stop
-        start, stop = np.where(some, start, inside[0]), np.where(some, stop, inside[0] + 1)
-        if skip and high - low < self.stride:
-            before = np.concatenate([[0], np.cumsum(price[np.maximum(last - first + 1, 0)])])
-            total = before[stop] - before[start]
-        else:
-            total = price[last[stop - 1] - first[start] + 1]
-        return np.where(some, total, 0)
+        before = _needed_before(self, low, high)
+        needed = before[tiles[:, 1]] > before[tiles[:, 0]]
+        if not skip:
+            needed = (
+                np.logical_or.accumulate(needed, 1) & np.logical_or.accumulate(needed[:, ::-1], 1)[:, ::-1]
+            )
+        edges = np.diff(needed, prepend=False, append=False)
+        tile, ends = np.nonzero(edges)
+        total = np.zeros(len(tiles), np.int64)
+        np.add.at(total, tile[::2], price[ends[1::2] - ends[::2]])
+        return total
+
+
+@lru_cache(maxsize=64)
+def _needed_before(reach: Reach, low: int, high: int) -> IntArray:
+    """Return how many output rows before each need each input row, [trips + 1, size]."""
+    rows = reach._rows(low, high)
+    places, taps = np.nonzero((rows >= 0) & (rows < reach.size))
+    needs = np.zeros((reach.trips + 1, reach.size), np.int32)
+    needs[places + 1, rows[places, taps]] = 1
+    return needs.cumsum(axis=0, dtype=np.int32)
 
 
 def spans(trips: int, sizes: tuple[int, ...]) -> IntArray:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hwsim.errors import HwsimError
@@ -119,9 +120,14 @@ def _within(what: str, value: WeightFormat, low: int, high: int) -> None:
 
 @dataclass(frozen=True)
 class BitConfig(Mapping[str, LayerBits]):
-    """The bits of every layer with weights, in network order."""
+    """The bits of every layer with weights, in network order.
+
+    ``quantizers`` holds the layers whose settings (:mod:`hwsim.quantize.settings`) differ from the network's, each with the
+    text of those that do.
+    """
 
     items_: tuple[tuple[str, LayerBits], ...]
+    quantizers: tuple[tuple[str, str], ...] = ()
 
     def __getitem__(self, name: str) -> LayerBits:
         return dict(self.items_)[name]
@@ -133,9 +139,12 @@ class BitConfig(Mapping[str, LayerBits]):
         return len(self.items_)
 
     def to_toml(self) -> str:
-        """Return the file form: one line per layer under ``[layers]``."""
-        lines = [f'{quoted(name)} = "{bits}"' for name, bits in self.items_]
-        return "\n".join(["[layers]", *lines, ""])
+        """Return the file form: one line per layer under ``[layers]``, and under ``[quantizers]`` for those that have one."""
+        lines = ["[layers]", *(f'{quoted(name)} = "{bits}"' for name, bits in self.items_), ""]
+        if self.quantizers:
+            own = (f"{quoted(name)} = {quoted(text)}" for name, text in self.quantizers)
+            lines += ["[quantizers]", *own, ""]
+        return "\n".join(lines)
 
 
 class Edges(NamedTuple):
@@ -154,6 +163,7 @@ class Edges(NamedTuple):
 
 
 _NO_EDGES = Edges()
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def read_bits(text: str, layers: Mapping[str, bool], edges: Edges = _NO_EDGES) -> BitConfig:
@@ -161,19 +171,21 @@ def read_bits(text: str, layers: Mapping[str, bool], edges: Edges = _NO_EDGES) -
 
     ``layers`` maps each layer with weights to whether its input can be negative; ``edges`` are the network's.
     A layer that is missing or unknown is refused. In the file, ``default = "w8a8/int32"`` (or ``"w4a4/int32
-    edges=8"``) above ``[layers]`` serves the rest.
+    edges=8"``) above ``[layers]`` serves the rest; ``[quantizers]`` names the settings of a layer that differ from the
+    network's, ``conv = "weights=mse"``.
     """
     if "\n" not in text and _SHORT.fullmatch(text):
         return bit_config((name, _default(text, name, signed, edges)) for name, signed in layers.items())
     document = parse_toml(text, "bit configuration")
-    given = document.get("layers", {})
+    given, quantizers = document.get("layers", {}), document.get("quantizers", {})
     default = document.get("default")
-    wrong = set(document) - {"layers", "default"}
-    if wrong or not isinstance(given, dict):
+    wrong = set(document) - {"layers", "quantizers", "default"}
+    wrong |= {name for name in ("layers", "quantizers") if not isinstance(document.get(name, {}), dict)}
+    if wrong:
         raise HwsimError(
-            f'the bit configuration holds "{min(wrong, default="layers")}"; it takes default and a [layers] table'
+            f'the bit configuration holds "{min(wrong)}"; it takes default, a [layers] table and a [quantizers] table'
         )
-    for name in given:
+    for name in (*given, *quantizers):
         if name not in layers:
             raise HwsimError(
                 f'the bit configuration names layer "{name}"; the network has {", ".join(layers)}'
@@ -187,7 +199,12 @@ def read_bits(text: str, layers: Mapping[str, bool], edges: Edges = _NO_EDGES) -
             )
         parsed = LayerBits.parse(bits, signed) if name in given else _default(bits, name, signed, edges)
         chosen.append((name, parsed))
-    return bit_config(chosen)
+    for name, text in quantizers.items():
+        if not isinstance(text, str):
+            raise HwsimError(
+                f'the quantizer of layer "{name}" is no text; write {quoted(name)} = "weights=mse", say'
+            )
+    return bit_config(chosen, quantizers)
 
 
 def _default(text: str, name: str, signed: bool, edges: Edges) -> LayerBits:
@@ -202,9 +219,10 @@ def _default(text: str, name: str, signed: bool, edges: Edges) -> LayerBits:
     return edges.widen(name, parsed, int(width))
 
 
-def bit_config(items: Iterable[tuple[str, LayerBits]]) -> BitConfig:
-    """Return a configuration of (layer name, bits) pairs."""
-    return BitConfig(tuple(items))
+def bit_config(items: Iterable[tuple[str, LayerBits]], quantizers: Mapping[str, str] = _NONE) -> BitConfig:
+    """Return a configuration of (layer name, bits) pairs, and the quantizers of layers that have one of their own."""
+    chosen = tuple(items)
+    return BitConfig(chosen, tuple((name, quantizers[name]) for name, _ in chosen if name in quantizers))
 
 
 def quoted(text: str) -> str:

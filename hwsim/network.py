@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -233,6 +233,9 @@ class IntegerLayer:
     masks: IntArray | None = None
     mask_multiplier: IntArray | None = None
     weight_width: IntArray | None = None
+    _: KW_ONLY
+    quantizer: str = ""
+    """The settings that it was quantized with where they are not the network's, as text."""
 
     @property
     def requantized(self) -> TensorFormat:
@@ -284,7 +287,8 @@ class QuantizedNetwork:
 
     @property
     def bits(self) -> BitConfig:
-        return bit_config((item.layer.name, item.bits) for item in self.layers if item.bits is not None)
+        chosen = [(item.layer.name, item.bits) for item in self.layers if item.bits is not None]
+        return bit_config(chosen, {item.layer.name: item.quantizer for item in self.layers if item.quantizer})
 
     def formats(self) -> dict[str, TensorFormat]:
         """Return the format of every tensor by name."""
@@ -341,6 +345,7 @@ def header(network: QuantizedNetwork) -> dict[str, Any]:
 
 def _layer_json(item: IntegerLayer) -> dict[str, Any]:
     bits = item.bits
+    own = {"quantizer": item.quantizer} if item.quantizer else {}
     return {
         "layer": item.layer.to_json(),
         "output": str(item.output),
@@ -348,6 +353,7 @@ def _layer_json(item: IntegerLayer) -> dict[str, Any]:
         "bits": None
         if bits is None
         else [str(bits.weight), str(bits.activation), str(bits.accumulator), str(bits.overflow)],
+        **own,
     }
 
 
@@ -418,7 +424,8 @@ def _layer_from_json(
         parse_tensor_format(row["output"]),
         float(row["scale"]),
         bits,
-        *(tensors.get(f"{index}.{field}") for field in ARRAYS),
+        *(tensors.get(f"{index}.{array}") for array in ARRAYS),
+        quantizer=str(row.get("quantizer", "")),
     )
 
 
@@ -426,7 +433,7 @@ def _check(network: QuantizedNetwork) -> None:
     """Refuse a network whose parts contradict each other; what passes can be run without a range check."""
     if not network.layers:
         raise HwsimError("it has no layer")
-    for text in (network.name, network.data, network.source):
+    for text in (network.name, network.data, network.source, *(i.quantizer for i in network.layers)):
         if not text.isprintable():
             raise HwsimError(f"its text {text!r} holds control characters")
     if not (math.isfinite(network.input_scale) and network.input_scale > 0):

@@ -31,7 +31,10 @@ def command(
     model: Model,
     output: NetworkOutput,
     bits: Annotated[
-        str, typer.Option(help="Bits of all layers, w4a8/int16 or 'w4a4/int32 edges=8' say, or a TOML file.")
+        str,
+        typer.Option(
+            help="Bits of all layers, w4a8/int16 or 'w4a4/int32 edges=8' say, or a TOML file, which may name layers' own quantizers."
+        ),
     ] = "w8a8/int32",
     quantizer: Quantizer = "",
     channels: Channels = None,
@@ -75,6 +78,7 @@ def command(
         "network": str(output),
         "bits": str(bits_path),
         "layers": {name: str(b) for name, b in network.bits.items()},
+        "quantizers": dict(network.bits.quantizers),
         "calibration": calibration or network.data,
         "source": network.source,
     }
@@ -86,9 +90,10 @@ def command(
         facts |= {key: {name: w.tolist() for name, w in found.items()} for key, found in widths.items()}
         return print_json(facts | ({"entropy_bits": asdict(measured)} if measured else {}))
     width = max(map(len, network.bits))
+    own = {name: f"  {text}" for name, text in network.bits.quantizers}
     for name, layer_bits in network.bits.items():
         apart = _widths("channels of", shared.get(name)) + _widths("output stored in", stored.get(name))
-        print(f"  {name:{width}}  {layer_bits}{apart}")
+        print(f"  {name:{width}}  {layer_bits}{own.get(name, '')}{apart}")
         if measured:
             print(
                 f"  {'':{width}}  entropy {measured.weights[name]:.2f} bits a weight, coded "

@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from hwsim.quantize.fold import fold_batch_norm, fold_layers, weight_gains
 from hwsim.quantize.fuse import fuse_clamps, requantizes
 from hwsim.quantize.grid import Grid, grid_of
 from hwsim.quantize.integer import check_focused
-from hwsim.quantize.settings import Settings
+from hwsim.quantize.settings import Settings, by_layer
 from hwsim.quantize.tensors import Assignment, assign
 
 
@@ -55,6 +56,11 @@ class FakeQuantized:
     requantizing: frozenset[str]
     grids: Mapping[str, Grid]
     input_sums: Mapping[str, FloatArray]
+
+    @cached_property
+    def own(self) -> dict[str, Settings]:
+        """The settings of each layer with weights."""
+        return by_layer(self.bits, self.settings)
 
     def forward(self, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Return the logits [n, classes] of images uint8 [n, h, w, c] under the stored parameters."""
@@ -98,10 +104,11 @@ class FakeQuantized:
             grid, weight = self.grids[name], parameters[f"{name}.weight"]
             stored = weight.detach().numpy()
             real = grid.round(stored).real
-            if self.settings.bias_correction:
-                factor, offset = correction(stored, real, mean_only=self.settings.bias_correction == "mean")
+            how = self.own[name].bias_correction
+            if how:
+                factor, offset = correction(stored, real, mean_only=how == "mean")
                 real = real * factor[:, None, None, None]
-                if self.settings.bias_correction is True:
+                if how is True:
                     bias = values.get(f"{name}.bias", torch.zeros(len(real), dtype=torch.float64))
                     values[f"{name}.bias"] = bias + torch.from_numpy(offset * self.input_sums[name])
                 else:
@@ -133,8 +140,9 @@ def fake_quantize(
     network: FloatNetwork, bits: BitConfig, calibration: Calibration, settings: Settings
 ) -> FakeQuantized:
     """Return a trained network in fake-quantized form, its formats, scales and widths those that :func:`quantize` chooses."""
+    own = by_layer(bits, settings)
     for name, item in bits.items():
-        check_focused(name, item.weight, settings)
+        check_focused(name, item.weight, own[name])
     folded = fold_batch_norm(network)
     fused = fuse_clamps(folded)
     assignment = assign(fused, bits, calibration, settings)
@@ -144,8 +152,8 @@ def fake_quantize(
         settings,
         assignment,
         frozenset(layer.name for layer in assignment.layers if requantizes(layer)),
-        _grids(network, folded, bits, calibration, settings),
-        _input_sums(assignment, calibration) if settings.bias_correction is True else {},
+        _grids(network, folded, bits, calibration, own),
+        _input_sums(assignment, calibration, own),
     )
 
 
@@ -154,12 +162,12 @@ def _grids(
     folded: FloatNetwork,
     bits: BitConfig,
     calibration: Calibration,
-    settings: Settings,
+    own: Mapping[str, Settings],
 ) -> dict[str, Grid]:
     """Return the grid of each layer with weights: the one it was trained on before, or that of its quantizer."""
     gains, grids = weight_gains(network, network.parameters), dict(calibration.grids)
-    exact = settings.granularity == "channel" and settings.allocation == "none"
     for name, item in bits.items():
+        exact = own[name].granularity == "channel" and own[name].allocation == "none"
         if name in gains:
             found = network.parameters[f"{name}.weight"], gains[name]
         elif exact and not isinstance(item.weight, Focused):
@@ -167,17 +175,19 @@ def _grids(
         else:
             weight = folded.parameters[f"{name}.weight"]
             found = weight, np.ones(len(weight))
-        grids.setdefault(name, grid_of(*found, item.weight, settings))
+        grids.setdefault(name, grid_of(*found, item.weight, own[name]))
     return grids
 
 
-def _input_sums(assignment: Assignment, calibration: Calibration) -> dict[str, FloatArray]:
-    """Return the expected sum of the inputs of each output channel, by layer with weights."""
+def _input_sums(
+    assignment: Assignment, calibration: Calibration, own: Mapping[str, Settings]
+) -> dict[str, FloatArray]:
+    """Return the expected sum of the inputs of each output channel, by layer whose correction is absorbed."""
     names = {name: tensor.float_name for name, tensor in assignment.tensors.items()}
     return {
         layer.name: expected_input_sum(layer, calibration.channel_means(names[layer.inputs[0]]))
         for layer in assignment.layers
-        if layer.has_weights
+        if layer.has_weights and own[layer.name].bias_correction is True
     }
 
 

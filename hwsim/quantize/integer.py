@@ -19,7 +19,7 @@ from hwsim.quantize.fold import fold_batch_norm, weight_gains
 from hwsim.quantize.fuse import fuse_clamps
 from hwsim.quantize.grid import Grid
 from hwsim.quantize.scales import Requantizer, requantizer, rounded
-from hwsim.quantize.settings import Settings
+from hwsim.quantize.settings import Settings, by_layer
 from hwsim.quantize.tensors import Tensor, assign
 from hwsim.quantize.weights import IntegerWeight, focused_weight, quantize_weight
 
@@ -44,7 +44,7 @@ def quantize(
     folded = fold_batch_norm(network)
     if not folded.layers:
         raise HwsimError(f'network "{network.name}" has no layers; there is nothing to quantize')
-    config, fused = checked_bits(bits, folded), fuse_clamps(folded)
+    config, fused = checked_bits(bits, folded, settings), fuse_clamps(folded)
     if not isinstance(calibration, Calibration):
         calibration = calibrate(folded, calibration)
     if calibration.network != folded.digest():
@@ -53,7 +53,7 @@ def quantize(
         )
     assignment = assign(fused, config, calibration, settings)
     pixels = assignment.tensors[INPUT]
-    stored = _stored(network, folded)
+    stored, own = _stored(network, folded), by_layer(config, settings)
     assert isinstance(pixels.format, Int)
     return QuantizedNetwork(
         name=network.name,
@@ -69,7 +69,8 @@ def quantize(
                 folded,
                 stored[layer.name],
                 calibration,
-                settings,
+                own[layer.name],
+                own[layer.name].beside(settings),
             )
             if layer.has_weights
             else _plain_layer(layer, assignment.tensors)
@@ -81,8 +82,8 @@ def quantize(
     )
 
 
-def checked_bits(bits: BitConfig | str, folded: FloatNetwork) -> BitConfig:
-    """Return the bits of every layer with weights; refuse those of other layers and signs that do not fit."""
+def checked_bits(bits: BitConfig | str, folded: FloatNetwork, settings: Settings) -> BitConfig:
+    """Return the bits of every layer with weights; refuse those of other layers, signs and quantizers that do not fit."""
     signed_inputs = folded.signed_inputs()
     config = read_bits(bits, signed_inputs, folded.edges()) if isinstance(bits, str) else bits
     if set(config) != set(signed_inputs):
@@ -98,6 +99,12 @@ def checked_bits(bits: BitConfig | str, folded: FloatNetwork) -> BitConfig:
                 f'the input of layer "{name}" can be negative, which {activation} cannot hold; '
                 f"write int{activation.bits}"
             )
+    unknown = dict(config.quantizers).keys() - config.keys()
+    if unknown:
+        raise HwsimError(
+            f'the bit configuration names the quantizer of layer "{min(unknown)}"; the network has {", ".join(config)}'
+        )
+    by_layer(config, settings)
     return config
 
 
@@ -150,6 +157,7 @@ def _weighted_layer(
     stored: tuple[FloatArray, FloatArray],
     calibration: Calibration,
     settings: Settings,
+    quantizer: str,
 ) -> IntegerLayer:
     output, source = tensors[layer.name], tensors[layer.inputs[0]]
     weight = folded.parameters[f"{layer.name}.weight"]
@@ -190,6 +198,7 @@ def _weighted_layer(
         *constants,
         **masks,
         weight_width=integers.width,
+        quantizer=quantizer,
     )
     return _with_channels(item, output)
 

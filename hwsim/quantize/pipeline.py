@@ -66,7 +66,7 @@ def stages(
     left out; a recipe of no epochs leaves out QAT. ``train`` and
     ``calibration`` are splits.
     """
-    config = checked_bits(bits, fold_batch_norm(network))
+    config = checked_bits(bits, fold_batch_norm(network), settings)
     yield Stage("float", network)
     if sparsity:
         network = prune(network, sparsity)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
+from hwsim.bits import BitConfig
 from hwsim.catalogue import look_up
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Format
@@ -30,6 +32,9 @@ QUANTIZERS: dict[str, Quantizer] = {
 GRANULARITIES = ("channel", "tensor")
 PLACEMENTS = ("integer", "half")
 ALLOCATIONS = ("none", "paper", "exact")
+OF_THE_NETWORK = ("elementwise", "placement")
+"""Fields that no layer has of its own: they are those of tensors that no layer with weights reads, and of additions."""
+
 _ALWAYS_WRITTEN = ("weights", "activations", "tolerance", "granularity", "bias_correction", "elementwise")
 _CORRECTIONS: dict[str, bool | str] = {
     "none": False,
@@ -122,19 +127,47 @@ class Settings:
             )
 
     def __str__(self) -> str:
-        values = {
-            field.name: getattr(self, field.name)
+        written = {
+            field.name
             for field in fields(self)
             if field.name in _ALWAYS_WRITTEN or getattr(self, field.name) != field.default
         }
-        return " ".join(
-            f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-            for name, value in values.items()
-        )
+        return " ".join(f"{name}={text}" for name, text in self._texts().items() if name in written)
 
     @classmethod
     def parse(cls, text: str) -> Settings:
         """Return the settings a text names; what it leaves out has its default."""
+        return cls(**cls._given(text))
+
+    def of_layer(self, layer: str, text: str) -> Settings:
+        """Return the settings of a layer with a quantizer of its own: these but for what the text names.
+
+        >>> str(Settings().of_layer("conv", "weights=mse"))
+        'weights=mse activations=aciq_laplace tolerance=1.3 granularity=channel bias_correction=false elementwise=8'
+        """
+        given = self._given(text)
+        for name in OF_THE_NETWORK:
+            if name in given:
+                raise HwsimError(
+                    f'the quantizer of layer "{layer}" sets {name}, which is the whole network\'s; leave it out there'
+                )
+        return replace(self, **given)
+
+    def beside(self, other: Settings) -> str:
+        """Return the text of what differs from other settings."""
+        theirs = other._texts()
+        return " ".join(f"{name}={text}" for name, text in self._texts().items() if text != theirs[name])
+
+    def _texts(self) -> dict[str, str]:
+        """Return the text of every field."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            n: str(value).lower() if isinstance(value, bool) else str(value) for n, value in values.items()
+        }
+
+    @classmethod
+    def _given(cls, text: str) -> dict[str, Any]:
+        """Return the fields that a text names."""
         readers: dict[str, Callable[[str], object]] = {
             "weights": str,
             "activations": str,
@@ -150,7 +183,7 @@ class Settings:
             "separation": float,
             "placement": str,
         }
-        given: dict[str, object] = {}
+        given: dict[str, Any] = {}
         for word in text.split():
             name, equals, value = word.partition("=")
             if name not in readers or not equals or name in given:
@@ -161,7 +194,7 @@ class Settings:
                 given[name] = readers[name](value)
             except (KeyError, ValueError):
                 raise HwsimError(f'settings: {name} cannot be "{value}"; write it as in {cls()}') from None
-        return cls(**given)  # type: ignore[arg-type]
+        return given
 
     @property
     def methods(self) -> tuple[str, str]:
@@ -184,3 +217,9 @@ class Settings:
         if name == "percentile":
             return partial(percentile.threshold, percent=self.percent)
         return look_up("quantizer", name, QUANTIZERS)
+
+
+def by_layer(bits: BitConfig, settings: Settings) -> dict[str, Settings]:
+    """Return each layer's settings: the network's, or those with its own quantizer."""
+    own = dict(bits.quantizers)
+    return {name: settings.of_layer(name, own[name]) if name in own else settings for name in bits}

@@ -11,6 +11,9 @@ A rescale is put in before a layer that demands another format than the group's 
 one that cannot produce the group's tensor itself ("conv1.output"): its ReLU needs an unsigned format's clamp
 at 0 but the group is signed, or its clip ends below the group's range.
 
+Where layers have quantizers of their own, a tensor is quantized as the reader asks whose format it has, of several the
+first in network order, and so is what a rescale makes for a reader of fewer bits.
+
 With the settings' placement "half" additions are in half precision, whose tensors have scale 1 and which integers
 are converted to and from: see :mod:`hwsim.quantize.placement`.
 
@@ -27,6 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,7 +44,7 @@ from hwsim.quantize.channels import OPERAND_BITS, Channels, magnitudes, shared_s
 from hwsim.quantize.fuse import Fused, requantizes
 from hwsim.quantize.placement import place_halves
 from hwsim.quantize.scales import scale_of
-from hwsim.quantize.settings import Settings
+from hwsim.quantize.settings import Settings, by_layer
 from hwsim.quantize.statistics import Statistics
 
 OUTPUT = Int(16)
@@ -93,6 +97,13 @@ def assign(fused: Fused, bits: BitConfig, calibration: Calibration, settings: Se
     return _Assigner(fused, bits, calibration, settings, halves).run()
 
 
+class Demand(NamedTuple):
+    """What a reader wants a tensor to be: a format, and the settings whose quantizer of activations finds its scale."""
+
+    target: Int
+    settings: Settings
+
+
 Sources = frozenset[str]
 """The layers (or the network's input) that requantize what a tensor holds."""
 
@@ -113,13 +124,14 @@ class _Assigner:
         halves: frozenset[str],
     ) -> None:
         self.fused, self.bits, self.calibration, self.settings = fused, bits, calibration, settings
+        self.own = by_layer(bits, settings)
         self.halves = halves
         self.sources = _sources(fused.layers)
         self.origins = _origins(fused.layers)
-        self.shared: dict[tuple[Sources, Int], Shared] = {}
+        self.shared: dict[tuple[Sources, Demand], Shared] = {}
         self.groups = _groups(self.sources.values())
         self.min_max = {*self._group(fused.layers[-1].name), *self._group(INPUT)}
-        self.formats = self._formats()
+        self.demands = self._demands()
         self.names = set(self.sources)
         self.layers: list[Layer] = []
         self.tensors = {INPUT: self._group_tensor(INPUT)}
@@ -143,33 +155,38 @@ class _Assigner:
     def _group(self, tensor: str) -> Sources:
         return self.groups[min(self.sources[tensor])]
 
-    def _formats(self) -> dict[Sources, Int]:
-        demands: dict[Sources, list[Int]] = {group: [] for group in self.groups.values()}
+    def _demands(self) -> dict[Sources, Demand]:
+        demands: dict[Sources, list[Demand]] = {group: [] for group in self.groups.values()}
         for layer in self.fused.layers:
             if layer.has_weights:
-                demands[self._group(layer.inputs[0])].append(self.bits[layer.name].activation)
-        demands[self._group(self.fused.layers[-1].name)].append(OUTPUT)
+                demand = Demand(self.bits[layer.name].activation, self.own[layer.name])
+                demands[self._group(layer.inputs[0])].append(demand)
+        demands[self._group(self.fused.layers[-1].name)].append(Demand(OUTPUT, self.settings))
         return {group: self._widest(group, demanded) for group, demanded in demands.items()}
 
-    def _widest(self, group: Sources, demanded: list[Int]) -> Int:
+    def _widest(self, group: Sources, demanded: list[Demand]) -> Demand:
         signed = any(self.fused.signed[name] for name in group)
-        widest = max(demanded, key=lambda form: (form.bits, not form.signed), default=None)
+        widest = max(
+            demanded, key=lambda demand: (demand.target.bits, not demand.target.signed), default=None
+        )
         if widest is None:
-            return Int(self.settings.elementwise, signed)
-        return Int(widest.bits, signed=signed or widest.signed)
+            return Demand(Int(self.settings.elementwise, signed), self.settings)
+        return widest._replace(target=Int(widest.target.bits, signed=signed or widest.target.signed))
 
-    def _threshold(self, source: str, target: Int) -> float:
-        method = min_max.threshold if source in self.min_max else self.settings.activation_quantizer
+    def _threshold(self, source: str, demand: Demand) -> float:
+        target, settings = demand
+        method = min_max.threshold if source in self.min_max else settings.activation_quantizer
         seen = self.calibration.statistics[self.fused.float_names[source]]
         return min(float(method(seen, target)), self.fused.ceilings.get(source, math.inf))
 
-    def _tensor(self, sources: Sources, target: Int, name: str) -> Tensor:
+    def _tensor(self, sources: Sources, demand: Demand, name: str) -> Tensor:
         """Return the tensor ``name`` in the format and scale that hold all of ``sources``."""
-        if not self._has_channels(sources, target):
-            return self._whole(sources, target, name)
-        if (sources, target) not in self.shared:
-            self.shared[sources, target] = self._share(sorted(sources), target)
-        scale, members = self.shared[sources, target]
+        target, _ = demand
+        if not self._has_channels(sources, demand):
+            return self._whole(sources, demand, name)
+        if (sources, demand) not in self.shared:
+            self.shared[sources, demand] = self._share(sorted(sources), demand)
+        scale, members = self.shared[sources, demand]
         operand = max(2, *(int((width + exponent).max()) for width, exponent in members.values()))
         # A channel of padding holds zeros, in no bits.
         places = [
@@ -180,24 +197,26 @@ class _Assigner:
         channels = Channels(target, width, exponent)
         return Tensor(Int(operand, target.signed), scale, self.fused.float_names[name], channels)
 
-    def _whole(self, sources: Sources, target: Int, name: str) -> Tensor:
-        threshold = max(self._threshold(source, target) for source in sources)
-        return Tensor(target, float(scale_of(threshold, target)), self.fused.float_names[name])
+    def _whole(self, sources: Sources, demand: Demand, name: str) -> Tensor:
+        threshold = max(self._threshold(source, demand) for source in sources)
+        scale = float(scale_of(threshold, demand.target))
+        return Tensor(demand.target, scale, self.fused.float_names[name])
 
-    def _has_channels(self, sources: Sources, target: Int) -> bool:
+    def _has_channels(self, sources: Sources, demand: Demand) -> bool:
         ceilings = {self.fused.ceilings.get(source) for source in sources}
-        wanted = self.settings.activation_granularity == "channel" and target.bits < OPERAND_BITS
+        wanted = demand.settings.activation_granularity == "channel" and demand.target.bits < OPERAND_BITS
         return wanted and len(ceilings) == 1 and not sources & self.min_max
 
-    def _share(self, members: list[str], target: Int) -> Shared:
+    def _share(self, members: list[str], demand: Demand) -> Shared:
         """Return the scale that the channels of all members share, and each member's widths and exponents."""
+        target, settings = demand
         ceiling = self.fused.ceilings.get(members[0], math.inf)
 
         def threshold(seen: Statistics, form: Int) -> FloatArray:
-            return np.minimum(self.settings.activation_quantizer(seen, form), ceiling)
+            return np.minimum(settings.activation_quantizer(seen, form), ceiling)
 
         seen = [self.calibration.channels[self.fused.float_names[member]] for member in members]
-        rule, signed = self.settings.activation_allocation, target.signed
+        rule, signed = settings.activation_allocation, target.signed
         width = [widths(statistics, target, rule, threshold) for statistics in seen]
         asked = [steps(s, bits, signed, threshold) for s, bits in zip(seen, width, strict=True)]
         scale, exponent = shared_scale(
@@ -210,7 +229,7 @@ class _Assigner:
         if name in self.halves:
             return Tensor(Half(signed=self.fused.signed[name]), 1.0, self.fused.float_names[name])
         group = self._group(name)
-        return self._tensor(group, self.formats[group], name)
+        return self._tensor(group, self.demands[group], name)
 
     def _producible(self, name: str, wanted: Tensor) -> Tensor:
         """Return the tensor nearest to the group's that a layer's requantizer can clamp to."""
@@ -224,7 +243,9 @@ class _Assigner:
         assert isinstance(target, Int)
         ceiling = self.fused.ceilings.get(name)
         if ceiling is not None and float(scale_of(ceiling, target)) < wanted.scale:
-            return self._whole(frozenset([name]), target, name)
+            return self._whole(
+                frozenset([name]), Demand(target, self.demands[self._group(name)].settings), name
+            )
         return replace(wanted, format=target)
 
     def _demanded(self, layer: Layer, source: str) -> str:
@@ -234,7 +255,7 @@ class _Assigner:
             return source
         if (source, target) not in self.converted:
             (read,) = layer.inputs
-            tensor = self._tensor(self.sources[read], target, read)
+            tensor = self._tensor(self.sources[read], Demand(target, self.own[layer.name]), read)
             name = self._rescale(source, f"{layer.name}.input", layer.input_shapes[0], tensor)
             self.converted[source, target] = name
         return self.converted[source, target]

@@ -35,7 +35,7 @@ def quantize_model(
     """Return a trained network as an integer network.
 
     ``model`` is a built-in name, an ONNX file or a network already loaded; ``bits`` a shorthand for all
-    layers (``w4a8/int16``, ``w4a4/int32 edges=8``) or the TOML text of a bit configuration; ``quantizer`` settings such as
+    layers (``w4a8/int16``, ``w4a4/int32 edges=8``) or the TOML text of a bit configuration, which may name layers' own quantizers; ``quantizer`` settings such as
     ``activations=kl tolerance=1.3``; ``channels`` names layers whose output channels are groups with bits of their own:
     see :func:`hwsim.models.channel_groups.split_channels`. Calibration reads the calibration split of ``calibration`` (a data
     set, a file or a folder of images; the model's own data if left out), all of it or its first ``images``, each twice,
@@ -48,7 +48,9 @@ def quantize_model(
     settings = Settings.parse(quantizer)
     network = load_model(model, **preprocessing) if isinstance(model, str) else model
     network = split_channels(network, channels)
-    config = checked_bits(bits, fold_batch_norm(network))  # what was mistyped needs no calibration to be told
+    config = checked_bits(
+        bits, fold_batch_norm(network), settings
+    )  # what was mistyped needs no calibration to be told
     purpose = "to calibrate on: --calibration file.npz"
     seen = network_split(network, calibration, "calibration", purpose, images)
     quantized = quantize(network, config, calibrate_once(network, seen, progress), settings=settings)

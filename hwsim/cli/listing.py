@@ -10,7 +10,7 @@ from hwsim.cli.options import Json
 from hwsim.cli.output import print_json
 from hwsim.errors import unknown
 
-KINDS = ("models", "quantizers", "datapaths", "technologies", "metrics", "searches")
+KINDS = ("models", "quantizers", "roundings", "datapaths", "technologies", "metrics", "searches")
 
 
 def command(
@@ -39,6 +39,10 @@ def _catalogue(kind: str) -> dict[str, str]:
             from hwsim.quantize.settings import QUANTIZERS
 
             return {name: _first_line(threshold) for name, threshold in QUANTIZERS.items()}
+        case "roundings":
+            from hwsim.quantize.settings import ROUNDINGS
+
+            return ROUNDINGS
         case "datapaths":
             from hwsim.datapath import DATAPATHS
 

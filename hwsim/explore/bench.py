@@ -77,7 +77,8 @@ class Bench:
     def calibration(self) -> Calibration:
         if self.given:
             return once.from_bytes(self.given.calibration, self.network)
-        return once.calibrate_once(self.network, self.calibration_split)
+        asked = any(Settings.parse(text).compensates for text in self.study.space.quantizers)
+        return once.calibrate_once(self.network, self.calibration_split, moments=asked)
 
     @cached_property
     def float_correct(self) -> int:

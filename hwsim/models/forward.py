@@ -173,21 +173,22 @@ def apply_layer(
         case ChannelShuffle():
             return x[:, layer.moved_channels]
         case MaxPool(kernel, stride, padding):
-            return functional.max_pool2d(_pad(x, padding, -torch.inf), kernel, stride)
+            return functional.max_pool2d(pad(x, padding, -torch.inf), kernel, stride)
         case AveragePool(kernel, stride, padding):
-            return functional.avg_pool2d(_pad(x, padding, 0.0), kernel, stride)
+            return functional.avg_pool2d(pad(x, padding, 0.0), kernel, stride)
         case Rescale() | FromHalf():
             return x
 
 
-def _pad(x: Tensor, padding: Padding, value: float) -> Tensor:
+def pad(x: Tensor, padding: Padding, value: float) -> Tensor:
+    """Return x [n, channels, height, width] with so many rows and columns of a value around it."""
     top, left, bottom, right = padding
     return functional.pad(x, (left, right, top, bottom), value=value) if any(padding) else x
 
 
 def convolve(operator: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return the convolution of x [n, channels, height, width], padded as the operator says."""
-    x = _pad(x, operator.padding, 0.0)
+    x = pad(x, operator.padding, 0.0)
     if operator.groups == x.shape[1] == operator.out_channels and torch.is_inference_mode_enabled():
         return _depthwise(x, weight, bias, operator)
     return functional.conv2d(

@@ -6,9 +6,10 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.formats import IntArray
@@ -34,7 +35,8 @@ class Calibration:
     """Statistics of every tensor of a folded network, and of each of its channels.
 
     ``network`` is the folded network's digest, ``images`` how many images were seen. ``grids`` are what weights are
-    rounded to, by layer, in a network that was trained so; other weights get theirs from the quantizer.
+    rounded to, by layer, in a network that was trained so; other weights get theirs from the quantizer. ``moments`` are the
+    second moments of each layer's inputs (:mod:`hwsim.quantize.moments`), of a calibration that was asked for them.
     """
 
     network: str
@@ -42,6 +44,7 @@ class Calibration:
     statistics: Mapping[str, Statistics]
     channels: Mapping[str, Statistics]
     grids: Mapping[str, Grid] = field(default_factory=dict)
+    moments: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
     def channel_means(self, tensor: str) -> FloatArray:
         """Return the mean of each channel of a tensor."""
@@ -66,10 +69,10 @@ def calibrate(
     batch = min(batch, max(1, LARGEST_BATCH // max(map(math.prod, shapes))))
     total = 2 * len(images)
     tell = progress or (lambda done, planned: None)
-    ranges = _sweep(folded, images, batch, _range, lambda done: tell(done, total))
+    ranges = sweep(folded, images, batch, _range, lambda done: tell(done, total))
     read = set(fuse_clamps(folded).float_names.values())
     histograms = {name: _Histograms(seen) for name, seen in ranges.items() if name in read}
-    spreads = _sweep(
+    spreads = sweep(
         folded,
         images,
         batch,
@@ -238,10 +241,16 @@ def _with_peak(counts: IntArray) -> IntArray:
     return counts[..., :-1]
 
 
-Seen = TypeVar("Seen", _Range, _Spread)
+class Summable(Protocol):
+    """What batches add up to."""
+
+    def __add__(self, other: Self, /) -> Self: ...
 
 
-def _sweep(
+Seen = TypeVar("Seen", bound=Summable)
+
+
+def sweep(
     network: FloatNetwork,
     images: ImageSequence,
     batch: int,

@@ -35,7 +35,7 @@ from hwsim.quantize.calibrate import Calibration
 from hwsim.quantize.fold import fold_batch_norm, fold_layers, weight_gains
 from hwsim.quantize.fuse import fuse_clamps, requantizes
 from hwsim.quantize.grid import Grid, grid_of
-from hwsim.quantize.integer import check_focused
+from hwsim.quantize.integer import check_focused, check_trained
 from hwsim.quantize.settings import Settings, by_layer
 from hwsim.quantize.tensors import Assignment, assign
 
@@ -143,6 +143,7 @@ def fake_quantize(
     own = by_layer(bits, settings)
     for name, item in bits.items():
         check_focused(name, item.weight, own[name])
+        check_trained(own[name])
     folded = fold_batch_norm(network)
     fused = fuse_clamps(folded)
     assignment = assign(fused, bits, calibration, settings)

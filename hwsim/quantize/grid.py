@@ -50,25 +50,27 @@ class Grid:
             values = round_to_shift(steps, self.exponents) * self.masks.sum(axis=0)
             means = np.outer(self.means, np.ones(len(weight), np.int64))
             return IntegerWeight(values, self.scale, masks=self.masks, means=means)
-        return IntegerWeight(self._nearest(steps), self.scale, self.width)
+        return IntegerWeight(self.nearest(steps), self.scale, self.width)
 
     def reaches(self, weight: FloatArray) -> npt.NDArray[np.bool_]:
         """Return which stored weights the levels reach: beyond, where they clip, no gradient passes."""
         focused = isinstance(self.target, Focused)
-        end = 1.5 * 2.0 ** (self.exponents - 1) if focused else self._largest() + 0.5
+        end = 1.5 * 2.0 ** (self.exponents - 1) if focused else self._largest(weight.ndim) + 0.5
         reached: npt.NDArray[np.bool_] = np.abs(self.steps(weight)) <= end
         return reached
 
-    def _nearest(self, steps: FloatArray) -> IntArray:
+    def nearest(self, steps: FloatArray) -> IntArray:
+        """Return the levels next to values [outputs, ...] in units of the scale, each centred on its mean."""
         if isinstance(self.target, Focused):
             return round_to_shift(steps, self.exponents)
         if self.width is None:
             return round_to(steps, self.target)
-        return np.clip(np.rint(steps), -self._largest(), self._largest()).astype(np.int64)
+        largest = self._largest(steps.ndim)
+        return np.clip(np.rint(steps), -largest, largest).astype(np.int64)
 
-    def _largest(self) -> FloatArray:
-        """Return the largest level of each channel, [outputs, 1, 1, 1]; a focused layer has powers instead."""
-        return _largest(self.target, self.width, len(self.scale))[:, None, None, None]
+    def _largest(self, dimensions: int) -> FloatArray:
+        """Return the largest level of each channel, [outputs, 1, 1, ...]; a focused layer has powers instead."""
+        return _largest(self.target, self.width, len(self.scale)).reshape(-1, *[1] * (dimensions - 1))
 
 
 def grid_of(weight: FloatArray, gain: FloatArray, target: WeightFormat, settings: Settings) -> Grid:

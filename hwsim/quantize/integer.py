@@ -10,16 +10,17 @@ import numpy as np
 
 from hwsim.bits import BitConfig, LayerBits, read_bits
 from hwsim.errors import HwsimError
-from hwsim.formats import Focused, Half, Int, IntArray, WeightFormat
+from hwsim.formats import Focused, Format, Half, Int, IntArray, WeightFormat
 from hwsim.layers import INPUT, AveragePool, Layer
 from hwsim.network import FloatArray, FloatNetwork, ImageSequence, IntegerLayer, QuantizedNetwork
 from hwsim.quantize.bias_correction import correction, expected_input_sum
 from hwsim.quantize.calibrate import Calibration, calibrate
+from hwsim.quantize.compensated import compensated, left_over
 from hwsim.quantize.fold import fold_batch_norm, weight_gains
 from hwsim.quantize.fuse import fuse_clamps
 from hwsim.quantize.grid import Grid
 from hwsim.quantize.scales import Requantizer, requantizer, rounded
-from hwsim.quantize.settings import Settings, by_layer
+from hwsim.quantize.settings import Settings, by_layer, needs_moments
 from hwsim.quantize.tensors import Tensor, assign
 from hwsim.quantize.weights import IntegerWeight, focused_weight, quantize_weight
 
@@ -46,7 +47,7 @@ def quantize(
         raise HwsimError(f'network "{network.name}" has no layers; there is nothing to quantize')
     config, fused = checked_bits(bits, folded, settings), fuse_clamps(folded)
     if not isinstance(calibration, Calibration):
-        calibration = calibrate(folded, calibration)
+        calibration = _calibrated(folded, calibration, config, settings)
     if calibration.network != folded.digest():
         raise HwsimError(
             f'the calibration is that of another network than "{network.name}"; calibrate it anew'
@@ -80,6 +81,17 @@ def quantize(
         source=f"float={network.digest()} calibration_images={calibration.images} {settings}"
         + " scales=trained" * bool(calibration.grids),
     )
+
+
+def _calibrated(
+    folded: FloatNetwork, images: ImageSequence, bits: BitConfig, settings: Settings
+) -> Calibration:
+    calibration = calibrate(folded, images)
+    if not needs_moments(bits, settings):
+        return calibration
+    from hwsim.quantize.moments import second_moments  # torch, which a given calibration does without
+
+    return replace(calibration, moments=second_moments(folded, images, calibration))
 
 
 def checked_bits(bits: BitConfig | str, folded: FloatNetwork, settings: Settings) -> BitConfig:
@@ -162,7 +174,7 @@ def _weighted_layer(
     output, source = tensors[layer.name], tensors[layer.inputs[0]]
     weight = folded.parameters[f"{layer.name}.weight"]
     offset = folded.parameters.get(f"{layer.name}.bias", np.zeros(len(weight)))
-    integers = _integers(layer, bits.weight, weight, stored, calibration.grids.get(layer.name), settings)
+    integers = _integers(layer, bits.weight, weight, stored, calibration, settings)
     ratio = source.scale * integers.scale
     of_inputs = np.zeros(len(weight))
     if settings.bias_correction:
@@ -221,12 +233,14 @@ def _integers(
     target: WeightFormat,
     weight: FloatArray,
     stored: tuple[FloatArray, FloatArray],
-    grid: Grid | None,
+    calibration: Calibration,
     settings: Settings,
 ) -> IntegerWeight:
     """Return a layer's integers: on the grid that it was trained on, if it was, else on that of its quantizer."""
     check_focused(layer.name, target, settings)
+    grid = calibration.grids.get(layer.name)
     if grid is not None:
+        check_trained(settings)
         if grid.target != target:
             raise HwsimError(
                 f'the weights of layer "{layer.name}" were trained as {grid.target}, not as {target}; '
@@ -236,7 +250,43 @@ def _integers(
         return grid.round(trained).folded(gain)
     if isinstance(target, Focused):
         return focused_weight(*stored, target, settings)
-    return quantize_weight(weight, target, settings)
+    found = quantize_weight(weight, target, settings)
+    return (
+        _compensated(layer, weight, target, found, calibration, settings) if settings.compensates else found
+    )
+
+
+def _compensated(
+    layer: Layer,
+    weight: FloatArray,
+    target: Format,
+    found: IntegerWeight,
+    calibration: Calibration,
+    settings: Settings,
+) -> IntegerWeight:
+    """Return the integers at the scales and widths found, rounded for the layer's inputs."""
+    if layer.name not in calibration.moments:
+        raise HwsimError(
+            "rounding=compensated needs the second moments of the layers' inputs, which this calibration was made without; "
+            "calibrate_once(..., moments=True) has them"
+        )
+    moments = calibration.moments[layer.name].astype(np.float64)
+    grid = Grid(target, found.scale, found.width)
+    steps = grid.steps(weight).reshape(len(moments), -1, layer.products)
+
+    def nearest(values: FloatArray) -> FloatArray:
+        return grid.nearest(values.reshape(len(weight), -1)).reshape(values.shape).astype(np.float64)
+
+    values = compensated(steps, left_over(moments, settings.bias_correction), nearest)
+    return found._replace(values=values.reshape(weight.shape))
+
+
+def check_trained(settings: Settings) -> None:
+    """Refuse what weights trained on their grid cannot be combined with."""
+    if settings.compensates:
+        raise HwsimError(
+            "weights that are fine-tuned as integers are trained to be rounded to the nearest; leave rounding=compensated out"
+        )
 
 
 def check_focused(name: str, target: WeightFormat, settings: Settings) -> None:
@@ -247,6 +297,11 @@ def check_focused(name: str, target: WeightFormat, settings: Settings) -> None:
         raise HwsimError(
             f'layer "{name}" has focused weights, which have one width and no sum of all inputs; leave '
             f"bias_correction={settings.bias_correction} allocation={settings.allocation} out"
+        )
+    if settings.compensates:
+        raise HwsimError(
+            f'layer "{name}" has focused weights, whose mean is chosen for each before they are rounded; leave '
+            "rounding=compensated out"
         )
 
 

@@ -1,6 +1,7 @@
 """A calibration that was computed once, kept in the user's cache folder.
 
-It depends on the folded network and the images alone: every bit configuration and every method starts from it.
+It depends on the folded network and the images alone: every bit configuration and every method starts from it. Second
+moments, which few ask for, are kept in a file of their own.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,23 +28,51 @@ from hwsim.quantize.statistics import Statistics
 CALIBRATION_VERSION = 2
 """Raised whenever a calibration of an unchanged network on unchanged images would change."""
 
+MOMENTS_VERSION = 1
+"""The same of the second moments."""
+
 WORTH_KEEPING_S = 2.0
 """A calibration that takes less is computed again."""
 
 
-def calibrate_once(network: FloatNetwork, split: Split, progress: Progress | None = None) -> Calibration:
-    """Return the calibration of a network on a split: the kept one if there is one, else a new one, which is kept."""
+def calibrate_once(
+    network: FloatNetwork, split: Split, progress: Progress | None = None, *, moments: bool = False
+) -> Calibration:
+    """Return the calibration of a network on a split: the kept one if there is one, else a new one, which is kept.
+
+    With ``moments`` it has the second moments of the layers' inputs.
+    """
     folded = fold_batch_norm(network)
     key = f"{CALIBRATION_VERSION} {folded.digest()} {split.digest()}"
+    calibration = from_bytes(
+        _once(key, lambda: to_bytes(calibrate(folded, split.images, progress=progress))), network
+    )
+    return _with_moments(folded, split, calibration, progress, key) if moments else calibration
+
+
+def _with_moments(
+    folded: FloatNetwork, split: Split, calibration: Calibration, progress: Progress | None, key: str
+) -> Calibration:
+    def compute() -> bytes:
+        from hwsim.quantize.moments import second_moments
+
+        return safetensors.numpy.save(second_moments(folded, split.images, calibration, progress))
+
+    kept = _once(f"moments {MOMENTS_VERSION} {key}", compute)
+    return replace(calibration, moments=safetensors.numpy.load(kept))
+
+
+def _once(key: str, compute: Callable[[], bytes]) -> bytes:
+    """Return what is kept under a key, else what ``compute`` returns, which is kept if it took long."""
     name = hashlib.sha256(key.encode()).hexdigest()
     kept = cache.recall("calibrations", name)
     if kept is not None:
-        return from_bytes(kept, network)
+        return kept
     start = time.monotonic()
-    calibration = calibrate(folded, split.images, progress=progress)
+    content = compute()
     if time.monotonic() - start >= WORTH_KEEPING_S:
-        cache.remember(to_bytes(calibration), "calibrations", name)
-    return calibration
+        cache.remember(content, "calibrations", name)
+    return content
 
 
 _PARTS = ("statistics", "channels")
@@ -58,6 +87,7 @@ def to_bytes(calibration: Calibration) -> bytes:
         for field in fields(Statistics)
         if field.name != "before_relu" and (value := getattr(seen, field.name)) is not None
     }
+    arrays |= {f"moments.{name}": array for name, array in calibration.moments.items()}
     header = {"images": calibration.images, "names": list(calibration.statistics)}
     return zlib.compress(safetensors.numpy.save(arrays, metadata={"header": json.dumps(header)}), 1)
 
@@ -81,7 +111,9 @@ def from_bytes(content: bytes, network: FloatNetwork) -> Calibration:
     )
     for statistics in (tensors, channels):
         tell_relus(folded, statistics)
-    return Calibration(folded.digest(), header["images"], tensors, channels)
+    of_inputs = "moments."
+    moments = {name.removeprefix(of_inputs): a for name, a in arrays.items() if name.startswith(of_inputs)}
+    return Calibration(folded.digest(), header["images"], tensors, channels, moments=moments)
 
 
 def _statistics(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> Statistics:

@@ -16,10 +16,10 @@ from hwsim.data import Split
 from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize.fine_tune import fine_tune, fine_tune_float
 from hwsim.quantize.fold import fold_batch_norm
-from hwsim.quantize.integer import checked_bits, quantize
+from hwsim.quantize.integer import check_trained, checked_bits, quantize
 from hwsim.quantize.once import calibrate_once
 from hwsim.quantize.prune import prune, sparsity_of
-from hwsim.quantize.settings import Settings
+from hwsim.quantize.settings import Settings, by_layer, needs_moments
 from hwsim.quantize.training import Epoch, Recipe
 
 STAGES = ("float", "pruned", "fine-tuned", "PTQ", "QAT")
@@ -67,6 +67,9 @@ def stages(
     ``calibration`` are splits.
     """
     config = checked_bits(bits, fold_batch_norm(network), settings)
+    if recipe.epochs:
+        for own in by_layer(config, settings).values():
+            check_trained(own)
     yield Stage("float", network)
     if sparsity:
         network = prune(network, sparsity)
@@ -76,7 +79,7 @@ def stages(
         network, epochs = fine_tune_float(network, train, recipe=float_recipe, progress=told)
         yield Stage("fine-tuned", network, None, _seconds(epochs), epochs)
     begun = time.perf_counter()
-    calibrated = calibrate_once(network, calibration)
+    calibrated = calibrate_once(network, calibration, moments=needs_moments(config, settings))
     integers = quantize(network, config, calibrated, settings=settings)
     yield Stage("PTQ", network, integers, time.perf_counter() - begun)
     if recipe.epochs:

@@ -34,6 +34,11 @@ PLACEMENTS = ("integer", "half")
 ALLOCATIONS = ("none", "paper", "exact")
 OF_THE_NETWORK = ("elementwise", "placement")
 """Fields that no layer has of its own: they are those of tensors that no layer with weights reads, and of additions."""
+ROUNDINGS = {
+    "nearest": "Each weight to the nearest level of its grid",
+    "compensated": "Each weight so that it makes up for the errors of others of its output channel (GPTQ)",
+}
+"""What weights may be rounded by, with a line on each."""
 
 _ALWAYS_WRITTEN = ("weights", "activations", "tolerance", "granularity", "bias_correction", "elementwise")
 _CORRECTIONS: dict[str, bool | str] = {
@@ -59,7 +64,8 @@ class Settings:
     channels; ``activation_granularity`` whether each channel of an activation has its own threshold, and
     ``activation_allocation`` how bits are shared out among those; ``components`` (map or sampled) and
     ``separation`` are those of focused weights; ``placement`` says whether additions are done on integers or in
-    half precision. These are written only where they are not the default.
+    half precision; ``rounding`` (nearest or compensated) how weights get their level, see
+    :mod:`hwsim.quantize.compensated`. These are written only where they are not the default.
 
     >>> str(Settings.parse("activations=kl tolerance=2"))
     'weights=min_max activations=kl tolerance=2.0 granularity=channel bias_correction=false elementwise=8'
@@ -78,6 +84,7 @@ class Settings:
     components: str = "map"
     separation: float = focused.SEPARATION
     placement: str = "integer"
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -94,6 +101,8 @@ class Settings:
                 raise unknown("granularity", granularity, GRANULARITIES)
         if self.placement not in PLACEMENTS:
             raise unknown("placement", self.placement, PLACEMENTS)
+        if self.rounding not in ROUNDINGS:
+            raise unknown("rounding", self.rounding, ROUNDINGS)
         if self.placement == "half" and isinstance(self.bias_correction, str):
             raise HwsimError(
                 f"bias_correction={self.bias_correction} adds sums of inputs where integers are rounded, which "
@@ -182,6 +191,7 @@ class Settings:
             "components": str,
             "separation": float,
             "placement": str,
+            "rounding": str,
         }
         given: dict[str, Any] = {}
         for word in text.split():
@@ -200,6 +210,11 @@ class Settings:
     def methods(self) -> tuple[str, str]:
         """The names of both methods."""
         return (self.weights, self.activations)
+
+    @property
+    def compensates(self) -> bool:
+        """Whether rounding needs the second moments of each layer's inputs."""
+        return self.rounding == "compensated"
 
     @property
     def weight_quantizer(self) -> Quantizer:
@@ -223,3 +238,8 @@ def by_layer(bits: BitConfig, settings: Settings) -> dict[str, Settings]:
     """Return each layer's settings: the network's, or those with its own quantizer."""
     own = dict(bits.quantizers)
     return {name: settings.of_layer(name, own[name]) if name in own else settings for name in bits}
+
+
+def needs_moments(bits: BitConfig, settings: Settings) -> bool:
+    """Return whether any layer is rounded for its inputs, whose second moments a calibration then has to have."""
+    return any(own.compensates for own in by_layer(bits, settings).values())

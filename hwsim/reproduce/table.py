@@ -150,8 +150,12 @@ class Bench:
             assert stage.integers is not None
             return stage.integers
         network = stage.network if setup.file is None else encode(stage.network, *setup.file).network
-        calibration = self.calibration if network is self.network else calibrate_once(network, self.seen)
-        made = quantize(network, setup.bits, calibration, settings=Settings.parse(setup.quantizer))
+        settings = Settings.parse(setup.quantizer)
+        kept = network is self.network and not settings.compensates
+        calibration = (
+            self.calibration if kept else calibrate_once(network, self.seen, moments=settings.compensates)
+        )
+        made = quantize(network, setup.bits, calibration, settings=settings)
         return narrowed(made) if setup.accumulators == "proved" else made
 
     def trained(self, setup: Setup, show: Show = silent) -> Stage:

@@ -14,7 +14,7 @@ from hwsim.network import FloatNetwork, QuantizedNetwork
 from hwsim.quantize import fold_batch_norm, quantize
 from hwsim.quantize.integer import checked_bits
 from hwsim.quantize.once import calibrate_once
-from hwsim.quantize.settings import Settings
+from hwsim.quantize.settings import Settings, needs_moments
 
 ACCUMULATORS = ("given", "proved")
 """Whether accumulators have the widths that the bits give, or the narrowest that are proved safe."""
@@ -53,5 +53,6 @@ def quantize_model(
     )  # what was mistyped needs no calibration to be told
     purpose = "to calibrate on: --calibration file.npz"
     seen = network_split(network, calibration, "calibration", purpose, images)
-    quantized = quantize(network, config, calibrate_once(network, seen, progress), settings=settings)
+    calibrated = calibrate_once(network, seen, progress, moments=needs_moments(config, settings))
+    quantized = quantize(network, config, calibrated, settings=settings)
     return narrowed(quantized) if accumulators == "proved" else quantized

@@ -85,6 +85,9 @@ def measure_sensitivity(
     exploration of the study, ``explored``, has the designs that the additive model of the accuracy is held against.
     """
     study = _study(model)
+    if quantizer and quantizer not in study.space.quantizers:
+        asked = {"quantizers": (*study.space.quantizers, quantizer)}  # the bench calibrates for all of them
+        study = study.model_copy(update={"space": study.space.model_copy(update=asked)})
     bench = open_bench(study)
     space = search_space(study, bench.network)
     chosen = quantizer or space.quantizers[0]

@@ -354,6 +354,7 @@ class Study(_Table):
             datapath,
             cycles=ENERGY_CYCLES,
             minimise=self.minimise,
+            mapping=self.hardware.mapping,
         )
 
     def accelerator(self) -> Accelerator | None:

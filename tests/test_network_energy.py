@@ -71,6 +71,12 @@ def test_every_circuit_of_every_layer_is_measured(measured, model):
             assert layer.parts[0].operations == item.layer.macs + reset
 
 
+def test_a_study_measures_energy_at_its_mapping_point():
+    table = tomllib.loads(tiny.STUDY) | {"objectives": ["energy"], "array": {}}
+    study = Study.model_validate(table | {"hardware": {"technology": "open45", "mapping": "smallest"}})
+    assert study.energy_model("mac").mapping == "smallest"
+
+
 def test_dram_costs_20_pj_a_bit_of_what_the_traffic_counts(measured):
     network, by_model = measured
     counted = memory_traffic(network, OUTPUT.accelerator).layers
@@ -209,12 +215,18 @@ def said(monkeypatch, capsys):
 def test_the_command_and_the_call_say_the_same(files, said):
     network, images = files
     options = ("--data", images, "--images", 4, "--cycles", 40, "--dataflow", "weight", "--array", "4x4")
-    status, out, _ = said(network, *options, "--json")
+    status, out, _ = said(network, *options, "--mapping", "smallest", "--json")
     called = network_energy(
-        network, data=str(images), images=4, cycles=40, accelerator=Accelerator(Array(4, 4, "weight"))
+        network,
+        data=str(images),
+        images=4,
+        cycles=40,
+        mapping="smallest",
+        accelerator=Accelerator(Array(4, 4, "weight")),
     )
     assert (status, out.count("\n")) == (0, 1)
     told = json.loads(out)
+    assert told["mapping"] == "smallest"
     assert told == json.loads(json.dumps(called.to_json()))
     assert told["total_pj"] == pytest.approx(sum(told["energy_pj"].values()))
     assert told["total_pj"] == pytest.approx(sum(layer["total_pj"] for layer in told["layers"]))
@@ -222,6 +234,16 @@ def test_the_command_and_the_call_say_the_same(files, said):
     text = called.text()
     assert "4x4 array, weight stationary" in text
     assert all(layer["layer"] in text for layer in told["layers"] if layer["total_pj"])
+
+
+def test_circuits_mapped_for_speed_switch_more(files):
+    network, images = files
+    smallest, fastest = (
+        network_energy(network, data=str(images), images=2, cycles=10, mapping=mapping)
+        for mapping in ("smallest", "fastest")
+    )
+    assert fastest.by_part["switching"] > 1.05 * smallest.by_part["switching"]
+    assert fastest.by_part["DRAM"] == smallest.by_part["DRAM"]
 
 
 @pytest.mark.parametrize(
@@ -232,6 +254,7 @@ def test_the_command_and_the_call_say_the_same(files, said):
         (["--clock", "nan"], "the clock is a finite number of MHz above 0, not nan"),
         (["--clock", "0"], "the clock is a finite number of MHz above 0, not 0.0"),
         (["--liberty", "none.lib"], "none.lib"),
+        (["--mapping", "quick"], 'unknown mapping "quick"; known: smallest, balanced, fastest'),
     ],
 )
 def test_what_has_no_energy_is_refused_in_a_sentence(files, said, options, sentence):

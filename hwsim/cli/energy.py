@@ -24,6 +24,7 @@ def command(
     ] = "64KiB",
     technology: Annotated[str, typer.Option(help="The cell library.")] = "open45",
     liberty: Annotated[str, typer.Option(help="A Liberty file (.lib) instead.")] = "",
+    mapping: Annotated[str, typer.Option(help="smallest, balanced, fastest or full_adders.")] = "balanced",
     clock: Annotated[float, typer.Option(help="Clock in MHz.")] = 500.0,
     mac: Annotated[str, typer.Option(help="The multiply-accumulate datapath, or file.py:name.")] = "mac",
     coder: Annotated[
@@ -52,6 +53,7 @@ def command(
             technology=technology,
             liberty=liberty,
             accelerator=Accelerator(Array(*parse_array(array), dataflow), Hierarchy(sizes)),
+            mapping=mapping,
             clock_mhz=clock,
             mac=mac,
             coder=coder,

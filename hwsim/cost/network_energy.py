@@ -32,6 +32,7 @@ from hwsim.cost.operands import (
     passes_sums,
     random_trace,
 )
+from hwsim.cost.synthesis import MAPPINGS
 from hwsim.cost.technology import TECHNOLOGIES, Technology
 from hwsim.datapath import parts
 from hwsim.datapath.datapath import Datapath, Scheduled
@@ -113,7 +114,7 @@ class LayerEnergy:
 
 @dataclass(frozen=True)
 class EnergyModel:
-    """What an energy is that of: cells, clock, array and memories, the multiply-accumulate, and the size of the sample.
+    """What an energy is that of: cells and how they are mapped to, clock, array and memories, multiply-accumulate, and sample.
 
     ``minimise`` is what the tilings on the array are best at, as in :func:`hwsim.cost.memory.network.network_memory`.
     """
@@ -126,6 +127,7 @@ class EnergyModel:
     cycles: int = 2048
     seed: int = 0
     minimise: str = "traffic"
+    mapping: str = "balanced"
 
     def __post_init__(self) -> None:
         check_technology(self.technology)
@@ -133,6 +135,8 @@ class EnergyModel:
             raise HwsimError(f"the clock is a finite number of MHz above 0, not {self.clock_mhz}")
         if self.dataflow not in DATAFLOWS:
             raise unknown("dataflow of an energy", self.dataflow, DATAFLOWS)
+        if self.mapping not in MAPPINGS:
+            raise unknown("mapping", self.mapping, MAPPINGS)
         if not 2 <= self.cycles <= LONGEST:
             raise HwsimError(f"switching is counted in 2 to {LONGEST} cycles, not {self.cycles}; take 2048")
 
@@ -240,7 +244,7 @@ def _traces(
 
 
 def _measured(datapath: Datapath, trace: Trace, model: EnergyModel) -> CircuitEnergy:
-    return circuit_energy(datapath, model.technology, trace, clock_mhz=model.clock_mhz)
+    return circuit_energy(datapath, model.technology, trace, clock_mhz=model.clock_mhz, mapping=model.mapping)
 
 
 def _operations(item: IntegerLayer, part: str, datapath: Datapath, dataflow: str) -> int:

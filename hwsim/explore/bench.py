@@ -125,7 +125,8 @@ class Bench:
             str(model.memories.sram),
             model.cycles,
         ]
-        return facts + ([] if model.minimise == "traffic" else [model.minimise])
+        chosen = ((model.minimise, "traffic"), (model.mapping, "balanced"))
+        return facts + [value for value, usual in chosen if value != usual]
 
     def quantized(self, point: DesignPoint) -> QuantizedNetwork:
         """Return the integer network of a design point."""

@@ -58,6 +58,7 @@ class NetworkEnergy:
             "data": self.data,
             "images": self.images,
             "technology": str(self.model.technology),
+            "mapping": self.model.mapping,
             "memories": str(self.model.memories),
             "clock_mhz": self.model.clock_mhz,
             "accelerator": asdict(self.model.accelerator),
@@ -115,7 +116,7 @@ class NetworkEnergy:
             )
         )
         yield (
-            f"{self.model.technology} at {self.model.technology.voltage:g} V and {self.model.clock_mhz:g} MHz; "
+            f"{self.model.technology}, mapped {self.model.mapping}, at {self.model.technology.voltage:g} V and {self.model.clock_mhz:g} MHz; "
             f"{array.rows}x{array.columns} array, {array.dataflow} stationary; memories of {self.model.memories}, DRAM "
             f"at 20 pJ a bit; operands of {self.images} images of {self.data}"
         )
@@ -147,6 +148,7 @@ def network_energy(
     images: int = 8,
     technology: str = "open45",
     liberty: str = "",
+    mapping: str = "balanced",
     accelerator: Accelerator | None = None,
     clock_mhz: float = 500.0,
     mac: str = "mac",
@@ -174,6 +176,7 @@ def network_energy(
         mac,
         cycles=cycles,
         seed=seed,
+        mapping=mapping,
     )
     tested = network_split(chosen, data, "test", "to take operands from: --data file.npz", images)
     coders = {item.layer.name: coder for item in chosen.layers}

@@ -9,6 +9,7 @@ each weight keeps its component, and both components their means and powers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ class Grid:
     def reaches(self, weight: FloatArray) -> npt.NDArray[np.bool_]:
         """Return which stored weights the levels reach: beyond, where they clip, no gradient passes."""
         focused = isinstance(self.target, Focused)
-        end = 1.5 * 2.0 ** (self.exponents - 1) if focused else self._largest(weight.ndim) + 0.5
+        end = 1.5 * 2.0 ** (self.exponents - 1) if focused else self._largest[:, None, None, None] + 0.5
         reached: npt.NDArray[np.bool_] = np.abs(self.steps(weight)) <= end
         return reached
 
@@ -65,12 +66,13 @@ class Grid:
             return round_to_shift(steps, self.exponents)
         if self.width is None:
             return round_to(steps, self.target)
-        largest = self._largest(steps.ndim)
+        largest = self._largest.reshape(-1, *[1] * (steps.ndim - 1))
         return np.clip(np.rint(steps), -largest, largest).astype(np.int64)
 
-    def _largest(self, dimensions: int) -> FloatArray:
-        """Return the largest level of each channel, [outputs, 1, 1, ...]; a focused layer has powers instead."""
-        return _largest(self.target, self.width, len(self.scale)).reshape(-1, *[1] * (dimensions - 1))
+    @cached_property
+    def _largest(self) -> FloatArray:
+        """The largest level of each channel, [outputs]; a focused layer has powers instead."""
+        return _largest(self.target, self.width, len(self.scale))
 
 
 def grid_of(weight: FloatArray, gain: FloatArray, target: WeightFormat, settings: Settings) -> Grid:

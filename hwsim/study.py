@@ -276,7 +276,7 @@ class Study(_Table):
             for key in keys if chosen else ():
                 if getattr(table, key) != type(table).model_fields[key].default:
                     raise ValueError(f"{name}.{key} is chosen from the lists of the space; leave one out")
-        if self.space.buffers and not self.space.arrays and self.array is None:
+        if self.space.buffers and not self.has_array:
             raise ValueError("space.buffers are those of an array; add an [array] table or space.arrays")
 
     def _array_known(self) -> None:
@@ -305,6 +305,11 @@ class Study(_Table):
     def coded(self) -> bool:
         """Whether the study chooses coders of weights."""
         return bool(self.space.coders) or any(own.coders for own in self.space.layers.values())
+
+    @property
+    def has_array(self) -> bool:
+        """Whether layers run on an array, the study's own or one that a design chooses."""
+        return self.array is not None or bool(self.space.arrays)
 
     @property
     def asked_of_array(self) -> list[str]:

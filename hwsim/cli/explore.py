@@ -167,9 +167,11 @@ def _within(explored: Explored) -> tuple[list[Evaluation], Evaluation | None]:
 
 
 def _facts(explored: Explored, page: Path) -> dict[str, Any]:
+    from hwsim.explore.clock import slow_elements
     from hwsim.explore.constraints import missed
 
-    (kept, near), constraints = _within(explored), explored.bench.study.constraints
+    study = explored.bench.study
+    (kept, near), constraints = _within(explored), study.constraints
     facts = {
         "report": str(page),
         "evaluated": len(explored.evaluations),
@@ -183,6 +185,8 @@ def _facts(explored: Explored, page: Path) -> dict[str, Any]:
     }
     if constraints:
         facts["within_constraints"] = [e.point.key() for e in kept]
+    if study.has_array and (slow := slow_elements(explored.evaluations)):
+        facts["array_allows_mhz"] = slow
     if near:
         facts |= {"nearest": near.point.key(), "nearest_misses": missed(near, constraints or {})}
     return facts
@@ -191,6 +195,7 @@ def _facts(explored: Explored, page: Path) -> dict[str, Any]:
 def _show(explored: Explored, page: Path) -> None:
     from rich.console import Console
 
+    from hwsim.explore.clock import slow_text
     from hwsim.explore.constraints import missed_text
     from hwsim.report import terminal_table
 
@@ -200,7 +205,8 @@ def _show(explored: Explored, page: Path) -> None:
         f"{len(explored.evaluations)} design points, {len(explored.front)} on the front: {fresh} evaluated now, "
         f"{explored.reused} reused{f', {len(aside)} set aside' if aside else ''}"
     )
-    constraints = explored.bench.study.constraints or {}
+    study = explored.bench.study
+    constraints = study.constraints or {}
     kept, near = _within(explored)
     if near:
         print(
@@ -208,6 +214,8 @@ def _show(explored: Explored, page: Path) -> None:
         )
     elif constraints:
         print(f"within the constraints: {', '.join(e.point.key() for e in kept)}")
+    if slow := slow_text(explored.evaluations, study.hardware.clock_mhz, array=study.has_array):
+        print(slow)
     for item in aside:
         print(f"set aside: {item}")
     print(f"report: {page}")

@@ -41,6 +41,11 @@ class Part:
     equivalent: bool
     cycles: int = 1
 
+    @property
+    def fastest_mhz(self) -> float:
+        """The fastest clock that the critical path allows for one operation a cycle, in MHz."""
+        return 1e6 / self.critical_path_ps if self.critical_path_ps else math.inf
+
 
 @dataclass(frozen=True)
 class Hardware:

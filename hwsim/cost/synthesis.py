@@ -97,9 +97,13 @@ class Cost:
         """Return the cost as plain data; a technology-free one has no area and no critical path."""
         return asdict(self)
 
+    @property
+    def _clock(self) -> str:
+        return f", {1e6 / self.critical_path_ps:.1f} MHz at most" if self.critical_path_ps else ""
+
     def __str__(self) -> str:
         cells = ", ".join(f"{count} {name}" for name, count in self.cells.items()) or "none"
-        physical = f"  area           {self.area_um2} um2\n  critical path  {self.critical_path_ps} ps\n"
+        physical = f"  area           {self.area_um2} um2\n  critical path  {self.critical_path_ps} ps{self._clock}\n"
         if self.leakage_nw is not None:
             physical += f"  leakage        {self.leakage_nw:g} nW\n"
         return (

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from hwsim.cost.hardware import Part
 from hwsim.cost.memory.hierarchy import Array
+from hwsim.explore.clock import slowest_element
 from hwsim.explore.evaluation import LayerResult
 from hwsim.explore.explanation import Explanation, Step
 from hwsim.report import wording
@@ -118,6 +120,7 @@ class Section:
     histograms: tuple[Histogram, ...]
     array_cycles: Mapping[str, int]
     array: ArrayFacts | None
+    slow: Part | None
 
     @property
     def certified(self) -> tuple[int, int] | None:
@@ -182,6 +185,7 @@ def _section(
         tuple(histograms(explanation.weights, {layer.name: layer.bits for layer in layers})),
         explanation.array_cycles,
         array,
+        slowest_element(row.evaluation) if array or row.evaluation.array else None,
     )
 
 

@@ -122,7 +122,18 @@ class NetworkEnergy:
         )
         if self.coder:
             yield self._decoders()
+        yield from self._slow()
         yield "every output and every flip-flop of the mapped netlists equals the arithmetic in every cycle"
+
+    def _slow(self) -> Iterator[str]:
+        """Yield what is to say of circuits whose critical path is longer than a cycle of the clock."""
+        slow = [part for layer in self.layers for part in layer.parts if part.one.slots > 1]
+        if slow:
+            worst = max(slow, key=lambda part: part.one.slots)
+            yield (
+                f"{self.model.clock_mhz:g} MHz is too fast for an operation a cycle in {len(slow)} circuits of layers; "
+                f"{worst.one.circuit} takes {worst.one.slots} cycles"
+            )
 
     def _decoders(self) -> str:
         """Return what decoding the weights takes, and which circuits do it where a code that saves nothing is packed."""

@@ -126,12 +126,13 @@ class NetworkEnergy:
         yield "every output and every flip-flop of the mapped netlists equals the arithmetic in every cycle"
 
     def _slow(self) -> Iterator[str]:
-        """Yield what is to say of circuits whose critical path is longer than a cycle of the clock."""
-        slow = [part for layer in self.layers for part in layer.parts if part.one.slots > 1]
+        """Yield what is to say where a multiply-accumulate's critical path is longer than a cycle of the clock."""
+        macs = [part for layer in self.layers for part in layer.parts if part.part == "mac"]
+        slow = [part for part in macs if part.one.slots > 1]
         if slow:
             worst = max(slow, key=lambda part: part.one.slots)
             yield (
-                f"{self.model.clock_mhz:g} MHz is too fast for an operation a cycle in {len(slow)} circuits of layers; "
+                f"{self.model.clock_mhz:g} MHz is too fast for a product a cycle in {len(slow)} of {len(macs)} layers; "
                 f"{worst.one.circuit} takes {worst.one.slots} cycles"
             )
 

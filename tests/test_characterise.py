@@ -438,6 +438,7 @@ def outputs(netlist: Mapped, stimuli: list[int], mask: int) -> list[int]:
         "ShiftMac(weight=pow2x4, activation=uint8, accumulator=int16, overflow=wrap)",
         "HalfAdd(first=e3m2, second=e3m2, output=e3m2)",
         "MaxPool(activation=int5)",
+        "RunLengthDecode(bits=3, run_bits=3)",
     ],
 )
 def test_planted_mutants_of_a_characterised_netlist_are_all_refused(name: str) -> None:

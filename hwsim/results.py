@@ -16,7 +16,6 @@ from hwsim.cost import characterisation, yosys
 from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
 from hwsim.explore.attempt import SetAside
-from hwsim.explore.beliefs import beliefs
 from hwsim.explore.bench import COMPARED_IMAGES, Bench, point_bits
 from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front, plain
 from hwsim.explore.explain import explain
@@ -62,7 +61,7 @@ def write_results(
     for evaluation in explored.front:
         files.write(_bits_path(directory, evaluation), point_bits(evaluation.point).to_toml())
     explanations = _explanations(explored, progress)
-    guided = beliefs(explored.bench, explored.evaluations)
+    guided = explored.beliefs
     fields = plain(Results(facts, explored.evaluations, explanations, guided, explored.set_aside))
     if guided is None:
         del fields["beliefs"]

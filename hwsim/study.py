@@ -38,7 +38,7 @@ from hwsim.cost.technology import technology
 from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError, unknown
 from hwsim.explore.evaluation import METRICS, OF_AN_ARRAY, DesignPoint
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.search import SEARCHES, default_search
 from hwsim.formats import parse_int, parse_weight
 from hwsim.quantize.settings import Settings
 
@@ -233,7 +233,7 @@ class Study(_Table):
     title: Annotated[str, Field(min_length=1, max_length=200)]
     model: Annotated[str, Field(min_length=1)]
     objectives: _Names = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
-    search: str = "evolve"
+    search: str = Field(default_factory=lambda given: default_search(given.get("objectives", ())))
     budget: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: Data = Data()

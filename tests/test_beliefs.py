@@ -1,9 +1,12 @@
 """What an exact search was guided by is kept beside what it measured."""
 
+from dataclasses import replace
+
 import pytest
 
 from hwsim.explore.beliefs import beliefs
 from hwsim.explore.exploration import BATCH, explore
+from hwsim.explore.space import search_space
 from hwsim.results import read_results, write_results
 from hwsim.study import Study
 
@@ -26,6 +29,10 @@ def explored(tmp_path_factory):
     return found, read_results(directory)
 
 
+def space_of(found):
+    return replace(search_space(found.bench.study, found.bench.network), bench=found.bench)
+
+
 def test_every_design_has_a_prediction_and_every_format_a_sensitivity(explored):
     found, results = explored
     held = results.beliefs
@@ -44,7 +51,7 @@ def test_a_prediction_knows_nothing_of_its_own_batch(explored):
     found, results = explored
     first = found.evaluations[:BATCH]
     wrong = [type(e)(**{**vars(e), "correct": 0}) for e in first]
-    changed = beliefs(found.bench, [*wrong, *found.evaluations[BATCH:]]).predicted
+    changed = beliefs(space_of(found), [*wrong, *found.evaluations[BATCH:]]).predicted
     keys = [e.point.key() for e in found.evaluations]
     assert [changed[key] for key in keys[:BATCH]] == [results.beliefs.predicted[key] for key in keys[:BATCH]]
     assert changed[keys[BATCH]] > results.beliefs.predicted[keys[BATCH]]
@@ -53,5 +60,5 @@ def test_a_prediction_knows_nothing_of_its_own_batch(explored):
 def test_a_search_without_a_model_believes_nothing(explored):
     found, _ = explored
     study = found.bench.study.model_copy(update={"search": "evolve"})
-    other = type(found.bench)(study, found.bench.network, found.bench.calibration_split, found.bench.test)
-    assert beliefs(other, found.evaluations) is None
+    space = space_of(found)
+    assert beliefs(replace(space, bench=replace(space.bench, study=study)), found.evaluations) is None

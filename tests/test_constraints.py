@@ -154,7 +154,9 @@ def priced(*choices):
     """Prices of one choice, its places with these costs."""
     table = alone(0, np.array(choices, np.float64))
     same = (lambda x: x,) * len(choices[0])
-    return [Prices(("mac", "", "", ""), (len(choices),), (table,), np.zeros(len(choices[0])), same)]
+    return [
+        Prices(("mac", "", "", ""), (np.arange(len(choices)),), (table,), np.zeros(len(choices[0])), same)
+    ]
 
 
 def test_bounds_that_contradict_each_other_are_named_with_what_can_be_had():

@@ -117,7 +117,7 @@ def test_objectives_that_do_not_add_up_are_refused(explored):
     space = search_space(explored.bench.study, explored.bench.network)
     rng = np.random.default_rng(0)
     with pytest.raises(HwsimError, match='search "exact" weighs the accuracy of a network against its costs'):
-        SEARCHES["exact"](space, [], ("accuracy_loss", "gates"), rng, 1)
+        SEARCHES["exact"](space, [], ("accuracy_loss", "gates"), rng, 2)
     with pytest.raises(HwsimError, match="knows no way to add up critical_path over layers; leave it out"):
         priced_objectives(("accuracy_loss", "critical_path"))
 

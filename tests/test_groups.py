@@ -220,7 +220,7 @@ def test_the_exact_front_of_groups_is_that_of_every_network_by_itself(guide):
             for t in traffic(network, bench.study.memory.value())
         )
         costs.append([moved * bench.study.hardware.images_per_second / 1e6, len(compress(network))])
-    priced = guide.costs(0, every)
+    priced = guide.prices[0].of(every)
     np.testing.assert_allclose(priced[:, 0], np.array(costs)[:, 0], rtol=1e-12)
     np.testing.assert_allclose(priced[:, 1], np.array(costs)[:, 1], rtol=0.05)  # constants of a requantiser
     loss = np.zeros(len(every))

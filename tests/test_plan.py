@@ -74,7 +74,7 @@ def test_a_dry_run_of_a_folder_counts_what_it_holds_by_the_seconds_that_took(pla
     assert found["seconds_from"] == "the mean of 4 evaluations in the store"
     _, out, _ = hwsim("explore", "study.toml", "-o", "out", "--dry-run")
     assert "space: 12 designs\n" in out
-    assert '10 planned by search "evolve", 4 of them in the store, 6 left' in out
+    assert '10 planned by search "exact", 4 of them in the store, 6 left' in out
     assert "time: 3 min with 1 worker, 30 s an evaluation" in out
     assert everything(place) == before
 

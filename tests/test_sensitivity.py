@@ -3,6 +3,7 @@
 import json
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import tiny
 from hwsim import cli
 from hwsim.errors import HwsimError
-from hwsim.explore.accuracy_model import accuracy_model
+from hwsim.explore.accuracy_model import accuracy_model, sensitivities
 from hwsim.explore.evaluation import DesignPoint, Evaluation
 from hwsim.explore.exploration import explore
 from hwsim.quantize.alone import Effect
@@ -95,7 +96,7 @@ def test_a_model_of_designs_that_follow_it_has_no_error(folder):
     study = read_study(folder / "study.toml")
     bench = open_bench(study)
     space = search_space(study, bench.network)
-    model = accuracy_model(bench, space.layers, space.quantizers)
+    model = accuracy_model(bench, space.layers, sensitivities(replace(space, bench=bench)))
     points = [DesignPoint(tuple(zip(("conv", "out"), (a, b), strict=True)), "mac", q)
               for a in space.layers[0][1] for b in space.layers[1][1] for q in space.quantizers]  # fmt: skip
 

@@ -21,6 +21,7 @@ from hwsim import explore_study
 from hwsim.errors import HwsimError
 from hwsim.explore.attempt import here
 from hwsim.explore.workers import workers
+from hwsim.results import read_results
 from hwsim.study import read_study
 
 
@@ -178,12 +179,49 @@ def test_where_no_point_can_be_evaluated_one_sentence_says_why_and_none_is_set_a
     study = study.model_copy(
         update={"space": study.space.model_copy(update={"quantizers": study.space.quantizers[1:]})}
     )
-    with pytest.raises(HwsimError, match=r"none of the first 1 design points can be evaluated.*RuntimeError"):
+    with pytest.raises(HwsimError, match=r"no design can be evaluated: RuntimeError: two lines"):
         explore_study(study, place / "out", evaluators=here)
     (place / "own.py").write_text(
         POISON.replace("raise RuntimeError", "return threshold(statistics, target) #")
     )
     assert not explore_study(study, place / "out", evaluators=here).set_aside
+
+
+CRASHES = """
+import os, signal
+from dataclasses import dataclass
+from hwsim.datapath.mac import Mac
+
+@dataclass(frozen=True)
+class Crashes(Mac):
+    def connect(self, wires):
+        if self.weight.bits == 3:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().connect(wires)
+"""
+
+
+def test_weights_that_crash_a_datapath_are_left_out_of_it_alone_and_the_rest_is_explored(place):
+    (place / "crashes.py").write_text(CRASHES)
+    study = read_study(place / "study.toml")
+    space = study.space.model_copy(
+        update={"datapaths": ("mac", "crashes.py:Crashes"), "quantizers": ("activations=min_max",)}
+    )
+    study = study.model_copy(update={"space": space, "search": "exact"})
+    folders = [place / "one" / "out", place / "two" / "out"]
+    for count, folder in enumerate(folders, 1):
+        explored = explore_study(study, folder, evaluators=workers(count))
+        (aside,) = explored.set_aside
+        assert str(aside) == (
+            "all designs with int3 weights; crashes.py:Crashes; activations=min_max: tried 3 times, its process was "
+            "ended by SIGSEGV"
+        )
+        chosen = [(e.point.datapath, "int3" in str(e.point.bits)) for e in explored.evaluations]
+        assert sorted(chosen) == [("crashes.py:Crashes", False), ("mac", False)] + 3 * [("mac", True)]
+    assert written(folders[0]) == written(folders[1])
+    again = explore_study(study, folders[0], evaluators=here)
+    assert (again.set_aside, again.reused) == (explored.set_aside, 5)
+    assert read_results(folders[0]).set_aside == explored.set_aside
 
 
 def test_a_worker_that_cannot_load_the_study_says_why_in_one_sentence(place, monkeypatch):

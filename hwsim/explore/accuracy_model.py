@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,21 +12,27 @@ from scipy.stats import spearmanr
 from hwsim.bits import LayerBits
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import Evaluation, choice_of, point_texts
-from hwsim.explore.sensitivity import of_choices, tried_images
+from hwsim.explore.inquiry import inquiry_of
+from hwsim.explore.question import Alone, Layers
+from hwsim.explore.sensitivity import tried_images
 from hwsim.explore.surrogate import Features, Posterior, Scale, features, fit
 from hwsim.models.forward import accuracy as float_accuracy
 from hwsim.network import FloatArray
-from hwsim.quantize.calibrate import Progress
+from hwsim.quantize.alone import Effect
 
 if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
+    from hwsim.explore.search import SearchSpace
 
 _FOLDS = 5
 _FEWEST = 3
 """Designs from which a rank correlation says something."""
 
-Layers = tuple[tuple[str, tuple[str, ...]], ...]
-"""The LayerBits texts that each layer may have, in network order."""
+Sensitivities = Mapping[str, Mapping[str, Effect]]
+"""What each choice does, by layer and text."""
+
+NOTHING = Effect(0.0, 0.0, 0, 0.0)
+"""What stands for the effect of a choice that no design has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,22 +107,30 @@ def _correct(done: list[Evaluation]) -> FloatArray:
     return np.array([float(e.correct) for e in done])
 
 
-@lru_cache(maxsize=4)
-def accuracy_model(
-    bench: Bench, layers: Layers, quantizers: tuple[str, ...], progress: Progress | None = None
-) -> AccuracyModel:
-    """Return the model of some layers' choices under some quantizers, each choice tried alone."""
-    tried = tried_images(bench)
-    right, images = float_accuracy(bench.network, tried)
+def sensitivities(space: SearchSpace) -> dict[str, Sensitivities]:
+    """Return what each choice of each layer does by itself under each quantizer, but for what is left out."""
+    asked = [Alone(quantizer, space.layers) for quantizer in space.quantizers]
+    return {
+        question.quantizer: {
+            name: {text: Effect(**effect) for text, effect in of.items()} for name, of in answer.items()
+        }
+        for question, answer in inquiry_of(space)(asked)
+    }
+
+
+def accuracy_model(bench: Bench, layers: Layers, effects: Mapping[str, Sensitivities]) -> AccuracyModel:
+    """Return the model of some layers' choices from what they do alone, by quantizer; what a choice lacks changes nothing."""
+    right, images = float_accuracy(bench.network, tried_images(bench))
     classes = bench.network.outputs
-    effects = []
-    for quantizer in quantizers:
-        found = of_choices(bench, dict(layers), quantizer, progress)
-        effects.append(
+    given = [
+        [
             [
-                [(LayerBits.parse(choice_of(text)[0], signed=False), found[name][text]) for text in texts]
-                for name, texts in layers
+                (LayerBits.parse(choice_of(text)[0], signed=False), found[name].get(text, NOTHING))
+                for text in texts
             ]
-        )
-    given = features(effects, Scale(images, right, classes))
-    return AccuracyModel(layers, quantizers, given, Scale(len(bench.test), bench.float_correct, classes))
+            for name, texts in layers
+        ]
+        for found in effects.values()
+    ]
+    known = features(given, Scale(images, right, classes))
+    return AccuracyModel(layers, tuple(effects), known, Scale(len(bench.test), bench.float_correct, classes))

@@ -1,7 +1,7 @@
-"""One attempt at a design point: its evaluation, or why there is none.
+"""One attempt at a design point: its evaluation, or why there is none; or at a question that a search asks.
 
 Whatever evaluates design points (this process, workers beside it, a cluster) is an :data:`Evaluate`: it takes points
-and gives back attempts, in any order. A point that fails is tried again, and set aside when it keeps failing.
+or questions and gives back attempts, in any order. What fails is tried again, and set aside when it keeps failing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hwsim.catalogue import reason
 from hwsim.errors import HwsimError, MachineError
 from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import DesignPoint, Evaluation
+from hwsim.explore.question import Alive, Alone, Branch, Pricing
 
 TRIES = 3
 """Attempts at a point before it is set aside."""
@@ -37,11 +38,22 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What came of a design point, and how long it took."""
+class Answer:
+    """What a question was answered with, as JSON."""
 
-    point: DesignPoint
-    result: Evaluation | Failure
+    text: str
+
+
+Tried = DesignPoint | Alone | Pricing
+"""What an attempt can be at: a design point or a question."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of a design point or a question, and how long it took."""
+
+    point: Tried
+    result: Evaluation | Answer | Failure
     seconds: float
 
     def to_text(self) -> str:
@@ -55,8 +67,8 @@ class Attempt:
 
 _ATTEMPT = TypeAdapter(Attempt)
 
-Evaluate = Callable[[Sequence[DesignPoint]], Iterator[Attempt]]
-"""From distinct points to an attempt at each, as they end."""
+Evaluate = Callable[[Sequence[Tried]], Iterator[Attempt]]
+"""From distinct points or questions to an attempt at each, as they end."""
 
 Evaluators = Callable[[Bench], AbstractContextManager[Evaluate]]
 """What evaluates the points of a bench while its context is open."""
@@ -64,9 +76,9 @@ Evaluators = Callable[[Bench], AbstractContextManager[Evaluate]]
 
 @dataclass(frozen=True)
 class SetAside:
-    """A design point that could not be evaluated, how often it was tried, and why it failed the last time."""
+    """A design point or a branch of them that could not be evaluated, how often it was tried and why it failed the last time."""
 
-    point: DesignPoint
+    point: DesignPoint | Branch
     tries: int
     reason: str
 
@@ -75,16 +87,18 @@ class SetAside:
         return f"{self.point.label()}: tried {tries}, {self.reason}"
 
 
-def attempt(bench: Bench, point: DesignPoint, threads: int = 0) -> Attempt:
-    """Try to evaluate a design point with some threads, or one a processor core; no error leaves it."""
+def attempt(bench: Bench, point: Tried, threads: int = 0, alive: Alive = lambda: None) -> Attempt:
+    """Try to evaluate a design point with some threads, or one a processor core, or to answer; no error leaves it."""
     start = time.monotonic()
-    result = _result(bench, point, threads)
+    result = _result(bench, point, threads, alive)
     return Attempt(point, result, round(time.monotonic() - start, 3))
 
 
-def _result(bench: Bench, point: DesignPoint, threads: int) -> Evaluation | Failure:
+def _result(bench: Bench, point: Tried, threads: int, alive: Alive) -> Evaluation | Answer | Failure:
     try:
-        return bench.evaluate(0, point, threads=threads)
+        if isinstance(point, DesignPoint):
+            return bench.evaluate(0, point, threads=threads)
+        return Answer(json.dumps(point.answer(bench, alive), allow_nan=False))
     except MachineError as error:
         return Failure(str(error), "machine")
     except HwsimError as error:
@@ -98,8 +112,8 @@ _LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE,
 """What the system says where it has no space, files or memory left."""
 
 
-def attempts(evaluate: Evaluate, points: Sequence[DesignPoint]) -> Iterator[Attempt | SetAside]:
-    """Yield each point's evaluation, or that it is set aside: refused once, or failed otherwise time after time.
+def attempts(evaluate: Evaluate, points: Sequence[Tried]) -> Iterator[Attempt | SetAside]:
+    """Yield what came of each point or question, or that its designs are set aside: refused once, or failed time after time.
 
     Raises :class:`HwsimError` where the machine refuses to evaluate anything.
     """
@@ -108,14 +122,15 @@ def attempts(evaluate: Evaluate, points: Sequence[DesignPoint]) -> Iterator[Atte
             return
         failed = []
         for made in evaluate(points):
-            if isinstance(made.result, Evaluation):
+            if not isinstance(made.result, Failure):
                 yield made
             elif made.result.kind == "machine":
                 raise HwsimError(made.result.reason)
             elif made.result.kind == "unexpected" and tries < TRIES:
                 failed.append(made.point)
             else:
-                yield SetAside(made.point, tries, made.result.reason)
+                point = made.point if isinstance(made.point, DesignPoint) else made.point.branch
+                yield SetAside(point, tries, made.result.reason)
         points = failed
 
 

@@ -4,40 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model
-from hwsim.explore.bench import Bench
+from hwsim.explore.accuracy_model import AccuracyModel
 from hwsim.explore.evaluation import Evaluation
+from hwsim.explore.exact import guide_of
 from hwsim.explore.explanation import Beliefs, Sensitivity
-from hwsim.explore.exploration import BATCH
-from hwsim.explore.search import SearchSpace
-from hwsim.explore.sensitivity import of_parts, tried_images
-from hwsim.explore.space import search_space
+from hwsim.explore.inquiry import inquiry_of
+from hwsim.explore.question import Alone
+from hwsim.explore.search import BATCH, SearchSpace
+from hwsim.explore.sensitivity import tried_images
 
 MODELLED = "exact"
 """The search that has a model of the accuracy."""
 
 
-def beliefs(bench: Bench, evaluations: list[Evaluation]) -> Beliefs | None:
-    """Return what guided the evaluations of a bench's study, in their order; None where its search has no model."""
-    study = bench.study
-    if study.search != MODELLED or not evaluations:
+def beliefs(space: SearchSpace, evaluations: list[Evaluation]) -> Beliefs | None:
+    """Return what guided the evaluations of a space's study, in their order; None where its search has no model or asked none."""
+    assert space.bench is not None
+    study = space.bench.study
+    if study.search != MODELLED or study.budget == 1 or not evaluations:
         return None
-    space = search_space(study, bench.network)
-    model = accuracy_model(bench, space.layers, space.quantizers)
+    model = guide_of(space, study.objectives).model
+    quantizer = model.quantizers[0]
     return Beliefs(
-        space.quantizers[0],
-        len(tried_images(bench).labels),
-        tuple(_sensitivities(bench, space)),
+        quantizer,
+        len(tried_images(space.bench).labels),
+        tuple(_sensitivities(space, quantizer)),
         dict(_predictions(model, evaluations)),
     )
 
 
-def _sensitivities(bench: Bench, space: SearchSpace) -> Iterator[Sensitivity]:
-    for layer, effects in of_parts(bench, dict(space.layers), space.quantizers[0]).items():
-        for change, effect in effects.items():
-            part, _, form = change.partition(" ")
-            divergence, estimated = (float(f"{v:.6g}") for v in (effect.divergence, effect.estimated))
-            yield Sensitivity(layer, part, form, divergence, estimated, effect.lost)
+def _sensitivities(space: SearchSpace, quantizer: str) -> Iterator[Sensitivity]:
+    """Yield what each format does alone; nothing of a quantizer that cannot tell its weights and inputs apart."""
+    inquiry = inquiry_of(space).apart()
+    for _, answer in inquiry([Alone(quantizer, space.layers, parts=True)]):
+        for layer, effects in answer.items():
+            for change, effect in effects.items():
+                part, _, form = change.partition(" ")
+                divergence, estimated = (float(f"{effect[name]:.6g}") for name in ("divergence", "estimated"))
+                yield Sensitivity(layer, part, form, divergence, estimated, effect["lost"])
 
 
 def _predictions(model: AccuracyModel, evaluations: list[Evaluation]) -> Iterator[tuple[str, float]]:

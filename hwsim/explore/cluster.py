@@ -22,9 +22,8 @@ from typing import Any
 from hwsim.catalogue import reason
 from hwsim.errors import HwsimError
 from hwsim.explore import errand
-from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, Failure
+from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, Failure, Tried
 from hwsim.explore.bench import Bench
-from hwsim.explore.evaluation import DesignPoint
 from hwsim.explore.worker import Job
 from hwsim.explore.workers import TIMEOUT_S
 
@@ -57,7 +56,7 @@ def cluster(address: str, *, timeout_s: float = TIMEOUT_S, wait_s: float = WAIT_
             found.wait_for_a_worker()
             errands: list[Any] = []  # sent when the first point is missing, and once
 
-            def evaluate(points: Sequence[DesignPoint]) -> Iterator[Attempt]:
+            def evaluate(points: Sequence[Tried]) -> Iterator[Attempt]:
                 if points and not (errands and errands[-1].status in ("finished", *_UNDER_WAY)):
                     errands.append(found.send(_errand(bench, timeout_s)))
                 return found.spread(errands[-1], points) if points else iter(())
@@ -152,7 +151,7 @@ class _Cluster:
         """Return a text that workers fetch where they need it, and the scheduler has made again where it was lost."""
         return self.client.submit(str, text, pure=False)
 
-    def spread(self, sent: Any, points: Sequence[DesignPoint]) -> Iterator[Attempt]:
+    def spread(self, sent: Any, points: Sequence[Tried]) -> Iterator[Attempt]:
         """Yield an attempt at each point, made by whichever worker Dask gave it to."""
         asked = {
             self.client.submit(errand.run, sent, json.dumps(asdict(point)), pure=False): point
@@ -170,7 +169,7 @@ class _Cluster:
                 looked = time.monotonic()
             time.sleep(_POLL_S)
 
-    def _attempt(self, future: Any, point: DesignPoint) -> Attempt | None:
+    def _attempt(self, future: Any, point: Tried) -> Attempt | None:
         """Return what a future came to, or None where it has no result yet or lost it with a worker."""
         status = future.status  # asked once: a worker may be lost at any moment
         if status in _UNDER_WAY:

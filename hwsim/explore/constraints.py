@@ -12,6 +12,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS, Evaluation
 from hwsim.explore.front import pareto_merge
+from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.prices import SUMS, Prices, prices
 from hwsim.network import FloatArray
 from hwsim.quantize.settings import Settings
@@ -83,11 +84,10 @@ def refuse_contradictions(space: SearchSpace) -> None:
     bounds = {name: bound for name, bound in constraints.items() if name in SUMS}
     if not bounds or any(Settings.parse(text).allocation != "none" for text in space.quantizers):
         return
-    try:
-        branches = prices(space, tuple(bounds))
-    except HwsimError:
-        return
-    refuse_unattainable(branches, bounds)
+    inquiry = inquiry_of(space).apart()
+    branches = prices(replace(space, inquiry=inquiry), tuple(bounds))
+    if not inquiry.left_out:
+        refuse_unattainable(branches, bounds)
 
 
 def refuse_unattainable(branches: Sequence[Prices], bounds: Constraints) -> None:

@@ -1,4 +1,4 @@
-"""What a cluster's worker is asked: one design point of a study, evaluated by a process beside it.
+"""What a cluster's worker is asked: one design point or question of a study, answered by a process beside it.
 
 Nothing that a point does to its process touches the worker, which so keeps its place in the cluster. The processes stay
 for the next point, and end with the worker or when nothing was asked of them for a while.
@@ -15,8 +15,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from hwsim.errors import HwsimError
-from hwsim.explore.attempt import Attempt, Failure
-from hwsim.explore.evaluation import DesignPoint
+from hwsim.explore.attempt import Attempt, Failure, Tried
 from hwsim.explore.workers import Worker
 
 REST_S = 300.0
@@ -41,7 +40,7 @@ class Errand:
         return json.dumps(asdict(self))
 
 
-_ERRAND, _POINT = TypeAdapter(Errand), TypeAdapter(DesignPoint)
+_ERRAND, _TRIED = TypeAdapter(Errand), TypeAdapter[Tried](Tried)
 
 _resting: dict[str, list[tuple[Worker, object]]] = {}
 """Processes with nothing to do by their errand, each with a token of this rest."""
@@ -50,15 +49,15 @@ _lock = threading.Lock()
 
 
 def run(errand: str, point: str) -> str:
-    """Return the attempt at a point as text; what the place refuses is a failure of the machine, told with its reason."""
-    asked, design = _ERRAND.validate_json(errand), _POINT.validate_json(point)
+    """Return the attempt at a point or question as text; what the place refuses is a failure of the machine, told with its reason."""
+    asked, design = _ERRAND.validate_json(errand), _TRIED.validate_json(point)
     try:
         return _attempt(asked, errand, design).to_text()
     except HwsimError as error:
         return Attempt(design, Failure(f"a worker of the cluster refuses: {error}", "machine"), 0.0).to_text()
 
 
-def _attempt(errand: Errand, text: str, point: DesignPoint) -> Attempt:
+def _attempt(errand: Errand, text: str, point: Tried) -> Attempt:
     here = version("hwsim")
     if errand.version != here:
         raise HwsimError(f"it has hwsim {here}, the exploration {errand.version}; install one version on all")

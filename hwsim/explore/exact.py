@@ -24,10 +24,11 @@ from scipy.special import ndtr
 
 from hwsim.cost.configurations import Table
 from hwsim.errors import HwsimError
-from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model
-from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation, costs_of
+from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model, sensitivities
+from hwsim.explore.evaluation import LOSSES, METRICS, DesignPoint, Evaluation, costs_of
 from hwsim.explore.front import alone, nondominated, pareto_merge
-from hwsim.explore.prices import LOSSES, Prices, priced_objectives, prices
+from hwsim.explore.inquiry import inquiry_of
+from hwsim.explore.prices import Prices, priced_objectives, prices
 from hwsim.explore.search import SearchSpace, uniform
 from hwsim.explore.surrogate import Posterior, Scale
 from hwsim.formats import IntArray
@@ -57,18 +58,13 @@ reference point in hypervolume calculation, Evolutionary Computation 26, 2018)."
 
 
 def propose(
-    space: SearchSpace,
-    done: list[Evaluation],
-    objectives: tuple[str, ...],
-    rng: np.random.Generator,
-    count: int,
+    guide: Guide, space: SearchSpace, done: list[Evaluation], rng: np.random.Generator, count: int
 ) -> list[DesignPoint]:
     """Return at most ``count`` points not tried yet: fewer where the fronts hold no more.
 
     The first of all is the uniform design of the most bits, which a report compares the others with.
     """
-    guide = guide_of(space, objectives)
-    first = [] if done else uniform(space, done, objectives, rng, 1)
+    first = [] if done else uniform(space, done, guide.objectives, rng, 1)
     posterior = guide.model.believed(done)
     models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
     found = guide.candidates(models, done, space.tried(done) | set(first), rng)
@@ -200,6 +196,7 @@ class Guide:
         found: dict[DesignPoint, tuple[int, IntArray]] = {}
         for branch in range(len(self.prices)):
             fronts = [self.front(branch, model) for model in models]
+            near[branch] = near[branch][self.prices[branch].within(near[branch])]
             some = rng.permutation(near[branch]) if len(near[branch]) > NEIGHBOURS else near[branch]
             for choices in np.unique(np.concatenate([*fronts, some[:NEIGHBOURS]]), axis=0):
                 point = self.point(branch, choices)
@@ -228,32 +225,25 @@ class Guide:
         losses = self.model.features.tables[self._quantizer(branch)]
         tables = [_widened(table) for table in price.tables]
         for number, table in zip(self.space.choice_of, losses, strict=True):
-            loss = np.zeros((len(table), len(price.start) + 1))
-            loss[:, -1] = table @ factors
+            loss = np.zeros((price.counts[number], len(price.start) + 1))
+            loss[:, -1] = table[price.kept[number]] @ factors
             tables.append(alone(number, loss))
-        return pareto_merge(self.space.counts, tables, LONGEST_FRONT).choices
+        places = pareto_merge(price.counts, tables, LONGEST_FRONT).choices
+        return np.stack([kept[column] for kept, column in zip(price.kept, places.T, strict=True)], axis=1)
 
     def point(self, branch: int, choices: IntArray) -> DesignPoint:
         return self.space.point(self.space.bits(choices.tolist()), *self.prices[branch].shared)
 
     def _quantizer(self, branch: int) -> int:
         """Return the place of a branch's quantizer."""
-        return self.space.quantizers.index(self.prices[branch].shared.quantizer)
+        return self.model.quantizers.index(self.prices[branch].shared.quantizer)
 
     def promises(self, branch: IntArray, choices: IntArray) -> Promises:
         """Return what points are known to cost, and what their loss is believed from."""
         costs = np.zeros((len(choices), len(self.prices[0].start)))
         for place in range(len(self.prices)):
-            costs[branch == place] = self.costs(place, choices[branch == place])
+            costs[branch == place] = self.prices[place].of(choices[branch == place])
         return Promises(costs, self.rows(branch, choices))
-
-    def costs(self, branch: int, choices: IntArray) -> FloatArray:
-        """Return the known costs of a branch's points, [points, objectives]."""
-        price = self.prices[branch]
-        sums = np.zeros((len(choices), len(price.start)))
-        for table in price.tables:
-            sums = sums + table.of(choices)
-        return price.costs(sums)
 
     def distances(self, branch: int) -> list[FloatArray]:
         """Return how far each choice's places, [places], move the network's output alone: the sum over its layers."""
@@ -294,12 +284,12 @@ def _widened(table: Table) -> Table:
 
 
 def guide_of(space: SearchSpace, objectives: tuple[str, ...]) -> Guide:
-    """Return what is known of a space, measured and priced once.
+    """Return what is known of a space, measured and priced once, but of what is left out because it cannot be.
 
-    Raises :class:`HwsimError` for a space without a bench and for objectives that are neither priced by tables nor the
-    accuracy.
+    Raises :class:`HwsimError` for a space without a bench, for objectives that are neither priced by tables nor the
+    accuracy, and where nothing can be known.
     """
-    return _guide(replace(space, set_aside=frozenset()), space.bench, objectives)
+    return _guide(replace(space, set_aside=frozenset(), left_out=frozenset()), space.bench, objectives)
 
 
 @lru_cache(maxsize=4)
@@ -309,5 +299,12 @@ def _guide(space: SearchSpace, bench: Bench | None, objectives: tuple[str, ...])
             'search "exact" weighs the accuracy of a network against its costs; explore a study whose objectives name '
             "accuracy_loss, or choose another search"
         )
-    priced = prices(space, priced_objectives(objectives))
-    return Guide(space, objectives, priced, accuracy_model(bench, space.layers, space.quantizers))
+    costs, inquiry = priced_objectives(objectives), inquiry_of(space)
+    space = replace(space, inquiry=inquiry)
+    model = accuracy_model(bench, space.layers, sensitivities(space))
+    known = prices(space, costs)
+    left_out = frozenset(inquiry.left_out)
+    if not known:
+        failed = next(iter(inquiry.left_out.values()))
+        raise HwsimError(f"no design can be evaluated: {failed.reason}")
+    return Guide(replace(space, left_out=left_out), objectives, known, model)

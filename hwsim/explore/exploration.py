@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,18 +14,19 @@ from hwsim import files
 from hwsim.catalogue import call, look_up
 from hwsim.errors import HwsimError
 from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, SetAside, attempts, here
+from hwsim.explore.beliefs import beliefs
 from hwsim.explore.bench import Bench, open_bench
 from hwsim.explore.constraints import refuse_contradictions
 from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front
+from hwsim.explore.explanation import Beliefs
 from hwsim.explore.folder import STORE, STUDY, claimed
-from hwsim.explore.search import SEARCHES, SearchSpace
+from hwsim.explore.inquiry import Inquiry
+from hwsim.explore.question import Branch
+from hwsim.explore.search import BATCH, SEARCHES, SearchSpace
 from hwsim.explore.space import search_space
 from hwsim.explore.store import Store, open_store
 from hwsim.network import FloatNetwork
 from hwsim.study import Study
-
-BATCH = 8
-"""Design points proposed at a time; part of the result, like the seed."""
 
 LOADING, EVALUATING = "load", "evaluate design points"
 """Stages of an exploration, as its progress names them."""
@@ -38,13 +39,15 @@ Progress = Callable[[str, int, int], None]
 class Explored:
     """All evaluations of a study in order, how many came from the store, and the study's bench.
 
-    ``set_aside`` are the points of the budget that could not be evaluated.
+    ``set_aside`` are the points of the budget that could not be evaluated and the branches that its search left out;
+    ``beliefs`` what guided it, where it has a model.
     """
 
     evaluations: list[Evaluation]
     reused: int
     bench: Bench
     set_aside: tuple[SetAside, ...] = ()
+    beliefs: Beliefs | None = None
 
     @property
     def front(self) -> list[Evaluation]:
@@ -71,15 +74,17 @@ def explore(
         progress(LOADING, 0, 1)
         bench = open_bench(study)
         space = replace(search_space(study, bench.network), bench=bench)
-        refuse_contradictions(space)
-        files.write(directory / STUDY, study.to_toml())
-        progress(LOADING, 1, 1)
-        with open_store(directory / STORE) as store:
-            refuse_another_model(store, bench.network, directory)
-            if retry:
-                store.forget_set_aside()
-            with evaluators(bench) as evaluate:
-                return _evaluated(space, bench, _Kept(store, bench.stamp), evaluate, progress)
+        with evaluators(bench) as evaluate:
+            refuse_contradictions(replace(space, inquiry=Inquiry(evaluate)))
+            files.write(directory / STUDY, study.to_toml())
+            progress(LOADING, 1, 1)
+            with open_store(directory / STORE) as store:
+                refuse_another_model(store, bench.network, directory)
+                if retry:
+                    store.forget_set_aside()
+                kept = _Kept(store, bench.stamp)
+                space = replace(space, inquiry=Inquiry(evaluate, kept.left_out))
+                return _evaluated(space, bench, kept, evaluate, progress)
 
 
 def refuse_another_model(store: Store, network: FloatNetwork, directory: Path) -> None:
@@ -99,6 +104,8 @@ def _evaluated(
 ) -> Explored:
     """Return the evaluations of all that a search proposes; a batch begins when the one before has ended."""
     study, planned = bench.study, min(bench.study.budget, space.size)
+    assert space.inquiry is not None
+    left_out = space.inquiry.left_out
     done: list[Evaluation] = []
     aside: list[SetAside] = []
     reused = 0
@@ -108,7 +115,8 @@ def _evaluated(
         reused += sum(isinstance(result, Evaluation) for result in found.values())
         progress(EVALUATING, begun + len(found), planned)
         for made in attempts(evaluate, [point for point in batch if point not in found]):
-            found[made.point] = kept.put(made, begun + batch.index(made.point))
+            point = _point(made)
+            found[point] = kept.put(made, begun + batch.index(point))
             progress(EVALUATING, begun + len(found), planned)
         for point in batch:
             result = found[point]
@@ -118,8 +126,9 @@ def _evaluated(
                 aside.append(result)
         _refuse_failing_throughout(done, aside)
         kept.put_aside([result for result in found.values() if isinstance(result, SetAside)])
+        kept.put_aside(left_out.values())
     progress(EVALUATING, len(done) + len(aside), len(done) + len(aside))
-    return Explored(done, reused, bench, tuple(aside))
+    return Explored(done, reused, bench, (*aside, *left_out.values()), beliefs(space, done))
 
 
 def _refuse_failing_throughout(done: list[Evaluation], aside: list[SetAside]) -> None:
@@ -128,6 +137,12 @@ def _refuse_failing_throughout(done: list[Evaluation], aside: list[SetAside]) ->
         raise HwsimError(
             f"none of the first {len(aside)} design points can be evaluated; the first: {aside[0].reason}"
         )
+
+
+def _point(made: Attempt | SetAside) -> DesignPoint:
+    """Return the design point that something came of."""
+    assert isinstance(made.point, DesignPoint)
+    return made.point
 
 
 def propose(
@@ -140,7 +155,7 @@ def propose(
     if not count:
         return []
     rng = np.random.default_rng([study.seed, begun])
-    space = replace(space, set_aside=frozenset(item.point for item in aside))
+    space = replace(space, set_aside=frozenset(map(_point, aside)))
     what = f'search "{study.search}"'
     batch: list[DesignPoint] = call(what, search, space, list(done), study.objectives, rng, count)
     if len(batch) > count or len({*batch, *(e.point for e in done)}) < len(batch) + len(done):
@@ -158,6 +173,14 @@ class _Kept:
     def key(self, point: DesignPoint) -> str:
         return f"{self.stamp}-{point.key()}"
 
+    def left_out(self, branch: Branch) -> SetAside | None:
+        """Return how a branch was left out before, if it was."""
+        failed = self.store.set_aside(self._key(branch))
+        return None if failed is None else SetAside(branch, *failed)
+
+    def _key(self, what: DesignPoint | Branch) -> str:
+        return self.key(what) if isinstance(what, DesignPoint) else f"branch-{self.stamp}-{what.key()}"
+
     def get(self, point: DesignPoint) -> Evaluation | SetAside | None:
         """Return what is known of a point."""
         text = self.store.get(self.key(point))
@@ -173,13 +196,13 @@ class _Kept:
         assert isinstance(made.result, Evaluation)
         evaluation = replace(made.result, index=index)
         text = json.dumps(evaluation.to_json(), allow_nan=False)
-        self.store.put(self.key(made.point), text, made.seconds)
+        self.store.put(self.key(evaluation.point), text, made.seconds)
         return evaluation
 
-    def put_aside(self, items: list[SetAside]) -> None:
-        """Keep which points were set aside."""
+    def put_aside(self, items: Iterable[SetAside]) -> None:
+        """Keep which points were set aside, and which branches left out."""
         for item in items:
-            self.store.put_aside(self.key(item.point), item.tries, item.reason)
+            self.store.put_aside(self._key(item.point), item.tries, item.reason)
 
 
 _EVALUATION = TypeAdapter(Evaluation)

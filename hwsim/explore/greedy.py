@@ -13,9 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from hwsim.explore.evaluation import DesignPoint, Evaluation
-from hwsim.explore.exact import Guide, guide_of
-from hwsim.explore.search import SearchSpace
+from hwsim.explore.evaluation import DesignPoint
+from hwsim.explore.exact import Guide
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 
@@ -23,11 +22,8 @@ _PATHS = 64
 """Paths followed for all that layers can share."""
 
 
-def propose(
-    space: SearchSpace, done: list[Evaluation], objectives: tuple[str, ...], count: int
-) -> list[DesignPoint]:
+def propose(guide: Guide, tried: set[DesignPoint], count: int) -> list[DesignPoint]:
     """Return the next points of the paths that were not tried: at most ``count``, fewer where the paths end."""
-    guide, tried = guide_of(space, objectives), space.tried(done)
     new: dict[DesignPoint, None] = {}
     for number in range(_PATHS):
         for branch in range(len(guide.prices)):
@@ -49,15 +45,15 @@ def _path(guide: Guide, branch: int, number: int) -> tuple[IntArray, ...]:
 
 
 def _steps(guide: Guide, branch: int, weights: FloatArray) -> Iterator[IntArray]:
-    distances = guide.distances(branch)
-    here = np.array([own.argmin() for own in distances])
-    scale = np.abs(guide.costs(branch, here[None]))[0]
+    distances, price = guide.distances(branch), guide.prices[branch]
+    here = np.array([kept[own[kept].argmin()] for own, kept in zip(distances, price.kept, strict=True)])
+    scale = np.abs(price.of(here[None]))[0]
     while True:
         yield here
         others = np.array(
-            [_moved(here, layer, choice) for layer, own in enumerate(distances) for choice in range(len(own))]
+            [_moved(here, layer, choice) for layer, kept in enumerate(price.kept) for choice in kept]
         )
-        saved = ((guide.costs(branch, here[None]) - guide.costs(branch, others)) / scale) @ weights
+        saved = ((price.of(here[None]) - price.of(others)) / scale) @ weights
         added = guide.distance(branch, others) - guide.distance(branch, here[None])
         better = np.flatnonzero(saved > 1e-12)
         if not better.size:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.bits import BitConfig, LayerBits, bit_config
 from hwsim.cost.compression import FRAME_BYTES, float32_bytes, layer_bytes
@@ -15,10 +15,12 @@ from hwsim.cost.configurations import METRICS, Configurations, Table
 from hwsim.cost.decoding import Decoding, decoding
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import Shared
+from hwsim.explore.evaluation import LOSSES, Shared
 from hwsim.explore.evaluation import choice_of as chosen_of
 from hwsim.explore.front import alone
-from hwsim.formats import Int, WeightFormat
+from hwsim.explore.inquiry import inquiry_of
+from hwsim.explore.question import Alive, Pricing
+from hwsim.formats import Int, IntArray, WeightFormat
 from hwsim.network import FloatArray, QuantizedNetwork
 from hwsim.quantize import quantize
 from hwsim.quantize.settings import Settings
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
     from hwsim.explore.search import SearchSpace
     from hwsim.study import Study
-
-LOSSES = ("accuracy_loss", "accuracy")
-"""Objectives that do not add over layers."""
 
 _FILE = "file_bytes"
 
@@ -54,14 +53,33 @@ class Prices:
     """The costs of designs that share ``shared``: the sum of ``tables`` and ``start``, then ``scale`` of it.
 
     An objective's cost is lower the better, as :meth:`hwsim.explore.evaluation.Metric.cost` has it. The tables' layers
-    are the space's choices, which have ``counts`` places.
+    are the space's choices, and their places the ones in ``kept``: all that the space gives, but those left out.
     """
 
     shared: Shared
-    counts: tuple[int, ...]
+    kept: tuple[IntArray, ...]
     tables: tuple[Table, ...]
     start: FloatArray
     scale: tuple[Callable[[FloatArray], FloatArray], ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many places each choice has here."""
+        return tuple(map(len, self.kept))
+
+    def within(self, choices: IntArray) -> npt.NDArray[np.bool_]:
+        """Return which rows of the space's places are all among those kept, [points]."""
+        columns = zip(choices.T, self.kept, strict=True)
+        return np.asarray(np.all([np.isin(column, kept) for column, kept in columns], axis=0))
+
+    def of(self, choices: IntArray) -> FloatArray:
+        """Return the costs [points, objectives] of rows of the space's places, all kept."""
+        columns = zip(choices.T, self.kept, strict=True)
+        places = np.stack([np.searchsorted(kept, column) for column, kept in columns], axis=1)
+        sums = np.zeros((len(choices), len(self.start)))
+        for table in self.tables:
+            sums = sums + table.of(places)
+        return self.costs(sums)
 
     def costs(self, sums: FloatArray) -> FloatArray:
         """Return the costs [points, objectives] of sums of table entries [points, objectives]."""
@@ -81,24 +99,37 @@ def priced_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
 
 
 def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...]:
-    """Return the prices of all that layers can share; circuits met for the first time are synthesised."""
+    """Return the prices of all that layers can share but what is left out; circuits not met before are synthesised."""
+    asked = [Pricing(shared, space.layers, space.choice_of, objectives) for shared in space.shared]
+    return tuple(_read(space, question, answer) for question, answer in inquiry_of(space)(asked))
+
+
+def _read(space: SearchSpace, question: Pricing, answer: Any) -> Prices:
+    """Return prices from what :func:`priced` made."""
     assert space.bench is not None
-    return tuple(
-        _prices(space.bench, space.layers, space.choice_of, shared, objectives) for shared in space.shared
+    of = {
+        number: (texts, have)
+        for number, (_, texts), (_, have) in zip(space.choice_of, space.layers, question.layers, strict=True)
+    }
+    kept = (np.flatnonzero([text in have for text in texts]) for texts, have in of.values())
+    tables = (
+        Table(
+            tuple(table["layers"]),
+            tuple(np.array(own, np.int64) for own in table["classes"]),
+            np.array(table["costs"], np.float64).reshape(table["shape"]),
+        )
+        for table in answer["tables"]
     )
+    study = space.bench.study
+    scale = tuple(_scale(name, study, answer["float32_bytes"]) for name in question.objectives)
+    return Prices(question.shared, tuple(kept), tuple(tables), np.array(answer["start"]), scale)
 
 
-@lru_cache(maxsize=64)
-def _prices(
-    bench: Bench,
-    layers: tuple[tuple[str, tuple[str, ...]], ...],
-    choice_of: tuple[int, ...],
-    shared: Shared,
-    objectives: tuple[str, ...],
-) -> Prices:
-    datapath, quantizer, array, buffers = shared
-    study = bench.study.at(array, buffers)
-    chosen = {name: tuple(map(chosen_of, texts)) for name, texts in layers}
+def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
+    """Return the tables, start and bytes in float of :class:`Prices` as plain data."""
+    objectives, quantizer = question.objectives, question.shared.quantizer
+    study = bench.study.at(question.shared.array, question.shared.buffers)
+    chosen = {name: tuple(map(chosen_of, texts)) for name, texts in question.layers}
     choices = {
         name: tuple(LayerBits.parse(bits, signed=False) for bits, _ in given)
         for name, given in chosen.items()
@@ -108,18 +139,22 @@ def _prices(
     sums = {figure for name in objectives for figure in SUMS[name]}
     circuits = bool(sums & {"gates", "flip_flops", "area_um2"})
     decodings = _decodings(bench, choices, coders, quantizer)
+    alive()
     memory = study.accelerator() or study.memory.value()
     # Traffic says how many decoders there are.
     moves = bool({"bandwidth", "latency"} & set(objectives)) or (circuits and bool(decodings))
     configurations = Configurations(
         reference,
         choices,
-        hardware=study.hardware.value(datapath) if circuits else None,
+        hardware=study.hardware.value(question.shared.datapath) if circuits else None,
         memory=memory if moves else None,
         minimise=study.minimise,
         decodings=decodings,
     )
-    tables = [_objectives(table, objectives) for table in configurations.tables(choice_of)]
+    tables = []
+    for table in configurations.tables(question.choice_of):
+        tables.append(_objectives(table, objectives))
+        alive()
     start = np.zeros(len(objectives))
     if isinstance(memory, Accelerator):
         start += [sum(memory.hierarchy.buffers_bytes) * (name == "buffer_bytes") for name in objectives]
@@ -127,12 +162,20 @@ def _prices(
         packed = [_FILE in SUMS[name] for name in objectives]
         bytes_of, rest = _file_bytes(bench, choices, coders, quantizer)
         tables += [
-            alone(number, np.outer(sizes, packed)) for number, sizes in zip(choice_of, bytes_of, strict=True)
+            alone(number, np.outer(sizes, packed))
+            for number, sizes in zip(question.choice_of, bytes_of, strict=True)
         ]
         start += np.array(packed) * float(rest)
-    scale = tuple(_scale(name, reference, study) for name in objectives)
-    counts = dict(zip(choice_of, map(len, choices.values()), strict=True))
-    return Prices(shared, tuple(counts.values()), tuple(tables), start, scale)
+    plain = [
+        {
+            "layers": table.layers,
+            "classes": [own.tolist() for own in table.classes],
+            "shape": table.costs.shape,
+            "costs": table.costs.ravel().tolist(),
+        }
+        for table in tables
+    ]
+    return {"tables": plain, "start": start.tolist(), "float32_bytes": float32_bytes(reference)}
 
 
 def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
@@ -145,7 +188,7 @@ def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
     return replace(table, costs=np.stack(columns, axis=-1))
 
 
-def _scale(name: str, network: QuantizedNetwork, study: Study) -> Callable[[FloatArray], FloatArray]:
+def _scale(name: str, study: Study, whole: int) -> Callable[[FloatArray], FloatArray]:
     images_per_second, clock_mhz = study.hardware.images_per_second, study.hardware.clock_mhz
     match name:
         case "area":
@@ -155,7 +198,6 @@ def _scale(name: str, network: QuantizedNetwork, study: Study) -> Callable[[Floa
         case "latency":
             return lambda cycles: cycles / clock_mhz
         case "compression_ratio":
-            whole = float32_bytes(network)
             return lambda file_bytes: -whole / file_bytes
     return lambda figure: figure
 

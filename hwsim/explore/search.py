@@ -9,15 +9,30 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwsim.explore.evaluation import DesignPoint, Evaluation, Shared, choice_of, pareto_front, point_texts
+from hwsim.explore.evaluation import (
+    LOSSES,
+    MEASURED_ALONE,
+    DesignPoint,
+    Evaluation,
+    Shared,
+    choice_of,
+    pareto_front,
+    point_texts,
+)
 
 if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
+    from hwsim.explore.inquiry import Inquiry
+    from hwsim.explore.question import Branch
+
+
+BATCH = 8
+"""Design points proposed at a time; part of the result, like the seed."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +42,10 @@ class SearchSpace:
     ``layers`` maps each layer to the texts it may take, its LayerBits and behind them a coder where the study chooses
     one; ``patterns`` are the uniform choices, each with the bits of every layer, the widest first. ``ties`` is the number of
     each layer's choice: layers of one number take the text at one place of their lists, and without it every layer chooses
-    by itself. ``arrays`` and ``buffers`` hold "" alone where the study's tables say them. ``bench`` is what evaluates the points: a search may read its network, calibration and study, and evaluates
-    nothing with it. ``set_aside`` could not be evaluated: no search proposes them again.
+    by itself. ``arrays`` and ``buffers`` hold "" alone where the study's tables say them. ``bench`` is what evaluates the
+    points: a search may read its network, calibration and study, and evaluates nothing with it, but has questions about
+    them answered by ``inquiry``. No search proposes again what is in ``set_aside``, which could not be evaluated, or
+    ``left_out``.
     """
 
     layers: tuple[tuple[str, tuple[str, ...]], ...]
@@ -39,7 +56,9 @@ class SearchSpace:
     arrays: tuple[str, ...] = ("",)
     buffers: tuple[str, ...] = ("",)
     bench: Bench | None = field(default=None, compare=False, repr=False)
+    inquiry: Inquiry | None = field(default=None, compare=False, repr=False)
     set_aside: frozenset[DesignPoint] = frozenset()
+    left_out: frozenset[Branch] = frozenset()
 
     @property
     def size(self) -> int:
@@ -96,6 +115,10 @@ class SearchSpace:
         place = (array or self.arrays[0], buffers or self.buffers[0])
         return DesignPoint(bits, datapath, quantizer, coders if any(coders) else (), *place)
 
+    def offers(self, point: DesignPoint) -> bool:
+        """Return whether a point is of no branch that is left out."""
+        return not any(branch.holds(point) for branch in self.left_out)
+
     def tried(self, done: list[Evaluation]) -> set[DesignPoint]:
         """Return the points that are not to be proposed again: those evaluated and those set aside."""
         return {e.point for e in done} | self.set_aside
@@ -126,7 +149,8 @@ def _uniform_points(space: SearchSpace) -> Iterator[DesignPoint]:
     grid = list(itertools.product(space.patterns, space.shared))
     width = max(1, (len(grid) - 1).bit_length())
     order = sorted(range(len(grid)), key=lambda i: int(f"{i:0{width}b}"[::-1], 2))
-    return (space.point(pattern, *shared) for pattern, shared in map(grid.__getitem__, order))
+    points = (space.point(pattern, *shared) for pattern, shared in map(grid.__getitem__, order))
+    return filter(space.offers, points)
 
 
 def random(
@@ -175,7 +199,7 @@ def _distinct(
     for point in itertools.chain(draws, _all_points(space)):
         if len(new) == count:
             break
-        if point not in seen:
+        if point not in seen and space.offers(point):
             new[point] = None
     return list(new)
 
@@ -225,9 +249,13 @@ def exact(
     count: int,
 ) -> list[DesignPoint]:
     """The exact front of costs and of an accuracy model that learns: where measuring promises most."""
-    from hwsim.explore.exact import propose
+    from hwsim.explore.exact import guide_of, propose
 
-    return _filled(propose(space, done, objectives, rng, count), space, done, rng, count)
+    if not done and count == 1:  # the first of all, whatever is known
+        return uniform(space, done, objectives, rng, count)
+    guide = guide_of(space, objectives)
+    space = replace(space, left_out=guide.space.left_out)
+    return _filled(propose(guide, space, done, rng, count), space, done, rng, count)
 
 
 def greedy(
@@ -238,9 +266,12 @@ def greedy(
     count: int,
 ) -> list[DesignPoint]:
     """From the widest design down, each step the layer that saves most for the least effect alone."""
+    from hwsim.explore.exact import guide_of
     from hwsim.explore.greedy import propose
 
-    return _filled(propose(space, done, objectives, count), space, done, rng, count)
+    guide = guide_of(space, objectives)
+    space = replace(space, left_out=guide.space.left_out)
+    return _filled(propose(guide, space.tried(done), count), space, done, rng, count)
 
 
 def nsga2(
@@ -292,3 +323,13 @@ SEARCHES: dict[str, Search] = {
     "uniform": uniform,
     "random": random,
 }
+
+
+def default_search(objectives: Sequence[str]) -> str:
+    """Return the search of a study that names none: exact, or evolve where exact cannot weigh the objectives.
+
+    >>> default_search(["accuracy_loss", "gates"]), default_search(["accuracy_loss", "energy"])
+    ('exact', 'evolve')
+    """
+    weighed = set(objectives) & {*LOSSES} and not set(objectives) & {*MEASURED_ALONE}
+    return "exact" if weighed else "evolve"

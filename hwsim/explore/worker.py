@@ -1,13 +1,15 @@
-"""A worker process: a bench of its own, and the design points it is asked for on standard input evaluated one by one.
+"""A worker process: a bench of its own, and what it is asked for on standard input evaluated one by one.
 
-``python -m hwsim.explore.worker`` reads a :class:`Job` and then design points, one JSON a line, and answers each with
-a line on what was its standard output: the bench's stamp or a refusal, then attempts. It ends with its input, whatever
-it is at: no worker outlives the process that asks.
+``python -m hwsim.explore.worker`` reads a :class:`Job` and then design points and questions, one JSON a line, and
+answers each with a line on what was its standard output: the bench's stamp or a refusal, then attempts. Empty lines
+before an attempt say that it begins, and that a step of it is done. It ends with its input, whatever it is at: no worker outlives the process
+that asks.
 """
 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
 import queue
@@ -20,9 +22,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hwsim.errors import HwsimError
-from hwsim.explore.attempt import attempt
+from hwsim.explore.attempt import Tried, attempt
 from hwsim.explore.bench import Bench, Given, open_bench
-from hwsim.explore.evaluation import DesignPoint
+from hwsim.explore.question import Alone
 from hwsim.study import Study
 
 
@@ -48,7 +50,7 @@ class Job:
         return open_bench(Study.model_validate_json(self.study), given)
 
 
-_JOB, _POINT = TypeAdapter(Job), TypeAdapter(DesignPoint)
+_JOB, _TRIED = TypeAdapter(Job), TypeAdapter[Tried](Tried)
 
 
 def main() -> None:
@@ -67,7 +69,11 @@ def main() -> None:
         return answer(json.dumps({"refused": str(error) or type(error).__name__}))
     answer(json.dumps({"stamp": bench.stamp}))
     for line in lines:
-        answer(attempt(bench, _POINT.validate_json(line), job.threads).to_text())
+        tried = _TRIED.validate_json(line)
+        if isinstance(tried, Alone):
+            importlib.import_module("hwsim.explore.sensitivity")  # torch takes its time, which is nobody's
+        answer("")
+        answer(attempt(bench, tried, job.threads, lambda: answer("")).to_text())
     return None
 
 

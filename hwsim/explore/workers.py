@@ -1,7 +1,7 @@
 """Workers: processes beside this one that evaluate design points, each with a bench of its own.
 
-They are started when the first point is missing and again after one ended. This process asks one point of a worker at
-a time, so a worker that ends, or takes too long, costs that point's attempt and no other.
+They are started when the first point or answer is missing and again after one ended. This process asks one point or
+question of a worker at a time, so a worker that ends, or takes too long, costs that attempt and no other.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from pathlib import Path
 
 import hwsim
 from hwsim.errors import HwsimError
-from hwsim.explore.attempt import TRIES, Attempt, Evaluate, Evaluators, Failure
+from hwsim.explore.attempt import TRIES, Attempt, Evaluate, Evaluators, Failure, Tried
 from hwsim.explore.bench import Bench
-from hwsim.explore.evaluation import DesignPoint
 from hwsim.explore.worker import Job
 
 TIMEOUT_S = 3600.0
@@ -34,7 +33,8 @@ TIMEOUT_S = 3600.0
 def workers(count: int = 1, *, timeout_s: float = TIMEOUT_S) -> Evaluators:
     """Return what evaluates in ``count`` processes, which share the processor's cores.
 
-    An attempt that takes longer than ``timeout_s`` is ended and counts as failed; 0 sets no limit.
+    An attempt that takes longer than ``timeout_s``, or a step of a question that does, is ended and counts as failed; 0 sets
+    no limit.
     """
 
     @contextlib.contextmanager
@@ -53,7 +53,7 @@ def workers(count: int = 1, *, timeout_s: float = TIMEOUT_S) -> Evaluators:
 
 
 def _spread(
-    pool: ThreadPoolExecutor, team: list[Worker], bench: Bench, points: Sequence[DesignPoint]
+    pool: ThreadPoolExecutor, team: list[Worker], bench: Bench, points: Sequence[Tried]
 ) -> Iterator[Attempt]:
     """Yield an attempt at each point, made by whichever worker is idle."""
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
@@ -62,7 +62,7 @@ def _spread(
         idle.put(worker)
     job = json.dumps(asdict(Job.of(bench, team[0].threads)))
 
-    def ask(point: DesignPoint) -> Attempt:
+    def ask(point: Tried) -> Attempt:
         worker = idle.get()
         try:
             return worker.attempt(job, point)
@@ -92,7 +92,7 @@ class Worker:
             self._ready = False
             self._process = _start(self.threads, self._folder)
 
-    def attempt(self, job: str, point: DesignPoint) -> Attempt:
+    def attempt(self, job: str, point: Tried) -> Attempt:
         """Return the attempt of the process at a point; raises :class:`HwsimError` where no process can be had."""
         self._prepare(job)
         start = time.monotonic()
@@ -126,7 +126,7 @@ class Worker:
             self.launch()
             if self._ready:
                 return None
-            answer, _ = self._ask(job, limited=False)
+            answer, _ = self._ask(job)
             if answer:
                 return self._check(json.loads(answer))
         raise HwsimError(f"no worker can be started ({self._end()}); free memory or take fewer workers")
@@ -140,7 +140,7 @@ class Worker:
             )
         self._ready = True
 
-    def _ask(self, line: str, *, limited: bool = True) -> tuple[bytes, bool]:
+    def _ask(self, line: str) -> tuple[bytes, bool]:
         """Return what the process answers to a line, b"" where it ended first, and whether that was for its time."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
@@ -150,17 +150,20 @@ class Worker:
             late.set()
             process.kill()
 
-        timer = threading.Timer(self._timeout_s, end)
-        if limited and self._timeout_s:
-            timer.start()
         try:
             process.stdin.write(line.encode() + b"\n")
             process.stdin.flush()
             answer = process.stdout.readline()
+            while answer == b"\n":  # it begins, or a step is done: the next one has its own time
+                timer = threading.Timer(self._timeout_s, end)
+                if self._timeout_s:
+                    timer.start()
+                try:
+                    answer = process.stdout.readline()
+                finally:
+                    timer.cancel()
         except (OSError, ValueError):  # it is gone, or was dismissed
             answer = b""
-        finally:
-            timer.cancel()
         if answer.endswith(b"\n"):
             return answer, False
         process.kill()

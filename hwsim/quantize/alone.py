@@ -85,6 +85,8 @@ def effects(
     Deterministic, and the same on any number of threads: layers run side by side, torch on one thread in each.
     """
     subject = _Subject(fold_batch_norm(network), network, calibration, settings)
+    for change in dict.fromkeys(change for given in changes.values() for change in given):
+        subject.quantized(change)  # once, before layers ask for it side by side
     sums = {name: {change: np.zeros(4) for change in given} for name, given in changes.items()}
     size = max(1, _ELEMENTS // sum(math.prod(layer.output_shape) for layer in subject.folded.layers))
     steps = len(changes) * -(-len(split) // size)
@@ -126,8 +128,9 @@ class _Subject:
         self.layers = {layer.name: layer for layer in folded.layers}
         self._integers: dict[tuple[WeightFormat, int], QuantizedNetwork] = {}
 
-    def integers(self, name: str, weight: WeightFormat, activation: int) -> tuple[IntegerLayer, _Grid]:
-        """Return a layer's integers and the grid of its input."""
+    def quantized(self, change: Change) -> QuantizedNetwork:
+        """Return the network with the formats of a change in every layer."""
+        weight, activation = change.weight or Int(8), change.activation or 8
         if (weight, activation) not in self._integers:
             bits = bit_config(
                 (layer, LayerBits(weight, Int(activation, signed), _WIDE))
@@ -136,7 +139,11 @@ class _Subject:
             self._integers[weight, activation] = quantize(
                 self.network, bits, self.calibration, settings=self.settings
             )
-        network = self._integers[weight, activation]
+        return self._integers[weight, activation]
+
+    def integers(self, name: str, change: Change) -> tuple[IntegerLayer, _Grid]:
+        """Return a layer's integers and the grid of its input."""
+        network = self.quantized(change)
         items = {item.layer.name: item for item in network.layers}
         item = items[name]
         (source,) = item.layer.inputs
@@ -226,7 +233,7 @@ class _Batch:
     def _changed(self, layer: Layer, change: Change) -> tuple[Tensor, float]:
         """Return a layer's output with its change, not yet rounded, and the share of sums that overflowed."""
         x = self.kept[layer.inputs[0]]
-        item, grid = self.subject.integers(layer.name, change.weight or Int(8), change.activation or 8)
+        item, grid = self.subject.integers(layer.name, change)
         operands = x / grid.scale if change.activation is None else grid.integers(x)
         if change.weight is None:
             return apply_layer(layer, [operands * grid.scale], self.subject.values), 0.0

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from hwsim.explore.accuracy_model import ModelError, accuracy_model
 from hwsim.explore.bench import open_bench
-from hwsim.explore.sensitivity import Effects, of_parts, tried_images
+from hwsim.explore.sensitivity import Effects, of_choices, of_parts, tried_images
 from hwsim.explore.space import search_space
 from hwsim.results import read_results
 from hwsim.study import Study, read_study
@@ -100,7 +100,9 @@ def measure_sensitivity(
     agreement = float(spearmanr(measured, estimated).statistic) if varies else 1.0
     error = None
     if explored:
-        believed = accuracy_model(bench, space.layers, space.quantizers, progress)
+        layers_of = dict(space.layers)
+        effects = {text: of_choices(bench, layers_of, text, progress) for text in space.quantizers}
+        believed = accuracy_model(bench, space.layers, effects)
         error = believed.error(read_results(Path(explored)).evaluations)
     images = len(tried_images(bench))
     return Sensitivity(study.title, bench.network.name, chosen, images, layers, agreement, error)

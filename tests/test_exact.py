@@ -33,7 +33,9 @@ def explored(tmp_path_factory, synthesis_cache):
         .replace("budget = 10", f'budget = 100\nsearch = "exact"\nobjectives = {list(OBJECTIVES)}')
     )
     (folder / "study.toml").write_text(
-        text.replace("activations = [4]", "activations = [3, 4]").replace('"int3", ', "")
+        text.replace("activations = [4]", "activations = [3, 4]")
+        .replace('"int3", ', "")
+        .replace('"activations=aciq_gauss"', '"allocation=exact"')
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

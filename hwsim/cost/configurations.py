@@ -88,7 +88,8 @@ class Configurations:
     ``network`` is the network under any configuration in which every activation has one width; ``choices`` the bits
     that each layer with weights may have. ``hardware`` prices circuits, ``memory`` counts traffic: a buffer, or an
     accelerator with the tiling of each layer that is best at what ``minimise`` names. Either may be left out.
-    ``decodings`` says of each layer's choices how their weights move; without it they are packed.
+    ``decodings`` says of each layer's choices how their weights move; without it they are packed. ``stored`` is each layer
+    under each of its choices, where channels have widths of their own.
     """
 
     def __init__(
@@ -100,8 +101,9 @@ class Configurations:
         memory: Memory | Accelerator | None = None,
         minimise: str = "traffic",
         decodings: Mapping[str, Sequence[Decoding]] | None = None,
+        stored: Mapping[str, Sequence[IntegerLayer]] | None = None,
     ) -> None:
-        self.decodings = decodings or {}
+        self.decodings, self.stored = decodings or {}, stored or {}
         self.network, self.hardware, self.memory, self.minimise = network, hardware, memory, minimise
         self.items = {item.layer.name: item for item in network.layers}
         self.choices = {name: tuple(choices.get(name, ())) for name in network.bits}
@@ -306,10 +308,22 @@ class Configurations:
             if bits.activation.bits != widths[0]:
                 network = self._with_rescale(network, owner, bits.activation.bits)
             layers = tuple(
-                replace(item, bits=bits) if item.layer.name == owner else item for item in network.layers
+                self._under_choice(item, place) if item.layer.name == owner else item
+                for item in network.layers
             )
             return self._measure(replace(network, layers=layers), owner, decoding)
         return self._measure(network, owner)
+
+    def _under_choice(self, item: IntegerLayer, place: int) -> IntegerLayer:
+        """Return a layer with the bits of one of its choices, and its channels' widths where they have their own."""
+        name = item.layer.name
+        bits = self.choices[name][place]
+        if name not in self.stored:
+            return replace(item, bits=bits)
+        stored = self.stored[name][place]
+        assert stored.bits is not None
+        in_circuit = replace(bits, weight=stored.bits.weight)
+        return replace(item, bits=in_circuit, weight=stored.weight, weight_width=stored.weight_width)
 
     def _under(self, widths: Mapping[str, int]) -> QuantizedNetwork:
         """Return the network with all tensors of the groups of some tensors in other widths."""

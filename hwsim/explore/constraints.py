@@ -15,7 +15,6 @@ from hwsim.explore.front import pareto_merge
 from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.prices import SUMS, Prices, prices
 from hwsim.network import FloatArray
-from hwsim.quantize.settings import Settings
 
 if TYPE_CHECKING:
     from hwsim.explore.search import SearchSpace
@@ -72,8 +71,7 @@ def refuse_contradictions(space: SearchSpace) -> None:
     """Refuse constraints that no design of a space keeps, as far as that is known before anything is measured.
 
     That is so of what prices add up to, one metric alone or several together, and of an accuracy above 100%. Of more
-    metrics than an exact front has room for, of prices that do not add up, and of channels with widths of their own,
-    which move fewer bytes than priced, measuring alone can tell.
+    metrics than an exact front has room for, and of prices that do not add up, measuring alone can tell.
     """
     assert space.bench is not None
     constraints = space.bench.study.constraints or {}
@@ -82,7 +80,7 @@ def refuse_contradictions(space: SearchSpace) -> None:
             f"no design has {bound_text('accuracy', constraints['accuracy'])}; ask for at most 100"
         )
     bounds = {name: bound for name, bound in constraints.items() if name in SUMS}
-    if not bounds or any(Settings.parse(text).allocation != "none" for text in space.quantizers):
+    if not bounds:
         return
     inquiry = inquiry_of(space).apart()
     branches = prices(replace(space, inquiry=inquiry), tuple(bounds))

@@ -21,7 +21,7 @@ from hwsim.explore.front import alone
 from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.question import Alive, Pricing
 from hwsim.formats import Int, IntArray, WeightFormat
-from hwsim.network import FloatArray, QuantizedNetwork
+from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
 from hwsim.quantize import quantize
 from hwsim.quantize.settings import Settings
 
@@ -150,6 +150,7 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         memory=memory if moves else None,
         minimise=study.minimise,
         decodings=decodings,
+        stored=_stored(bench, choices, quantizer) if _own_widths(reference) else None,
     )
     tables = []
     for table in configurations.tables(question.choice_of):
@@ -237,11 +238,7 @@ def _decodings(
     """Return how the weights of each layer's choices move; nothing where no coder is chosen."""
     if not any(coder for given in coders.values() for coder in given):
         return {}
-    items = {
-        (form, item.layer.name): item
-        for form, network in _by_format(bench, choices, quantizer)
-        for item in network.layers
-    }
+    items = _items(bench, choices, quantizer)
     pairs = {
         name: [(str(b.weight), c) for b, c in zip(given, coders[name], strict=True)]
         for name, given in choices.items()
@@ -252,6 +249,25 @@ def _decodings(
         for form, coder in dict.fromkeys(given)
     }
     return {name: tuple(found[name, form, coder] for form, coder in given) for name, given in pairs.items()}
+
+
+def _own_widths(network: QuantizedNetwork) -> bool:
+    return any(item.weight_width is not None for item in network.layers)
+
+
+def _stored(bench: Bench, choices: _Choices, quantizer: str) -> dict[str, tuple[IntegerLayer, ...]]:
+    """Return each layer under each of its choices."""
+    items = _items(bench, choices, quantizer)
+    return {name: tuple(items[str(b.weight), name] for b in given) for name, given in choices.items()}
+
+
+def _items(bench: Bench, choices: _Choices, quantizer: str) -> dict[tuple[str, str], IntegerLayer]:
+    """Return the layers by weight format and name."""
+    return {
+        (form, item.layer.name): item
+        for form, network in _by_format(bench, choices, quantizer)
+        for item in network.layers
+    }
 
 
 def _by_format(bench: Bench, choices: _Choices, quantizer: str) -> Iterator[tuple[str, QuantizedNetwork]]:

@@ -31,7 +31,10 @@ Cluster = Annotated[
     typer.Option(help="Evaluate on the workers of this Dask scheduler: tcp://HOST:PORT or tls://HOST:PORT."),
 ]
 Timeout = Annotated[
-    float, typer.Option(min=0, help="Seconds that one attempt at a design point may take; 0 for any.")
+    float,
+    typer.Option(
+        min=0, help="Seconds that one attempt at a design point, or a step of pricing, may take; 0 for any."
+    ),
 ]
 DryRun = Annotated[
     bool,
@@ -55,7 +58,11 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Find a study's Pareto front and report it."""
+    """Find a study's Pareto front and report it.
+
+    A study that names no search is explored by exact, or by evolve where no objective is the accuracy or one can only be
+    measured (energy, overflow_rate, critical_path, array_gates, array_area).
+    """
     from hwsim.explore.exploration import explore
     from hwsim.results import write_results
     from hwsim.study import read_study
@@ -174,6 +181,7 @@ def _facts(explored: Explored, page: Path) -> dict[str, Any]:
     (kept, near), constraints = _within(explored), study.constraints
     facts = {
         "report": str(page),
+        "search": explored.bench.study.search,
         "evaluated": len(explored.evaluations),
         "reused": explored.reused,
         "front": [e.point.key() for e in explored.front],
@@ -202,7 +210,8 @@ def _show(explored: Explored, page: Path) -> None:
     Console().print(terminal_table(explored.evaluations, explored.bench.study.objectives))
     fresh, aside = len(explored.evaluations) - explored.reused, explored.set_aside
     print(
-        f"{len(explored.evaluations)} design points, {len(explored.front)} on the front: {fresh} evaluated now, "
+        f'{len(explored.evaluations)} design points by search "{explored.bench.study.search}", '
+        f"{len(explored.front)} on the front: {fresh} evaluated now, "
         f"{explored.reused} reused{f', {len(aside)} set aside' if aside else ''}"
     )
     study = explored.bench.study

@@ -20,7 +20,7 @@ IMAGES = 1024
 """Images that are seen at most, the first ones."""
 
 SAMPLES = 1 << 15
-"""Windows of each layer's input that are seen in all images together, about; they are spread evenly over each image."""
+"""Windows of each layer's input that are seen in all images together, about, equally many of each."""
 
 LARGEST = 6144
 """Products of one output at most: a matrix of their squares has to be factored in memory."""
@@ -77,23 +77,23 @@ def _check_size(layer: Layer) -> None:
 
 
 def _products(layer: Layer, x: torch.Tensor, images: int) -> FloatArray:
-    """Return the sums of z z' over some windows of a batch."""
+    """Return the sums of z z' over some windows of a batch: all, or so many of each image at random places, seeded."""
     operator = layer.as_convolution
-    places = math.prod(layer.output_shape[1:])
-    chosen = np.unique(
-        np.linspace(0, places - 1, min(places, -(-SAMPLES // images))).round().astype(np.int64)
-    )
+    places, wanted = math.prod(layer.output_shape[1:]), -(-SAMPLES // images)
+    chosen = np.arange(places)[None].repeat(len(x), 0)
+    if wanted < places:
+        chosen = np.random.default_rng(0).integers(places, size=(len(x), wanted))
     rows, columns = (
         at * stride for at, stride in zip(divmod(chosen, layer.output_shape[2]), operator.stride, strict=True)
     )
-    padded = pad(x, operator.padding, 0.0)
+    padded, image = pad(x, operator.padding, 0.0), np.arange(len(x))[:, None]
     taps = [
-        padded[:, :, rows + row * operator.dilation[0], columns + column * operator.dilation[1]]
+        padded[image, :, rows + row * operator.dilation[0], columns + column * operator.dilation[1]]
         for row in range(operator.kernel[0])
         for column in range(operator.kernel[1])
     ]
-    windows = torch.stack(taps, 2)  # [images, channels, taps of the kernel, places]
-    z = windows.permute(1, 2, 0, 3).reshape(operator.groups, layer.products, -1)
+    windows = torch.stack(taps, 3)  # [images, places, channels, taps of the kernel]
+    z = windows.permute(2, 3, 0, 1).reshape(operator.groups, layer.products, -1)
     z = torch.cat([z, torch.ones_like(z[:, :1])], 1)
     found: FloatArray = (z @ z.transpose(1, 2)).numpy()
     return found

@@ -28,7 +28,7 @@ from hwsim.quantize.statistics import Statistics
 CALIBRATION_VERSION = 2
 """Raised whenever a calibration of an unchanged network on unchanged images would change."""
 
-MOMENTS_VERSION = 1
+MOMENTS_VERSION = 2
 """The same of the second moments."""
 
 WORTH_KEEPING_S = 2.0

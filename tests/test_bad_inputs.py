@@ -378,7 +378,7 @@ MODELS = {
     "unknown operator": (network_onnx(operator="Ev\x1b[2Jil"), "bad.onnx"),
     "NaN": (with_weight(np.nan), 'layer "conv" has 1 of 48 values in its weight that are NaN or infinite'),
     "infinite": (with_weight(-np.inf), "NaN or infinite"),
-    "external data": (external(), "kept in another file, which is never read"),
+    "external data": (external(), "data is read from files beside the model alone"),
     "groups that do not divide": (network_onnx(group=2), "bad.onnx"),
     "stride of 0": (network_onnx(strides=[0, 0]), "bad.onnx"),
     "huge padding": (network_onnx(pads=[1 << 30] * 4), "bad.onnx"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -520,7 +523,10 @@ REFUSED = {
         ),
         r"splits axis 1 into \[1, 1\]",
     ),
-    "external data": (_external(), 'tensor "w" is kept in another file, which is never read'),
+    "external data": (
+        _external(),
+        "tensor \"w\" is kept in '/etc/passwd', and data is read from files beside",
+    ),
     "NaN": (_spoiled(np.nan), 'layer "the Conv" has 2 of 8 values in its weight that are NaN or infinite'),
     "infinity": (_spoiled(np.inf), "2 of 8 values"),
     "shape bomb": (_lying([BIG, 4, 1, 1]), "declares the shape .* but holds other data"),
@@ -722,3 +728,121 @@ def test_resnet20_is_the_same_network_from_onnx_and_from_its_state_dict():
     np.testing.assert_allclose(logits(built, x), logits(read, x), atol=1e-5)
     assert built.preprocessing == read.preprocessing
     assert [layer.output_shape for layer in built.layers] == [layer.output_shape for layer in read.layers]
+
+
+# Data beside the file
+
+
+EXTERNAL = _conv((3, 4, 3, 3), True)
+
+
+def _beside(folder, change=lambda entries: None):
+    """Write a model whose weights lie in ``net.onnx.data`` beside it, 128 bytes in; ``change`` edits what is said of "w"."""
+    model = _model(*EXTERNAL)
+    onnx.save_model(
+        model, folder / "net.onnx", save_as_external_data=True, location="net.onnx.data", size_threshold=0
+    )
+    model = onnx.load_model(folder / "net.onnx", load_external_data=False)
+    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == "w")
+    entries = {entry.key: entry.value for entry in weight.external_data}
+    change(entries)
+    del weight.external_data[:]
+    for key, value in entries.items():
+        weight.external_data.add(key=key, value=value)
+    (folder / "net.onnx").write_bytes(model.SerializeToString())
+    return folder / "net.onnx"
+
+
+def test_weights_in_a_file_beside_are_those_of_one_file(tmp_path, monkeypatch):
+    whole = _load(_model(*EXTERNAL), tmp_path)
+    path = _beside(tmp_path)
+    assert (tmp_path / "net.onnx.data").stat().st_size >= 4 * sum(a.size for a in whole.parameters.values())
+    monkeypatch.chdir("/")
+    apart = load_onnx(path)
+    assert apart.parameters.keys() == whole.parameters.keys()
+    for name, array in whole.parameters.items():
+        np.testing.assert_array_equal(apart.parameters[name], array, strict=True)
+
+
+def test_a_constant_node_beside_is_read_too(tmp_path):
+    weight = numpy_helper.from_array(EXTERNAL[1]["w"], "w")
+    nodes = [helper.make_node("Constant", [], ["w"], value=weight), _node("Conv", "x", "w")]
+    model = _model(nodes)
+    (tmp_path / "weights.bin").write_bytes(weight.raw_data)
+    stored = model.graph.node[0].attribute[0].t
+    stored.ClearField("raw_data")
+    stored.data_location = TensorProto.EXTERNAL
+    stored.external_data.add(key="location", value="weights.bin")
+    found = _load(model, tmp_path).parameters["the Conv.weight"]
+    np.testing.assert_array_equal(found, EXTERNAL[1]["w"].astype(np.float64), strict=True)
+
+
+BESIDE = {
+    "the folder above": (lambda e: e.update(location="../net.onnx.data"), "files beside the model alone"),
+    "a folder below": (lambda e: e.update(location="below/net.onnx.data"), "files beside the model alone"),
+    "another root": (lambda e: e.update(location="/etc/passwd"), "files beside the model alone"),
+    "another root's way": (lambda e: e.update(location="C:\\secret"), "files beside the model alone"),
+    "the folder itself": (lambda e: e.update(location="."), "files beside the model alone"),
+    "the folder around": (lambda e: e.update(location=".."), "files beside the model alone"),
+    "no place": (lambda e: e.pop("location"), "files beside the model alone"),
+    "a zero byte": (lambda e: e.update(location="net\0.data"), "files beside the model alone"),
+    "a name that moves the cursor": (
+        lambda e: e.update(location="net\x1b[2J"),
+        "files beside the model alone",
+    ),
+    "missing": (lambda e: e.update(location="gone.data"), '"gone.data" cannot be read: No such file'),
+    "a link": (
+        lambda e: e.update(location="link"),
+        '"link" cannot be read: Too many levels of symbolic links',
+    ),
+    "a link that leads nowhere": (lambda e: e.update(location="dangling"), "symbolic links"),
+    "a folder": (lambda e: e.update(location="below"), '"below" cannot be read: Is a directory'),
+    "a pipe": (lambda e: e.update(location="pipe"), '"pipe" is no regular file'),
+    "an offset beyond the end": (
+        lambda e: e.update(offset=str(1 << 60)),
+        r'of "net.onnx.data", which has \d+; copy it',
+    ),
+    "a length beyond the end": (lambda e: e.update(length="99999"), r"bytes \d+ to \d+ of"),
+    "an offset below zero": (lambda e: e.update(offset="-4"), "has the offset '-4'"),
+    "a length of words": (lambda e: e.update(length="all"), "has the length 'all'"),
+    "a length of many digits": (lambda e: e.update(length="9" * 5000), "has the length '999"),
+    "another length": (
+        lambda e: e.update(length="8"),
+        r"declares the shape \[3, 4, 3, 3\] but holds other data",
+    ),
+    "bytes of others": (lambda e: e.update(offset="0", length=""), "take more than the"),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_data_that_is_not_plainly_beside_is_refused_in_one_sentence(case, tmp_path):
+    change, message = BESIDE[case]
+    (tmp_path / "secret").write_bytes(bytes(10_000))
+    folder = tmp_path / "model"
+    (folder / "below").mkdir(parents=True)
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "dangling").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(HwsimError, match=message) as caught:
+        load_onnx(_beside(folder, change))
+    assert str(caught.value).isprintable()
+
+
+def test_a_data_file_that_was_cut_short_is_refused_at_every_length(tmp_path):
+    path, data = _beside(tmp_path), tmp_path / "net.onnx.data"
+    content = data.read_bytes()
+    for length in range(0, len(content), 7):
+        data.write_bytes(content[:length])
+        with pytest.raises(HwsimError, match="copy it again, whole"):
+            load_onnx(path)
+
+
+def test_no_data_file_is_read_again_and_again_for_many_tensors(tmp_path):
+    path = _beside(tmp_path)
+    model = onnx.load_model(path, load_external_data=False)
+    for number in range(1000):
+        model.graph.initializer.add().CopyFrom(model.graph.initializer[0])
+        model.graph.initializer[-1].name = f"more{number}"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(HwsimError, match=r"its tensors take more than the \d+ bytes"):
+        load_onnx(path)

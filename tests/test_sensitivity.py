@@ -57,6 +57,26 @@ def test_json_names_every_part_of_every_layer_and_the_models_error(folder, monke
     assert -1 <= found["error"]["rank_correlation"] <= 1 and found["error"]["rmse_points"] >= 0
 
 
+def test_a_model_without_a_study_is_given_its_images_as_for_quantize(folder, monkeypatch, capsys):
+    options = ["--calibration", "images.npz", "--images", "8"]
+    status, out, _ = hwsim(monkeypatch, capsys, "sensitivity", "net.py:net", *options, "--json")
+    assert status == 0
+    found = json.loads(out)
+    studied = json.loads(hwsim(monkeypatch, capsys, "sensitivity", "study.toml", "--json")[1])
+    assert found["title"] == "net.py:net" and found["images"] == 8
+    same = ("weights int4", "weights int3", "input int4", "input uint4")
+    for name, effects in found["layers"].items():
+        for text in set(same).intersection(effects, studied["layers"][name]):
+            assert effects[text] == studied["layers"][name][text]
+    for arguments, sentence in (
+        (["net.py:net"], 'model "tiny" names no data set; give one to calibrate on: --calibration file.npz'),
+        (["study.toml", *options], "a study names its images and its model's preprocessing itself; "),
+        (["net.py:net", *options, "--div", "2"], '"net.py:net" knows its own preprocessing; leave out div'),
+    ):
+        status, out, err = hwsim(monkeypatch, capsys, "sensitivity", *arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith(f"hwsim: {sentence}")
+
+
 def test_a_table_and_a_plot_are_written_with_the_same_bytes_each_time(folder, monkeypatch, capsys):
     written = []
     for name in ("first", "second"):

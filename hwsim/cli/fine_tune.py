@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwsim.cli.options import (
+    Calibration,
     CalibrationImages,
     Channels,
     Div,
@@ -52,9 +53,7 @@ def command(
     data: Annotated[
         str, typer.Option(help="Data set, file or folder of images to train on; the network's own.")
     ] = "",
-    calibration: Annotated[
-        str, typer.Option(help="Data set, file or folder of images to calibrate on.")
-    ] = "",
+    calibration: Calibration = "",
     images: CalibrationImages = 0,
     div: Div = None,
     mean: Mean = "",

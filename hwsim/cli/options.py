@@ -17,6 +17,7 @@ NetworkOutput = Annotated[
     Path, typer.Option("--output", "-o", help="The integer network to write (.safetensors).")
 ]
 Quantizer = Annotated[str, typer.Option(help="Settings, such as 'activations=kl tolerance=1.3'.")]
+Calibration = Annotated[str, typer.Option(help="Data set, file or folder of images to calibrate on.")]
 CalibrationImages = Annotated[
     int, typer.Option("--images", min=0, help="Calibration images; 0 takes the whole split.")
 ]

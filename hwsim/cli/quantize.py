@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwsim.cli.options import (
+    Calibration,
     CalibrationImages,
     Channels,
     Div,
@@ -38,9 +39,7 @@ def command(
     ] = "w8a8/int32",
     quantizer: Quantizer = "",
     channels: Channels = None,
-    calibration: Annotated[
-        str, typer.Option(help="Data set, file or folder of images to calibrate on.")
-    ] = "",
+    calibration: Calibration = "",
     images: CalibrationImages = 0,
     accumulators: Annotated[
         str, typer.Option(help="Their widths: given by the bits, or the narrowest proved safe: proved.")

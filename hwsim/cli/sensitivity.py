@@ -7,18 +7,25 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.options import Json, Quantizer
+from hwsim.cli.options import Calibration, CalibrationImages, Div, Json, Mean, Quantizer, Std, preprocessing
 from hwsim.cli.output import live_progress, print_json
 
 TABLE = "sensitivity.json"
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A study file (.toml), a built-in model, or file.py:name.")],
+    model: Annotated[
+        str, typer.Argument(help="A study file (.toml), a built-in model, an ONNX file, or file.py:name.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder for the plot and the figures.")
     ] = None,
     quantizer: Quantizer = "",
+    calibration: Calibration = "",
+    images: CalibrationImages = 0,
+    div: Div = None,
+    mean: Mean = "",
+    std: Std = "",
     explored: Annotated[
         str, typer.Option(help="Folder of an exploration to hold the additive accuracy model against.")
     ] = "",
@@ -40,8 +47,11 @@ def command(
         found = measure_sensitivity(
             model,
             quantizer=quantizer,
+            calibration=calibration,
+            images=images,
             explored=explored,
             progress=lambda done, planned: show("try each choice alone", done, planned),
+            **preprocessing(div, mean, std),
         )
     written: dict[Path, bytes | str] = {}
     if output is not None:

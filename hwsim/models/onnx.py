@@ -1,7 +1,7 @@
 """Float networks from ONNX files (opset 7 and later): convolutional classifiers in inference form.
 
-A file is data: nothing in it is executed, no other file is read, names stay text, and declared sizes are
-checked before anything is allocated. What cannot be kept exactly is refused.
+A file is data: nothing in it is executed, no other file is read but its data files beside it, names stay text, and
+declared sizes are checked before anything is allocated. What cannot be kept exactly is refused.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from hwsim.layers import (
 )
 from hwsim.models.builder import NORM_PARAMETERS, Builder, ceiled, joined_padding, whole
 from hwsim.models.onnx_constants import MALFORMED, as_array, constant_of, folded
+from hwsim.models.onnx_external import take_external
 from hwsim.network import FloatNetwork, Preprocessing
 
 LARGEST_TENSOR = 1 << 28
@@ -72,6 +73,7 @@ def load_onnx(
     """
     try:
         model = _parse(files.read(path, "ONNX file"))
+        take_external(model, path.parent)
         build = _convert(model)
         given = _metadata(model) | {
             key: value for key, value in (("div", div), ("mean", mean), ("std", std)) if value is not None
@@ -112,7 +114,9 @@ def _metadata(model: Any) -> dict[str, Any]:
 
 def _preprocessing(given: dict[str, Any], channels: int) -> Preprocessing:
     if not given:
-        raise HwsimError("it does not say how pixels become inputs; give div, mean and std")
+        raise HwsimError(
+            "it does not say how pixels become inputs; give div, mean and std, or write them as its metadata"
+        )
     try:
         mean, std = (
             tuple(np.broadcast_to(np.array(given.get(key, default), np.float64), (channels,)).tolist())

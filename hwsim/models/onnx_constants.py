@@ -27,11 +27,6 @@ _SMALL = 64
 
 def as_array(tensor: Any) -> npt.NDArray[Any]:
     """Return a stored tensor as float64 or int64; its bytes bound what is allocated."""
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise HwsimError(
-            f'tensor "{tensor.name}" is kept in another file, which is never read; save the model with its data inside'
-            " (torch.onnx.export: external_data=False)"
-        )
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     if kind not in (*FLOATS, "INT32", "INT64", "BOOL"):
         raise HwsimError(f'tensor "{tensor.name}" is {kind}; weights are float numbers')

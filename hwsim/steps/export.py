@@ -10,11 +10,7 @@ from hwsim.bundle.contents import contents
 from hwsim.cost.compression import compress
 from hwsim.data import Split, network_split
 from hwsim.errors import HwsimError
-from hwsim.explore.bench import open_bench
-from hwsim.explore.folder import STUDY
 from hwsim.network import QuantizedNetwork, load
-from hwsim.results import find_point, read_results
-from hwsim.study import read_study
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +74,12 @@ def _network(source: QuantizedNetwork | Path | str, point: str, data: str, image
 
 def _point(folder: Path, key: str, data: str, images: int, mac: str) -> Design:
     """Return a design point of an exploration, quantized again and held against what was measured."""
+    # torch takes seconds to import, which a network's file does without
+    from hwsim.explore.bench import open_bench
+    from hwsim.explore.folder import STUDY
+    from hwsim.results import find_point, read_results
+    from hwsim.study import read_study
+
     results = read_results(folder)
     found = find_point(results, key)
     if mac:

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from hwsim.data import network_split
+from hwsim.errors import HwsimError
 from hwsim.explore.accuracy_model import ModelError, accuracy_model
-from hwsim.explore.bench import open_bench
+from hwsim.explore.bench import Bench, open_bench
 from hwsim.explore.sensitivity import Effects, of_choices, of_parts, tried_images
 from hwsim.explore.space import search_space
+from hwsim.models import load_model
 from hwsim.results import read_results
 from hwsim.study import Study, read_study
 
@@ -76,20 +79,21 @@ def measure_sensitivity(
     model: str | Path | Study,
     *,
     quantizer: str = "",
+    calibration: str = "",
+    images: int = 0,
     explored: str | Path = "",
     progress: Callable[[int, int], None] | None = None,
+    **preprocessing: Any,
 ) -> Sensitivity:
     """Return the sensitivity of a model's layers, or of a study's (a file or a :class:`Study`), under one quantizer.
 
-    A model gets the choices of a study without a space. ``quantizer`` is the study's first if left out. The folder of an
-    exploration of the study, ``explored``, has the designs that the additive model of the accuracy is held against.
+    A model gets the choices of a study without a space, and images as :func:`hwsim.steps.quantize.quantize_model` does, to
+    which ``calibration``, ``images`` and ``preprocessing`` belong; a study names its own. ``quantizer`` is the study's first
+    if left out. The folder of an exploration of the study, ``explored``, has the designs that the additive model of the
+    accuracy is held against.
     """
-    study = _study(model)
-    if quantizer and quantizer not in study.space.quantizers:
-        asked = {"quantizers": (*study.space.quantizers, quantizer)}  # the bench calibrates for all of them
-        study = study.model_copy(update={"space": study.space.model_copy(update=asked)})
-    bench = open_bench(study)
-    space = search_space(study, bench.network)
+    bench = _bench(model, quantizer, calibration, images, preprocessing)
+    space = search_space(bench.study, bench.network)
     chosen = quantizer or space.quantizers[0]
     layers = of_parts(bench, dict(space.layers), chosen, progress)
     flat = [effect for found in layers.values() for effect in found.values()]
@@ -104,13 +108,30 @@ def measure_sensitivity(
         effects = {text: of_choices(bench, layers_of, text, progress) for text in space.quantizers}
         believed = accuracy_model(bench, space.layers, effects)
         error = believed.error(read_results(Path(explored)).evaluations)
-    images = len(tried_images(bench))
-    return Sensitivity(study.title, bench.network.name, chosen, images, layers, agreement, error)
+    tried = len(tried_images(bench))
+    return Sensitivity(bench.study.title, bench.network.name, chosen, tried, layers, agreement, error)
 
 
-def _study(model: str | Path | Study) -> Study:
-    if isinstance(model, Study):
-        return model
-    return (
-        read_study(Path(model)) if str(model).endswith(".toml") else Study(title=str(model), model=str(model))
+def _bench(
+    model: str | Path | Study, quantizer: str, calibration: str, images: int, preprocessing: dict[str, Any]
+) -> Bench:
+    if isinstance(model, Study) or str(model).endswith(".toml"):
+        if calibration or images or preprocessing:
+            raise HwsimError(
+                "a study names its images and its model's preprocessing itself; leave out the options"
+            )
+        return open_bench(_asking(model if isinstance(model, Study) else read_study(Path(model)), quantizer))
+    network = load_model(str(model), **preprocessing)
+    seen, tested = (
+        network_split(network, calibration, split, "to calibrate on: --calibration file.npz", count)
+        for split, count in (("calibration", images), ("test", 0))
     )
+    return Bench(_asking(Study(title=str(model), model=str(model)), quantizer), network, seen, tested)
+
+
+def _asking(study: Study, quantizer: str) -> Study:
+    """Return the study with a quantizer among its own: the bench calibrates for all of them."""
+    if not quantizer or quantizer in study.space.quantizers:
+        return study
+    asked = {"quantizers": (*study.space.quantizers, quantizer)}
+    return study.model_copy(update={"space": study.space.model_copy(update=asked)})

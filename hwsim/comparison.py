@@ -307,7 +307,7 @@ def compare_points(
 
 def _layer(layer: LayerResult) -> dict[str, Any]:
     """Return what is compared of a layer: formats, gates, bytes and overflows."""
-    return {
+    return ({"quantizer": layer.own_quantizer} if layer.own_quantizer else {}) | {
         "bits": layer.bits,
         "output": layer.output,
         "gates": round(sum(part.count * part.nand2_equivalents for part in layer.parts), 3),

@@ -91,6 +91,7 @@ _SHARED: dict[str, Callable[[Any], object]] = {
     "quantizers": Settings.parse,
     "arrays": Array.parse,
     "buffers": parse_buffers,
+    "layer_quantizers": Settings().of_layer,
 }
 """The lists that a whole design chooses from, likewise."""
 
@@ -114,10 +115,11 @@ class Own(_Table):
     accumulators: _Names | None = None
     overflows: _Names | None = None
     coders: _Names | None = None
+    quantizers: _Names | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Own:
-        _check_choices(self, _CHOICES)
+        _check_choices(self, _CHOICES | {"quantizers": Settings().of_layer})
         return self
 
 
@@ -129,10 +131,11 @@ class Space(_Table):
     ``arrays`` and ``buffers`` are choices of the whole design, in place of what [array] and [memory] say of both: the rows,
     columns and dataflow of the array that layers run on, and the size of its buffer or of two, the outer one first.
     ``coders`` are those of the weights, which then cross the bus coded, through decoders that are priced, or packed, through
-    readers that are; without them the file alone is coded.
+    readers that are; without them the file alone is coded. ``layer_quantizers`` are what each layer's quantizer may differ in
+    from the design's, "" for nothing; in [space.layers] a list of this kind is called quantizers.
     """
 
-    LATER = frozenset({"arrays", "buffers", "channels", "coders", "groups", "layers"})
+    LATER = frozenset({"arrays", "buffers", "channels", "coders", "groups", "layer_quantizers", "layers"})
 
     weights: _Names = ("int2", "int3", "int4", "int6", "int8", "pow2x4")
     activations: Annotated[tuple[int, ...], Field(min_length=1)] = (2, 3, 4, 6, 8)
@@ -143,6 +146,7 @@ class Space(_Table):
     arrays: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
     coders: tuple[str, ...] = ()
+    layer_quantizers: tuple[str, ...] = ()
     channels: dict[str, int | tuple[int, ...]] = {}
     groups: dict[str, _Names] = {}
     layers: dict[str, Own] = {}
@@ -305,6 +309,16 @@ class Study(_Table):
     def coded(self) -> bool:
         """Whether the study chooses coders of weights."""
         return bool(self.space.coders) or any(own.coders for own in self.space.layers.values())
+
+    @property
+    def settings(self) -> tuple[Settings, ...]:
+        """All settings that are named, those of layers beside the defaults."""
+        space = self.space
+        own = [
+            *space.layer_quantizers,
+            *(text for one in space.layers.values() for text in one.quantizers or ()),
+        ]
+        return (*map(Settings.parse, space.quantizers), *map(Settings().of_layer, own))
 
     @property
     def has_array(self) -> bool:

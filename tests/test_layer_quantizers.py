@@ -87,11 +87,11 @@ def test_a_table_of_another_form_is_refused_in_a_sentence(text, sentence):
     [
         (
             "placement=half",
-            'the quantizer of layer "conv" sets placement, which is the whole network\'s; leave it out',
+            "a layer's quantizer sets no placement, which is the whole network's; leave it out of",
         ),
         (
             "weights=mse elementwise=8",
-            'the quantizer of layer "conv" sets elementwise, which is the whole network\'s',
+            "a layer's quantizer sets no elementwise, which is the whole network's",
         ),
         ("edges=8", 'settings "edges=8" are not understood; write each once as name=value: weights=min_max'),
         ("weights=best", 'unknown quantizer "best"; known: min_max'),
@@ -105,7 +105,7 @@ def test_settings_that_no_layer_has_are_refused_before_calibration(own, sentence
     network = load_model("digits")
     with pytest.raises(HwsimError) as refused:
         quantize(network, f'{BITS}[quantizers]\nconv = "{own}"', np.zeros((0, 8, 8, 1), np.uint8))
-    assert str(refused.value).startswith(sentence)
+    assert str(refused.value).startswith(f'the quantizer of layer "conv": {sentence}')
 
 
 def test_settings_of_a_layer_must_agree_with_those_of_the_network(digits):

@@ -145,6 +145,7 @@ def test_every_default_is_written(tmp_path):
             "groups",
             "layers",
             "channels",
+            "layer_quantizers",
             "coders",
             "arrays",
             "buffers",

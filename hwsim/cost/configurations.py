@@ -89,7 +89,7 @@ class Configurations:
     that each layer with weights may have. ``hardware`` prices circuits, ``memory`` counts traffic: a buffer, or an
     accelerator with the tiling of each layer that is best at what ``minimise`` names. Either may be left out.
     ``decodings`` says of each layer's choices how their weights move; without it they are packed. ``stored`` is each layer
-    under each of its choices, where channels have widths of their own.
+    under each of its choices, where channels have widths of their own or layers quantizers.
     """
 
     def __init__(
@@ -315,7 +315,7 @@ class Configurations:
         return self._measure(network, owner)
 
     def _under_choice(self, item: IntegerLayer, place: int) -> IntegerLayer:
-        """Return a layer with the bits of one of its choices, and its channels' widths where they have their own."""
+        """Return a layer with the bits of one of its choices, and where they are stored its channels' widths and its masks."""
         name = item.layer.name
         bits = self.choices[name][place]
         if name not in self.stored:
@@ -323,7 +323,14 @@ class Configurations:
         stored = self.stored[name][place]
         assert stored.bits is not None
         in_circuit = replace(bits, weight=stored.bits.weight)
-        return replace(item, bits=in_circuit, weight=stored.weight, weight_width=stored.weight_width)
+        return replace(
+            item,
+            bits=in_circuit,
+            weight=stored.weight,
+            weight_width=stored.weight_width,
+            masks=stored.masks,
+            mask_multiplier=stored.mask_multiplier,
+        )
 
     def _under(self, widths: Mapping[str, int]) -> QuantizedNetwork:
         """Return the network with all tensors of the groups of some tensors in other widths."""

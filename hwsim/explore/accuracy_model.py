@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import spearmanr
 
-from hwsim.bits import LayerBits
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import Evaluation, choice_of, point_texts
+from hwsim.explore.evaluation import Choice, Evaluation, point_texts
 from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.question import Alone, Layers
 from hwsim.explore.sensitivity import tried_images
@@ -123,13 +122,7 @@ def accuracy_model(bench: Bench, layers: Layers, effects: Mapping[str, Sensitivi
     right, images = float_accuracy(bench.network, tried_images(bench))
     classes = bench.network.outputs
     given = [
-        [
-            [
-                (LayerBits.parse(choice_of(text)[0], signed=False), found[name].get(text, NOTHING))
-                for text in texts
-            ]
-            for name, texts in layers
-        ]
+        [[(Choice.parse(text), found[name].get(text, NOTHING)) for text in texts] for name, texts in layers]
         for found in effects.values()
     ]
     known = features(given, Scale(images, right, classes))

@@ -77,7 +77,7 @@ class Bench:
     def calibration(self) -> Calibration:
         if self.given:
             return once.from_bytes(self.given.calibration, self.network)
-        asked = any(Settings.parse(text).compensates for text in self.study.space.quantizers)
+        asked = any(settings.compensates for settings in self.study.settings)
         return once.calibrate_once(self.network, self.calibration_split, moments=asked)
 
     @cached_property
@@ -108,7 +108,7 @@ class Bench:
             *(["array", *study.asked_of_array] if study.asked_of_array else []),
             *(["decoders", DECODERS_VERSION] if study.coded else []),
             *(file_digest(name) for name in study.space.datapaths),
-            *(file_digest(name) for text in study.space.quantizers for name in Settings.parse(text).methods),
+            *(file_digest(name) for settings in study.settings for name in settings.methods),
         ]
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
@@ -214,6 +214,7 @@ class Bench:
                     overflowed=over.overflowed if over else 0,
                     energy_pj=energies.get(name),
                     array_cycles=cycles.get(name, 0),
+                    own_quantizer=item.quantizer,
                 )
             )
         return tuple(rows)
@@ -269,7 +270,11 @@ def _coders(point: DesignPoint) -> dict[str, str]:
 
 def point_bits(point: DesignPoint) -> BitConfig:
     """Return the bit configuration of a design point."""
-    return bit_config((name, LayerBits.parse(text, signed=False)) for name, text in point.bits)
+    own = zip((name for name, _ in point.bits), point.layer_quantizers, strict=False)
+    return bit_config(
+        ((name, LayerBits.parse(text, signed=False)) for name, text in point.bits),
+        {name: text for name, text in own if text},
+    )
 
 
 def open_bench(study: Study, given: Given | None = None) -> Bench:

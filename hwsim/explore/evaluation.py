@@ -35,7 +35,8 @@ class DesignPoint:
     ``bits`` holds (layer name, LayerBits text) in network order; ``quantizer`` is the text of the
     quantizer's settings. ``coders`` is the coder of each layer's weights, where the study chooses one; without it the
     file is in Huffman code and the weights that move are packed. ``array`` and ``buffers`` are the texts of the array that
-    layers run on and of its memories, where the study chooses them.
+    layers run on and of its memories, where the study chooses them. ``layer_quantizers`` has what differs from the quantizer
+    for each layer, where the study lets layers choose.
     """
 
     bits: tuple[tuple[str, str], ...]
@@ -44,6 +45,7 @@ class DesignPoint:
     coders: tuple[str, ...] = ()
     array: str = ""
     buffers: str = ""
+    layer_quantizers: tuple[str, ...] = ()
 
     @property
     def shared(self) -> Shared:
@@ -74,7 +76,8 @@ class LayerResult:
 
     Sizes are bytes per image (``file_bytes``: of the compressed weight file). ``overflowed`` counts sums
     that left the accumulator's range on the way, of ``sums``. ``energy_pj`` is the energy of an image by where it goes,
-    ``array_cycles`` what an image takes on the design's array, where the study asks for them.
+    ``array_cycles`` what an image takes on the design's array, where the study asks for them; ``own_quantizer`` what differs
+    from the design's quantizer.
     """
 
     name: str
@@ -92,6 +95,7 @@ class LayerResult:
     overflowed: int
     energy_pj: dict[str, float] | None = None
     array_cycles: int = 0
+    own_quantizer: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,21 +170,35 @@ def marked(text: str, images: int) -> npt.NDArray[np.bool_]:
     return np.unpackbits(packed)[:images].astype(np.bool_)
 
 
-def choice_text(bits: str, coder: str) -> str:
-    """Return what one layer chooses as a text, as a search's space holds it."""
-    return f"{bits} {coder}" if coder else bits
+class Choice(NamedTuple):
+    """What one layer chooses: its bits and, where the study lets it choose them, a coder and a quantizer of its own.
 
+    The text is what a search's space holds.
 
-def choice_of(text: str) -> tuple[str, str]:
-    """Return the bits and the coder, "" without one, of a choice's text."""
-    bits, _, coder = text.partition(" ")
-    return bits, coder
+    >>> Choice.parse("int4*uint8/int16 huffman weights=mse")
+    Choice(bits='int4*uint8/int16', coder='huffman', quantizer='weights=mse')
+    """
+
+    bits: str
+    coder: str = ""
+    quantizer: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+    @classmethod
+    def parse(cls, text: str) -> Choice:
+        """Return the choice that a text names."""
+        bits, *words = text.split()
+        coder = words.pop(0) if words and "=" not in words[0] else ""
+        return cls(bits, coder, " ".join(words))
 
 
 def point_texts(point: DesignPoint) -> list[str]:
     """Return what each layer of a point chooses."""
-    coders = point.coders or ("",) * len(point.bits)
-    return [choice_text(bits, coder) for (_, bits), coder in zip(point.bits, coders, strict=True)]
+    none = ("",) * len(point.bits)
+    columns = (bits for _, bits in point.bits), point.coders or none, point.layer_quantizers or none
+    return [str(Choice(*row)) for row in zip(*columns, strict=True)]
 
 
 def plain(value: Any) -> dict[str, Any]:
@@ -188,8 +206,21 @@ def plain(value: Any) -> dict[str, Any]:
     return asdict(value, dict_factory=_without_what_is_not_asked_for)
 
 
-_ASKED_FOR = {"energy_pj", "array", "array_cycles", "buffers", "buffers_um2", "elements", "right", "coders"}
-"""Fields that some results have not: no energy objective, array or coders, images not kept; then they are not written."""
+_ASKED_FOR = {
+    "energy_pj",
+    "array",
+    "array_cycles",
+    "buffers",
+    "buffers_um2",
+    "elements",
+    "right",
+    "coders",
+} | {
+    "layer_quantizers",
+    "own_quantizer",
+}
+"""Fields that some results have not: no energy objective, array, coders or quantizers of layers, images not kept; then they
+are not written."""
 
 
 def _without_what_is_not_asked_for(fields: list[tuple[str, Any]]) -> dict[str, Any]:

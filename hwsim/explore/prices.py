@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.bits import BitConfig, LayerBits, bit_config
+from hwsim.bits import LayerBits, bit_config
 from hwsim.cost.compression import FRAME_BYTES, float32_bytes, layer_bytes
 from hwsim.cost.configurations import METRICS, Configurations, Table
 from hwsim.cost.decoding import Decoding, decoding
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import LOSSES, Shared
-from hwsim.explore.evaluation import choice_of as chosen_of
+from hwsim.explore.evaluation import LOSSES, Choice, Shared
 from hwsim.explore.front import alone
 from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.question import Alive, Pricing
@@ -32,8 +31,27 @@ if TYPE_CHECKING:
 
 _FILE = "file_bytes"
 
-_Choices = Mapping[str, tuple[LayerBits, ...]]
-_Coders = Mapping[str, tuple[str, ...]]
+
+class _Weights(NamedTuple):
+    """A format of weights, and what their quantizer differs in from the design's."""
+
+    format: WeightFormat
+    quantizer: str = ""
+
+
+class _Chosen(NamedTuple):
+    """What a layer may choose."""
+
+    bits: LayerBits
+    coder: str
+    quantizer: str
+
+    @property
+    def weights(self) -> _Weights:
+        return _Weights(self.bits.weight, self.quantizer)
+
+
+_Choices = Mapping[str, tuple[_Chosen, ...]]
 
 SUMS: dict[str, tuple[str, ...]] = {
     "gates": ("gates",),
@@ -129,28 +147,24 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
     """Return the tables, start and bytes in float of :class:`Prices` as plain data."""
     objectives, quantizer = question.objectives, question.shared.quantizer
     study = bench.study.at(question.shared.array, question.shared.buffers)
-    chosen = {name: tuple(map(chosen_of, texts)) for name, texts in question.layers}
-    choices = {
-        name: tuple(LayerBits.parse(bits, signed=False) for bits, _ in given)
-        for name, given in chosen.items()
-    }
-    coders = {name: tuple(coder for _, coder in given) for name, given in chosen.items()}
-    reference = _quantized(bench, {name: Int(8) for name in choices}, quantizer)
+    choices = {name: tuple(map(_chosen, texts)) for name, texts in question.layers}
+    reference = _quantized(bench, dict.fromkeys(choices, _Weights(Int(8))), quantizer)
+    own = any(choice.quantizer for given in choices.values() for choice in given)
     sums = {figure for name in objectives for figure in SUMS[name]}
     circuits = bool(sums & {"gates", "flip_flops", "area_um2"})
-    decodings = _decodings(bench, choices, coders, quantizer)
+    decodings = _decodings(bench, choices, quantizer)
     alive()
     memory = study.accelerator() or study.memory.value()
     # Traffic says how many decoders there are.
     moves = bool({"bandwidth", "latency"} & set(objectives)) or (circuits and bool(decodings))
     configurations = Configurations(
         reference,
-        choices,
+        {name: [choice.bits for choice in given] for name, given in choices.items()},
         hardware=study.hardware.value(question.shared.datapath) if circuits else None,
         memory=memory if moves else None,
         minimise=study.minimise,
         decodings=decodings,
-        stored=_stored(bench, choices, quantizer) if _own_widths(reference) else None,
+        stored=_stored(bench, choices, quantizer) if own or _own_widths(reference) else None,
     )
     tables = []
     for table in configurations.tables(question.choice_of):
@@ -161,7 +175,7 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         start += [sum(memory.hierarchy.buffers_bytes) * (name == "buffer_bytes") for name in objectives]
     if _FILE in sums:
         packed = [_FILE in SUMS[name] for name in objectives]
-        bytes_of, rest = _file_bytes(bench, choices, coders, quantizer)
+        bytes_of, rest = _file_bytes(bench, choices, quantizer)
         tables += [
             alone(number, np.outer(sizes, packed))
             for number, sizes in zip(question.choice_of, bytes_of, strict=True)
@@ -177,6 +191,11 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         for table in tables
     ]
     return {"tables": plain, "start": start.tolist(), "float32_bytes": float32_bytes(reference)}
+
+
+def _chosen(text: str) -> _Chosen:
+    choice = Choice.parse(text)
+    return _Chosen(LayerBits.parse(choice.bits, signed=False), choice.coder, choice.quantizer)
 
 
 def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
@@ -203,52 +222,49 @@ def _scale(name: str, study: Study, whole: int) -> Callable[[FloatArray], FloatA
     return lambda figure: figure
 
 
-def _file_bytes(
-    bench: Bench, choices: _Choices, coders: _Coders, quantizer: str
-) -> tuple[list[FloatArray], int]:
+def _file_bytes(bench: Bench, choices: _Choices, quantizer: str) -> tuple[list[FloatArray], int]:
     """Return the coded bytes of each layer's choices, and those of all else in the file.
 
     They depend on the weights and, in the constants of requantisers, on the width of the inputs; with another width of the
     outputs those differ by a byte or two.
     """
-    sizes: dict[tuple[str, str], dict[str, int]] = {}
-    for form, network in _by_format(bench, choices, quantizer):
-        for coder in dict.fromkeys(coder for given in coders.values() for coder in given):
-            sizes[form, coder] = layer_bytes(network, coder or "huffman")
-    widest = {name: given[0].weight for name, given in choices.items()}
+    sizes: dict[tuple[_Weights, str], dict[str, int]] = {}
+    for weights, network in _by_weights(bench, choices, quantizer):
+        for coder in dict.fromkeys(choice.coder for given in choices.values() for choice in given):
+            sizes[weights, coder] = layer_bytes(network, coder or "huffman")
+    widest = {name: given[0].weights for name, given in choices.items()}
     at_width = {
         bits: layer_bytes(_quantized(bench, widest, quantizer, bits))
-        for bits in {8, *(b.activation.bits for given in choices.values() for b in given)}
+        for bits in {8, *(c.bits.activation.bits for given in choices.values() for c in given)}
     }
     rest = FRAME_BYTES + sum(size for name, size in at_width[8].items() if name not in choices)
     return [
         np.array(
             [
-                float(sizes[str(b.weight), c][name] + at_width[b.activation.bits][name] - at_width[8][name])
-                for b, c in zip(given, coders[name], strict=True)
+                float(
+                    sizes[c.weights, c.coder][name]
+                    + at_width[c.bits.activation.bits][name]
+                    - at_width[8][name]
+                )
+                for c in given
             ]
         )
         for name, given in choices.items()
     ], rest
 
 
-def _decodings(
-    bench: Bench, choices: _Choices, coders: _Coders, quantizer: str
-) -> dict[str, tuple[Decoding, ...]]:
+def _decodings(bench: Bench, choices: _Choices, quantizer: str) -> dict[str, tuple[Decoding, ...]]:
     """Return how the weights of each layer's choices move; nothing where no coder is chosen."""
-    if not any(coder for given in coders.values() for coder in given):
+    if not any(choice.coder for given in choices.values() for choice in given):
         return {}
     items = _items(bench, choices, quantizer)
-    pairs = {
-        name: [(str(b.weight), c) for b, c in zip(given, coders[name], strict=True)]
-        for name, given in choices.items()
-    }
+    pairs = {name: [(choice.weights, choice.coder) for choice in given] for name, given in choices.items()}
     found = {
-        (name, form, coder): decoding(items[form, name], coder)
+        (name, weights, coder): decoding(items[weights, name], coder)
         for name, given in pairs.items()
-        for form, coder in dict.fromkeys(given)
+        for weights, coder in dict.fromkeys(given)
     }
-    return {name: tuple(found[name, form, coder] for form, coder in given) for name, given in pairs.items()}
+    return {name: tuple(found[name, *pair] for pair in given) for name, given in pairs.items()}
 
 
 def _own_widths(network: QuantizedNetwork) -> bool:
@@ -258,34 +274,37 @@ def _own_widths(network: QuantizedNetwork) -> bool:
 def _stored(bench: Bench, choices: _Choices, quantizer: str) -> dict[str, tuple[IntegerLayer, ...]]:
     """Return each layer under each of its choices."""
     items = _items(bench, choices, quantizer)
-    return {name: tuple(items[str(b.weight), name] for b in given) for name, given in choices.items()}
+    return {name: tuple(items[choice.weights, name] for choice in given) for name, given in choices.items()}
 
 
-def _items(bench: Bench, choices: _Choices, quantizer: str) -> dict[tuple[str, str], IntegerLayer]:
-    """Return the layers by weight format and name."""
+def _items(bench: Bench, choices: _Choices, quantizer: str) -> dict[tuple[_Weights, str], IntegerLayer]:
+    """Return the layers by kind of weights and name."""
     return {
-        (form, item.layer.name): item
-        for form, network in _by_format(bench, choices, quantizer)
+        (weights, item.layer.name): item
+        for weights, network in _by_weights(bench, choices, quantizer)
         for item in network.layers
     }
 
 
-def _by_format(bench: Bench, choices: _Choices, quantizer: str) -> Iterator[tuple[str, QuantizedNetwork]]:
-    """Yield each weight format with a network in which every layer that may have it does."""
-    for form in {bits.weight: None for given in choices.values() for bits in given}:
+def _by_weights(
+    bench: Bench, choices: _Choices, quantizer: str
+) -> Iterator[tuple[_Weights, QuantizedNetwork]]:
+    """Yield each kind of weights with a network in which every layer that may have it does."""
+    for weights in dict.fromkeys(choice.weights for given in choices.values() for choice in given):
         wanted = {
-            name: next((b.weight for b in given if b.weight == form), given[0].weight)
+            name: next((c.weights for c in given if c.weights == weights), given[0].weights)
             for name, given in choices.items()
         }
-        yield str(form), _quantized(bench, wanted, quantizer)
+        yield weights, _quantized(bench, wanted, quantizer)
 
 
 def _quantized(
-    bench: Bench, weights: Mapping[str, WeightFormat], quantizer: str, width: int = 8
+    bench: Bench, weights: Mapping[str, _Weights], quantizer: str, width: int = 8
 ) -> QuantizedNetwork:
-    """Return the network with some weight formats and activations of one width."""
+    """Return the network with some kinds of weights and activations of one width."""
     signed = bench.network.signed_inputs()
-    bits: BitConfig = bit_config(
-        (name, LayerBits(weights[name], Int(width, signed[name]), Int(32))) for name in signed
+    bits = bit_config(
+        ((name, LayerBits(weights[name].format, Int(width, signed[name]), Int(32))) for name in signed),
+        {name: kind.quantizer for name, kind in weights.items() if kind.quantizer},
     )
     return quantize(bench.network, bits, bench.calibration, settings=Settings.parse(quantizer))

@@ -17,10 +17,10 @@ import numpy as np
 from hwsim.explore.evaluation import (
     LOSSES,
     MEASURED_ALONE,
+    Choice,
     DesignPoint,
     Evaluation,
     Shared,
-    choice_of,
     pareto_front,
     point_texts,
 )
@@ -39,8 +39,8 @@ BATCH = 8
 class SearchSpace:
     """What a design point chooses from.
 
-    ``layers`` maps each layer to the texts it may take, its LayerBits and behind them a coder where the study chooses
-    one; ``patterns`` are the uniform choices, each with the bits of every layer, the widest first. ``ties`` is the number of
+    ``layers`` maps each layer to the texts it may take, its LayerBits and behind them a coder and a quantizer of its own
+    where the study chooses them; ``patterns`` are the uniform choices, each with the bits of every layer, the widest first. ``ties`` is the number of
     each layer's choice: layers of one number take the text at one place of their lists, and without it every layer chooses
     by itself. ``arrays`` and ``buffers`` hold "" alone where the study's tables say them. ``bench`` is what evaluates the
     points: a search may read its network, calibration and study, and evaluates nothing with it, but has questions about
@@ -109,11 +109,12 @@ class SearchSpace:
         self, texts: Iterable[str], datapath: str, quantizer: str, array: str = "", buffers: str = ""
     ) -> DesignPoint:
         """Return the point with every layer's choice as a text; an array and buffers left out are the space's first."""
-        chosen = [choice_of(text) for text in texts]
-        bits = tuple((name, own) for (name, _), (own, _) in zip(self.layers, chosen, strict=True))
-        coders = tuple(coder for _, coder in chosen)
+        chosen = [Choice.parse(text) for text in texts]
+        bits = tuple((name, own.bits) for (name, _), own in zip(self.layers, chosen, strict=True))
+        _, *lists = zip(*chosen, strict=True)
+        coders, quantizers = (tuple(own) if any(own) else () for own in lists)
         place = (array or self.arrays[0], buffers or self.buffers[0])
-        return DesignPoint(bits, datapath, quantizer, coders if any(coders) else (), *place)
+        return DesignPoint(bits, datapath, quantizer, coders, *place, quantizers)
 
     def offers(self, point: DesignPoint) -> bool:
         """Return whether a point is of no branch that is left out."""

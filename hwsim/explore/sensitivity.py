@@ -12,7 +12,7 @@ from hwsim import cache
 from hwsim.bits import LayerBits
 from hwsim.catalogue import file_digest
 from hwsim.data import Split
-from hwsim.explore.evaluation import choice_of
+from hwsim.explore.evaluation import Choice
 from hwsim.quantize.alone import Change, Effect, effects
 from hwsim.quantize.calibrate import Progress
 from hwsim.quantize.settings import Settings
@@ -38,10 +38,7 @@ def of_choices(bench: Bench, choices: Choices, quantizer: str, progress: Progres
 
     What was measured once is kept in the user's cache folder.
     """
-    changes = {
-        name: {text: Change.of(LayerBits.parse(choice_of(text)[0], signed=False)) for text in texts}
-        for name, texts in choices.items()
-    }
+    changes = {name: {text: Change.of(*_chosen(text)) for text in texts} for name, texts in choices.items()}
     return _measured(bench, changes, quantizer, progress)
 
 
@@ -49,10 +46,26 @@ def of_parts(bench: Bench, choices: Choices, quantizer: str, progress: Progress 
     """Return the effects of each layer's weight formats and activation formats apart, all else in float."""
     changes: dict[str, dict[str, Change]] = {}
     for name, texts in choices.items():
-        bits = [LayerBits.parse(choice_of(text)[0], signed=False) for text in texts]
-        changes[name] = {f"weights {b.weight}": Change(weight=b.weight) for b in bits}
-        changes[name] |= {f"input {b.activation}": Change(activation=b.activation.bits) for b in bits}
+        given = list(map(_chosen, texts))
+        of_weights = ((b.weight, _words(own, of_input=False)) for b, own in given)
+        of_inputs = ((b.activation, _words(own, of_input=True)) for b, own in given)
+        changes[name] = {f"weights {w} {q}".rstrip(): Change(weight=w, quantizer=q) for w, q in of_weights}
+        changes[name] |= {
+            f"input {a} {q}".rstrip(): Change(activation=a.bits, quantizer=q) for a, q in of_inputs
+        }
     return _measured(bench, changes, quantizer, progress)
+
+
+def _chosen(text: str) -> tuple[LayerBits, str]:
+    """Return the bits and the quantizer of its own that a layer chooses."""
+    choice = Choice.parse(text)
+    return LayerBits.parse(choice.bits, signed=False), choice.quantizer
+
+
+def _words(quantizer: str, of_input: bool) -> str:
+    """Return what a quantizer's text says of the input, or of the weights."""
+    own = ("activation", "tolerance", "percent") if of_input else ("activation", "tolerance")
+    return " ".join(word for word in quantizer.split() if word.startswith(own) == of_input)
 
 
 def tried_images(bench: Bench) -> Split:
@@ -65,13 +78,14 @@ def _measured(
     bench: Bench, changes: Mapping[str, Mapping[str, Change]], quantizer: str, progress: Progress | None
 ) -> Effects:
     images, settings = tried_images(bench), Settings.parse(quantizer)
+    quantizers = {change.quantizer for given in changes.values() for change in given.values()}
     facts = [
         SENSITIVITY_VERSION,
         bench.network.digest(),
         bench.calibration_split.digest(),
         len(images),
         quantizer,
-        [file_digest(name) for name in settings.methods],
+        [file_digest(name) for own in sorted(quantizers) for name in settings.of_layer(own).methods],
         {name: [repr(change) for change in given.values()] for name, given in changes.items()},
     ]
     key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()

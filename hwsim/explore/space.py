@@ -12,16 +12,18 @@ from hwsim.cost.memory.hierarchy import Array
 from hwsim.cost.shared_array import shared_grids
 from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import OF_ELEMENTS, choice_of, choice_text
+from hwsim.explore.evaluation import OF_ELEMENTS, Choice
 from hwsim.explore.search import SearchSpace
 from hwsim.formats import Levels, parse_int, parse_weight
 from hwsim.network import FloatNetwork
+from hwsim.quantize.settings import Settings
 from hwsim.study import Space, Study
 
-_LISTS = ("accumulators", "weights", "activations", "overflows", "coders")
+_LISTS = ("accumulators", "weights", "activations", "overflows", "coders", "quantizers")
 """What a choice is made of, the slowest to change first."""
 
-_NO_CODER = ""
+_NONE = ("",)
+"""The coders, or quantizers of its own, of a layer that chooses none."""
 
 _Choice = tuple[Any, ...]
 """An entry of each of the lists."""
@@ -40,12 +42,12 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
     general = _lists(space, "")
 
     def text(name: str, choice: _Choice) -> str:
-        accumulator, weight, bits, overflow, coder = choice
+        accumulator, weight, bits, overflow, *others = choice
         if name in fixed:
-            return choice_text(fixed[name], coder)
+            return str(Choice(fixed[name], *others))
         activation = f"{'' if signed[name] else 'u'}int{bits}"
         whole = LayerBits.parse(f"{weight}*{activation}/{accumulator}/{overflow}", signed[name])
-        return choice_text(str(whole), coder)
+        return str(Choice(str(whole), *others))
 
     own = {name: _lists(space, group.get(name, name)) for name in signed}
     layers = tuple(
@@ -60,12 +62,13 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
     )
     arrays = _arrays(study)
     for datapath, bits in itertools.product(
-        space.datapaths, sorted({choice_of(text)[0] for _, texts in layers for text in texts})
+        space.datapaths, sorted({Choice.parse(text).bits for _, texts in layers for text in texts})
     ):
         mac = multiply_accumulate(LayerBits.parse(bits, signed=False), datapath)
         for array in arrays:
             shared_grids([mac], array)
     _check_tiles(study, layers)
+    _check_quantizers(space, (quantizer for *_, quantizers in own.values() for quantizer in quantizers))
     return SearchSpace(
         layers,
         patterns,
@@ -75,6 +78,12 @@ def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
         space.arrays or ("",),
         space.buffers or ("",),
     )
+
+
+def _check_quantizers(space: Space, own: Iterable[str]) -> None:
+    """Refuse quantizers of layers that do not go with one of the design's."""
+    for whole, text in itertools.product(map(Settings.parse, space.quantizers), dict.fromkeys(own)):
+        whole.of_layer(text)
 
 
 def _arrays(study: Study) -> list[Array]:
@@ -88,7 +97,9 @@ def _arrays(study: Study) -> list[Array]:
 def _check_tiles(study: Study, layers: Iterable[tuple[str, tuple[str, ...]]]) -> None:
     """Refuse buffers that do not hold a weight, an input and a sum of every choice of every layer."""
     bits = {
-        (name, LayerBits.parse(choice_of(text)[0], signed=False)) for name, texts in layers for text in texts
+        (name, LayerBits.parse(Choice.parse(text).bits, signed=False))
+        for name, texts in layers
+        for text in texts
     }
     elements = {(b.weight.bits + b.activation.bits + b.accumulator.bits, name) for name, b in bits}
     most, layer = max(elements)
@@ -143,16 +154,18 @@ def _check_named(space: Space, group: Mapping[str, str], names: Iterable[str]) -
 
 def _lists(space: Space, name: str) -> tuple[tuple[Any, ...], ...]:
     """Return the lists that a layer or group chooses from, in the order of :data:`_LISTS`, the widest choices first."""
-    own = space.layers.get(name)
-    accumulators, weights, activations, overflows, coders = (
-        getattr(own, kind, None) or getattr(space, kind) for kind in _LISTS
+    own, lists = space.layers.get(name), {kind: getattr(space, kind) for kind in _LISTS}
+    lists["quantizers"] = space.layer_quantizers
+    accumulators, weights, activations, overflows, coders, quantizers = (
+        getattr(own, kind, None) or lists[kind] for kind in _LISTS
     )
     return (
         tuple(sorted(accumulators, key=lambda text: -parse_int(text).bits)),
         tuple(sorted(weights, key=_fewest_bits_last)),
         tuple(sorted(activations, reverse=True)),
         overflows,
-        coders or (_NO_CODER,),
+        coders or _NONE,
+        tuple(dict.fromkeys(" ".join(text.split()) for text in quantizers)) or _NONE,
     )
 
 

@@ -3,7 +3,7 @@
 A choice of a layer, by itself, moves the network's distribution over the classes by a divergence; its square root d is
 a distance. The model says of the share r of the float network's correct predictions (beyond chance) that a design keeps
 that sqrt(-log r) is the sum over its layers of d times a factor, one factor for all, which a layer, a format of its
-weights, a width of its input and a quantizer each change a little, and beside the sum a part that designs share the more
+weights with the quantizer of its own, a width of its input and a quantizer each change a little, and beside the sum a part that designs share the more
 the fewer layers differ between them: what layers do to each other. Factors and parts have Gaussian priors, so that the
 belief is a Gaussian process with a kernel of both (C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine
 Learning, 2006, sections 2.2 and 2.7); the numbers of the prior maximise the evidence (section 5.4) over a small grid.
@@ -21,6 +21,7 @@ import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
 from hwsim.bits import LayerBits
+from hwsim.explore.evaluation import Choice
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 from hwsim.quantize.alone import Effect
@@ -103,8 +104,8 @@ class Features:
         return found
 
 
-def features(effects: Sequence[Sequence[Sequence[tuple[LayerBits, Effect]]]], scale: Scale) -> Features:
-    """Return the features of choices: of each quantizer and layer the bits and the effects of its choices.
+def features(effects: Sequence[Sequence[Sequence[tuple[Choice, Effect]]]], scale: Scale) -> Features:
+    """Return the features of choices: of each quantizer and layer its choices with their effects.
 
     ``scale`` is that of the images the effects were measured on.
     """
@@ -112,8 +113,8 @@ def features(effects: Sequence[Sequence[Sequence[tuple[LayerBits, Effect]]]], sc
     placed = [
         [
             [
-                [names.setdefault(key, len(names)) for key in _factors(quantizer, layer, bits)]
-                for bits, _ in given
+                [names.setdefault(key, len(names)) for key in _factors(quantizer, layer, choice)]
+                for choice, _ in given
             ]
             for layer, given in enumerate(layers)
         ]
@@ -135,17 +136,18 @@ def features(effects: Sequence[Sequence[Sequence[tuple[LayerBits, Effect]]]], sc
 _GROUPS = {"all": _ALL, "quantizer": _WEIGHTS, "layer": _LAYERS, "weight": _WEIGHTS, "input": _INPUTS}
 
 
-def _factors(quantizer: int, layer: int, bits: LayerBits) -> tuple[tuple[object, ...], ...]:
+def _factors(quantizer: int, layer: int, choice: Choice) -> tuple[tuple[object, ...], ...]:
+    bits = LayerBits.parse(choice.bits, signed=False)
     return (
         ("all",),
         ("quantizer", quantizer),
         ("layer", layer),
-        ("weight", layer, str(bits.weight)),
+        ("weight", layer, str(bits.weight), choice.quantizer),
         ("input", layer, bits.activation.bits),
     )
 
 
-def _start(effects: Sequence[Sequence[Sequence[tuple[LayerBits, Effect]]]], scale: Scale) -> float:
+def _start(effects: Sequence[Sequence[Sequence[tuple[Choice, Effect]]]], scale: Scale) -> float:
     """Return the factor that best explains what choices lose alone, by least squares; 1 where they lose nothing."""
     flat = [effect for layers in effects for given in layers for _, effect in given]
     distance = np.sqrt([effect.divergence for effect in flat])

@@ -42,17 +42,21 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Change:
-    """What of a layer is quantized: its weights, its input, and the accumulator of their products; None is float."""
+    """What of a layer is quantized: its weights, its input, and the accumulator of their products; None is float.
+
+    ``quantizer`` is what its settings differ in from the network's.
+    """
 
     weight: WeightFormat | None = None
     activation: int | None = None
     accumulator: Int = _WIDE
     overflow: Overflow = Overflow.WRAP
+    quantizer: str = ""
 
     @classmethod
-    def of(cls, bits: LayerBits) -> Change:
+    def of(cls, bits: LayerBits, quantizer: str = "") -> Change:
         """Return the change to all of a layer's bits."""
-        return cls(bits.weight, bits.activation.bits, bits.accumulator, bits.overflow)
+        return cls(bits.weight, bits.activation.bits, bits.accumulator, bits.overflow, quantizer)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _kept(value: float) -> float:
 
 
 class _Subject:
-    """A folded network with its integers under each uniform pair of weight format and activation width."""
+    """A folded network with its integers under each uniform weight format, activation width and quantizer."""
 
     def __init__(
         self, folded: FloatNetwork, network: FloatNetwork, calibration: Calibration, settings: Settings
@@ -126,20 +130,20 @@ class _Subject:
         self.folded, self.network, self.calibration, self.settings = folded, network, calibration, settings
         self.values = tensors(folded)
         self.layers = {layer.name: layer for layer in folded.layers}
-        self._integers: dict[tuple[WeightFormat, int], QuantizedNetwork] = {}
+        self._integers: dict[tuple[WeightFormat, int, str], QuantizedNetwork] = {}
 
     def quantized(self, change: Change) -> QuantizedNetwork:
-        """Return the network with the formats of a change in every layer."""
-        weight, activation = change.weight or Int(8), change.activation or 8
-        if (weight, activation) not in self._integers:
+        """Return the network with the formats and the quantizer of a change in every layer."""
+        weight, activation, own = change.weight or Int(8), change.activation or 8, change.quantizer
+        if (weight, activation, own) not in self._integers:
             bits = bit_config(
                 (layer, LayerBits(weight, Int(activation, signed), _WIDE))
                 for layer, signed in self.folded.signed_inputs().items()
             )
-            self._integers[weight, activation] = quantize(
-                self.network, bits, self.calibration, settings=self.settings
+            self._integers[weight, activation, own] = quantize(
+                self.network, bits, self.calibration, settings=self.settings.of_layer(own)
             )
-        return self._integers[weight, activation]
+        return self._integers[weight, activation, own]
 
     def integers(self, name: str, change: Change) -> tuple[IntegerLayer, _Grid]:
         """Return a layer's integers and the grid of its input."""

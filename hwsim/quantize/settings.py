@@ -148,17 +148,17 @@ class Settings:
         """Return the settings a text names; what it leaves out has its default."""
         return cls(**cls._given(text))
 
-    def of_layer(self, layer: str, text: str) -> Settings:
+    def of_layer(self, text: str) -> Settings:
         """Return the settings of a layer with a quantizer of its own: these but for what the text names.
 
-        >>> str(Settings().of_layer("conv", "weights=mse"))
+        >>> str(Settings().of_layer("weights=mse"))
         'weights=mse activations=aciq_laplace tolerance=1.3 granularity=channel bias_correction=false elementwise=8'
         """
         given = self._given(text)
         for name in OF_THE_NETWORK:
             if name in given:
                 raise HwsimError(
-                    f'the quantizer of layer "{layer}" sets {name}, which is the whole network\'s; leave it out there'
+                    f"a layer's quantizer sets no {name}, which is the whole network's; leave it out of \"{text}\""
                 )
         return replace(self, **given)
 
@@ -236,8 +236,16 @@ class Settings:
 
 def by_layer(bits: BitConfig, settings: Settings) -> dict[str, Settings]:
     """Return each layer's settings: the network's, or those with its own quantizer."""
-    own = dict(bits.quantizers)
-    return {name: settings.of_layer(name, own[name]) if name in own else settings for name in bits}
+    return dict.fromkeys(bits, settings) | {
+        name: _of_layer(name, text, settings) for name, text in bits.quantizers
+    }
+
+
+def _of_layer(layer: str, text: str, settings: Settings) -> Settings:
+    try:
+        return settings.of_layer(text)
+    except HwsimError as error:
+        raise HwsimError(f'the quantizer of layer "{layer}": {error}') from None
 
 
 def needs_moments(bits: BitConfig, settings: Settings) -> bool:

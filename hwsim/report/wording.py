@@ -89,7 +89,7 @@ def layer_bits(text: str) -> LayerBits | None:
 
 
 def bit_columns(point: DesignPoint) -> tuple[tuple[str, str], ...]:
-    """Return (what, run-length text over the layers in order) for weights, activations, accumulators and chosen coders.
+    """Return (what, run-length text over the layers in order) for weights, activations, accumulators, chosen coders and quantizers.
 
     ``8 4x6 p3`` reads: 8 bits, then six layers of 4, then a power of two in 3. Signed activations are
     marked s, saturating accumulators sat. Bits that are not understood are returned as they are.
@@ -103,13 +103,26 @@ def bit_columns(point: DesignPoint) -> tuple[tuple[str, str], ...]:
         ("activations", runs(f"{b.activation.bits}{'s' if b.activation.signed else ''}" for b in bits)),
         ("accumulators", runs(_accumulator(b) for b in bits)),
         *((("coders", runs(point.coders)),) if point.coders else ()),
+        *((("quantizers", _quantizers(point)),) if point.layer_quantizers else ()),
     )
 
 
 def short_bits(point: DesignPoint) -> str:
     """Return a point's bits on one line: ``w 8 4x6 · a 8 4x6 · acc 16x7``."""
-    short = {"weights": "w", "activations": "a", "accumulators": "acc", "coders": "code", "bits": ""}
+    short = {
+        "weights": "w",
+        "activations": "a",
+        "accumulators": "acc",
+        "coders": "code",
+        "quantizers": "q",
+        "bits": "",
+    }
     return " · ".join(f"{short[what]} {text}".strip() for what, text in bit_columns(point))
+
+
+def _quantizers(point: DesignPoint) -> str:
+    """Return what layers' quantizers differ in from the design's, - for nothing."""
+    return runs(text.replace(" ", ",") or "-" for text in point.layer_quantizers)
 
 
 def _weight(bits: LayerBits) -> str:

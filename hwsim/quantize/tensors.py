@@ -284,8 +284,11 @@ Origin = tuple[str | None, int]
 
 def _origins(layers: tuple[Layer, ...]) -> dict[str, list[Origin]]:
     """Return where each channel of each tensor was requantized."""
-    origins: dict[str, list[Origin]] = {INPUT: []}
+    origins: dict[str, list[Origin]] = {}
     for layer in layers:
+        if INPUT in layer.inputs:
+            channels = layer.input_shapes[layer.inputs.index(INPUT)][0]
+            origins[INPUT] = [(INPUT, c) for c in range(channels)]
         read = [origins[name] for name in layer.inputs]
         match layer.operator:
             case _ if requantizes(layer):

@@ -237,7 +237,7 @@ class Study(_Table):
     title: Annotated[str, Field(min_length=1, max_length=200)]
     model: Annotated[str, Field(min_length=1)]
     objectives: _Names = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
-    search: str = Field(default_factory=lambda given: default_search(given.get("objectives", ())))
+    search: str = ""
     budget: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: Data = Data()
@@ -255,6 +255,9 @@ class Study(_Table):
             _choose("objective", name, METRICS)
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError("an objective is listed twice")
+        if not self.search:
+            integer = any(Settings.parse(text).placement == "integer" for text in self.space.quantizers)
+            object.__setattr__(self, "search", default_search(self.objectives, integer))  # it is frozen
         look_up("search", self.search, SEARCHES)
         self.memory.value()
         self._chosen_once()

@@ -185,3 +185,13 @@ def test_a_mutated_study_is_read_or_refused_in_one_sentence(tmp_path_factory, da
         assert isinstance(read_study(path), Study)
     except HwsimError as error:
         assert "study file" in str(error)
+
+
+def test_designs_with_additions_in_half_precision_are_searched_by_measuring_them():
+    """Nothing adds up their costs beforehand."""
+    table = {"title": "t", "model": "digits"}
+    half, both = (
+        Study.model_validate(table | {"space": {"quantizers": list(names)}}).search
+        for names in (("placement=half",), ("placement=half", "placement=integer"))
+    )
+    assert (half, both) == ("evolve", "exact")

@@ -326,11 +326,13 @@ SEARCHES: dict[str, Search] = {
 }
 
 
-def default_search(objectives: Sequence[str]) -> str:
+def default_search(objectives: Sequence[str], integer: bool = True) -> str:
     """Return the search of a study that names none: exact, or evolve where exact cannot weigh the objectives.
+
+    ``integer`` is whether some designs have no additions in half precision, which nothing but a measurement prices.
 
     >>> default_search(["accuracy_loss", "gates"]), default_search(["accuracy_loss", "energy"])
     ('exact', 'evolve')
     """
     weighed = set(objectives) & {*LOSSES} and not set(objectives) & {*MEASURED_ALONE}
-    return "exact" if weighed else "evolve"
+    return "exact" if weighed and integer else "evolve"

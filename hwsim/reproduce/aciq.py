@@ -8,6 +8,7 @@ _NETWORKS = ("VGG16", "VGG16-BN", "Inception-v3", "ResNet-18", "ResNet-50", "Res
 _CHANNELS = "granularity=channel activation_granularity=channel"
 _BASE = f"activations=min_max {_CHANNELS}"
 _ACIQ = f"activations=aciq_laplace {_CHANNELS}"
+_COMPENSATED = "rounding=compensated"
 _W8A8, _W8A4, _W4A8, _W4A4 = (f"{bits}/int32 edges=8" for bits in ("w8a8", "w8a4", "w4a8", "w4a4"))
 
 
@@ -26,6 +27,7 @@ PAPER = Paper(
     setups=(
         Setup("8/8", "min-max", _W8A8, _BASE),
         Setup("8/8", "bias correction", _W8A8, f"{_BASE} bias_correction=mean"),
+        Setup("8/8", "compensated rounding", _W8A8, f"{_BASE} {_COMPENSATED}"),
         Setup("8/4", "min-max", _W8A4, _BASE, _published(68.8, 70.6, 70.9, 61.5, 68.3, 66.5)),
         Setup("8/4", "ACIQ", _W8A4, _ACIQ, _published(70.1, 72.0, 72.7, 66.6, 71.8, 72.6)),
         Setup(
@@ -71,6 +73,13 @@ PAPER = Paper(
         Setup("4/8", "exact allocation", _W4A8, f"{_BASE} allocation=exact"),
         Setup("4/8", "weights clipped by ACIQ", _W4A8, f"{_BASE} weights=aciq_laplace"),
         Setup("4/8", "weights of least squared error", _W4A8, f"{_BASE} weights=mse"),
+        Setup("4/8", "compensated rounding", _W4A8, f"{_BASE} {_COMPENSATED}"),
+        Setup(
+            "4/8",
+            "compensated rounding + bias correction",
+            _W4A8,
+            f"{_BASE} {_COMPENSATED} bias_correction=mean",
+        ),
         Setup("4/4", "min-max, one scale a tensor", _W4A4, "activations=min_max granularity=tensor"),
         Setup("4/4", "min-max", _W4A4, _BASE, _published(67.2, 64.5, 30.6, 51.6, 62.0, 62.6)),
         Setup(
@@ -85,6 +94,18 @@ PAPER = Paper(
             "all three, exact",
             _W4A4,
             f"{_ACIQ} activation_allocation=exact allocation=exact bias_correction=full",
+        ),
+        Setup(
+            "4/4",
+            "all three + compensated rounding",
+            _W4A4,
+            f"{_ACIQ} activation_allocation=paper allocation=paper bias_correction=mean {_COMPENSATED}",
+        ),
+        Setup(
+            "4/4",
+            "compensated rounding, additions in half precision",
+            _W4A4,
+            f"{_ACIQ} activation_allocation=exact allocation=paper placement=half {_COMPENSATED}",
         ),
     ),
     claims=(
@@ -124,6 +145,31 @@ PAPER = Paper(
             "not the paper's: clipping 4-bit weights by ACIQ is better than min-max",
             "4/8 weights clipped by ACIQ",
             "4/8 min-max",
+        ),
+        Claim(
+            "not the paper's: compensated rounding helps 8-bit weights",
+            "8/8 compensated rounding",
+            "8/8 min-max",
+        ),
+        Claim(
+            "not the paper's: compensated rounding beats bias correction of 4-bit weights",
+            "4/8 compensated rounding",
+            "4/8 bias correction",
+        ),
+        Claim(
+            "not the paper's: bias correction helps 4-bit weights with compensated rounding",
+            "4/8 compensated rounding + bias correction",
+            "4/8 compensated rounding",
+        ),
+        Claim(
+            "not the paper's: compensated rounding helps all three",
+            "4/4 all three + compensated rounding",
+            "4/4 all three",
+        ),
+        Claim(
+            "not the paper's: compensated rounding and additions in half precision beat min-max at 4 and 4 bits",
+            "4/4 compensated rounding, additions in half precision",
+            "4/4 min-max",
         ),
     ),
     networks=(

@@ -205,9 +205,7 @@ PAPER = Paper(
         "where roundings fall both ways; it is the corrected mean, 16 points better, that takes such an offset away.",
         "Compensated rounding is not the paper's (`rounding=compensated`; Frantar et al., Optimal Brain Compression, NeurIPS 2022, and "
         "GPTQ, ICLR 2023): a weight makes up for the errors of others of its channel, by the second moments of the layer's inputs "
-        "on the calibration split. It changes integers alone and costs no circuit. A depthwise channel has nine weights, whose errors "
-        "the nearest levels leave as they fall; that is what MobileNetV1 loses at 8 bits and why it is lost at 4. What ResNet-20 "
-        "still loses at 4 and 4 bits is its activations' doing, of which half precision between the blocks saves a part.",
+        "on the calibration split. It changes integers alone and costs no circuit.",
         "The circuits compute the corrected mean exactly: a second sum, of the inputs, enters the requantiser. "
         "`absorbed` replaces that sum by its expectation and needs no circuit.",
         "Predictions of the fake-quantized form differ where a constant of 16 bits decides a rounding. For all three, exact, "

@@ -205,7 +205,10 @@ PAPER = Paper(
         "where roundings fall both ways; it is the corrected mean, 16 points better, that takes such an offset away.",
         "Compensated rounding is not the paper's (`rounding=compensated`; Frantar et al., Optimal Brain Compression, NeurIPS 2022, and "
         "GPTQ, ICLR 2023): a weight makes up for the errors of others of its channel, by the second moments of the layer's inputs "
-        "on the calibration split. It changes integers alone and costs no circuit.",
+        "on the calibration split. It changes integers alone and costs no circuit. With it 8-bit weights lose less than half a "
+        "point on MobileNetV1. On ResNet-20 all three recover 65% of what min-max with a scale for each channel loses at 4 and 4 "
+        "bits, and 93% of what it loses with one scale a tensor; with compensated rounding 77%, with additions in half precision "
+        "and exact activation bits as well 82%: the best of four combinations that were tried on the same images.",
         "The circuits compute the corrected mean exactly: a second sum, of the inputs, enters the requantiser. "
         "`absorbed` replaces that sum by its expectation and needs no circuit.",
         "Predictions of the fake-quantized form differ where a constant of 16 bits decides a rounding. For all three, exact, "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwsim.cost.characterise import characterise
     from hwsim.errors import HwsimError
+    from hwsim.explore.study import read_study
     from hwsim.models import load_model
     from hwsim.models.module import from_module
     from hwsim.network import Preprocessing, load, save
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from hwsim.steps.sensitivity import measure_sensitivity
     from hwsim.steps.simulate import simulate_network
     from hwsim.steps.traffic import memory_traffic
-    from hwsim.study import read_study
 
 __version__ = "0.1.0"
 
@@ -48,7 +48,7 @@ _HOMES = {
     "network_energy": "hwsim.steps.energy",
     "compress_network": "hwsim.steps.compress",
     "decompress_network": "hwsim.steps.compress",
-    "read_study": "hwsim.study",
+    "read_study": "hwsim.explore.study",
     "measure_sensitivity": "hwsim.steps.sensitivity",
     "explore_study": "hwsim.steps.explore",
     "export_design": "hwsim.steps.export",

@@ -21,9 +21,9 @@ from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front, plai
 from hwsim.explore.explain import explain
 from hwsim.explore.explanation import Beliefs, Explanation
 from hwsim.explore.exploration import Explored, Progress
+from hwsim.explore.study import HardwareTable, Study
 from hwsim.report import ArrayFacts, StudyFacts, write_report
 from hwsim.report.compare import write_comparison
-from hwsim.study import HardwareTable, Study
 
 RESULTS = "results.json"
 

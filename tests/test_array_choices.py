@@ -27,10 +27,10 @@ from hwsim.explore.front import nondominated, pareto_merge
 from hwsim.explore.prices import prices
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
+from hwsim.explore.study import read_study
 from hwsim.formats import Int
 from hwsim.results import write_results
 from hwsim.steps.traffic import memory_traffic
-from hwsim.study import read_study
 
 ARRAYS = {"2x2 weight": Array(2, 2, "weight"), "3x1 output": Array(3, 1, "output")}
 BUFFERS = {"64B": (64,), "1KiB 32B": (1024, 32)}

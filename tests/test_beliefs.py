@@ -7,8 +7,8 @@ import pytest
 from hwsim.explore.beliefs import beliefs
 from hwsim.explore.exploration import BATCH, explore
 from hwsim.explore.space import search_space
+from hwsim.explore.study import Study
 from hwsim.results import read_results, write_results
-from hwsim.study import Study
 
 STUDY = {
     "title": "t",

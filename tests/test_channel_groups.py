@@ -20,6 +20,7 @@ from hwsim.explore.evaluation import METRICS
 from hwsim.explore.exploration import explore
 from hwsim.explore.prices import prices
 from hwsim.explore.space import search_space
+from hwsim.explore.study import Study, read_study
 from hwsim.layers import Add, Clip, Convolution, Flatten, Linear, Relu
 from hwsim.models.builder import Builder, parameter_shapes
 from hwsim.models.channel_groups import split_channels
@@ -32,7 +33,6 @@ from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import compute_layer, measure_accuracy
 from hwsim.simulate.inference import run as run_integers
 from hwsim.steps.export import export_design
-from hwsim.study import Study, read_study
 
 PIXELS = Preprocessing(255.0, (0.5,) * 4, (0.25,) * 4)
 IMAGES = np.random.default_rng(5).integers(0, 256, (12, 6, 6, 4), dtype=np.uint8)

@@ -42,9 +42,9 @@ from hwsim.datapath.mac import Mac
 from hwsim.datapath.netlist import clock_cycle, verilog
 from hwsim.datapath.shift_mac import ShiftMac
 from hwsim.errors import HwsimError
+from hwsim.explore.study import Space
 from hwsim.formats import Int, Overflow, PowerOfTwo, parse_int, parse_weight
 from hwsim.steps.cost import estimate_datapath
-from hwsim.study import Space
 from test_synthesis import mutants
 
 OPEN45 = TECHNOLOGIES["open45"]

@@ -21,8 +21,8 @@ from hwsim.explore.bench import open_bench
 from hwsim.explore.cluster import cluster, refuse_other_versions
 from hwsim.explore.errand import Errand
 from hwsim.explore.space import search_space
+from hwsim.explore.study import read_study
 from hwsim.explore.worker import Job
-from hwsim.study import read_study
 from test_workers import children, poisoned, stored, written
 
 pytest.importorskip("distributed", reason="the extra cluster is not installed")

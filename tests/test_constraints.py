@@ -20,7 +20,7 @@ from hwsim.explore.front import alone
 from hwsim.explore.prices import Prices
 from hwsim.explore.search import SEARCHES, uniform
 from hwsim.explore.space import search_space
-from hwsim.study import read_study
+from hwsim.explore.study import read_study
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,8 @@ from hwsim.explore.exploration import explore
 from hwsim.explore.prices import prices
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
+from hwsim.explore.study import Study, read_study
 from hwsim.steps.energy import network_energy
-from hwsim.study import Study, read_study
 from icarus_activity import icarus_changes
 
 OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "file_bytes", "flip_flops")

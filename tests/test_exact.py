@@ -17,8 +17,8 @@ from hwsim.explore.exploration import explore
 from hwsim.explore.prices import priced_objectives, prices
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
+from hwsim.explore.study import read_study
 from hwsim.explore.surrogate import Features, Scale, fit
-from hwsim.study import read_study
 
 OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "compression_ratio", "flip_flops")
 

@@ -19,9 +19,9 @@ from hwsim.explore.bench import Bench, open_bench, study_traffic
 from hwsim.explore.evaluation import DesignPoint, Evaluation
 from hwsim.explore.explain import explain
 from hwsim.explore.explanation import BINS, Explanation, Step
+from hwsim.explore.study import Study
 from hwsim.formats import Int
 from hwsim.results import read_results, redraw_report
-from hwsim.study import Study
 
 ROOT = Path(__file__).parent.parent
 MIXED = ("int4*uint6/int16", "int3*uint4/int16", "int4*uint4/int20", "pow2x3*uint6/int16")

@@ -20,7 +20,7 @@ from hwsim.explore.evaluation import DesignPoint, Evaluation, LayerResult, Part,
 from hwsim.explore.exploration import explore
 from hwsim.explore.search import SEARCHES, SearchSpace
 from hwsim.explore.store import open_store
-from hwsim.study import read_study
+from hwsim.explore.study import read_study
 
 OBJECTIVES = ("accuracy_loss", "gates", "compression_ratio")
 

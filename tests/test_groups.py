@@ -19,9 +19,9 @@ from hwsim.explore.exact import guide_of
 from hwsim.explore.exploration import explore
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
+from hwsim.explore.study import Study, read_study
 from hwsim.models import load_model
 from hwsim.quantize import quantize
-from hwsim.study import Study, read_study
 
 GROUPED = """
 title = "Digits in groups"

@@ -9,9 +9,9 @@ from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import known_metrics
 from hwsim.explore.search import uniform
 from hwsim.explore.space import search_space
+from hwsim.explore.study import Study
 from hwsim.models import load_model
 from hwsim.models.forward import logits
-from hwsim.study import Study
 
 MODEL = """
 import numpy as np

@@ -109,7 +109,7 @@ HELP = "import sys\nsys.argv = ['hwsim', {!r}]\nfrom hwsim.cli import main\ntry:
         ("import hwsim.report", {"torch"}),
         ("import hwsim.explore.worker", {"torch"}),
         ("import hwsim.explore.cluster", {"torch", "dask", "distributed"}),
-        ("import hwsim.study", {"torch"}),
+        ("import hwsim.explore.study", {"torch"}),
     ],
     ids=[
         "hwsim",

@@ -20,6 +20,7 @@ from hwsim.cost.memory.traffic import count, room_bits
 from hwsim.cost.traffic import Memory, traffic
 from hwsim.errors import HwsimError
 from hwsim.explore.bench import study_traffic
+from hwsim.explore.study import Study
 from hwsim.layers import (
     INPUT,
     Add,
@@ -35,7 +36,6 @@ from hwsim.models import load_model
 from hwsim.network import save
 from hwsim.quantize import quantize
 from hwsim.steps.traffic import memory_traffic
-from hwsim.study import Study
 from test_traffic import network_of
 
 FIELDS = ("weights", "inputs", "outputs", "sums_read", "sums_written")

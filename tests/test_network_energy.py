@@ -23,12 +23,12 @@ from hwsim.datapath import parts
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS, known_metrics
 from hwsim.explore.exploration import explore
+from hwsim.explore.study import Study
 from hwsim.network import save
 from hwsim.results import read_results, write_results
 from hwsim.simulate.inference import run
 from hwsim.steps.energy import network_energy
 from hwsim.steps.traffic import memory_traffic
-from hwsim.study import Study
 from networks import every_kind
 from test_energy import INT4, OPEN45, SHIFT
 

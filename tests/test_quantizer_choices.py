@@ -19,10 +19,10 @@ from hwsim.explore.prices import prices
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.sensitivity import of_choices, of_parts
 from hwsim.explore.space import search_space
+from hwsim.explore.study import Study, read_study
 from hwsim.network import load
 from hwsim.quantize.settings import Settings
 from hwsim.results import read_results, write_results
-from hwsim.study import Study, read_study
 
 ALL, CONV = (
     ("", "weights=mse"),

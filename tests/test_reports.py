@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hwsim.explore.exploration import explore
+from hwsim.explore.study import read_study
 from hwsim.results import redraw_report, write_results
-from hwsim.study import read_study
 
 ROOT = Path(__file__).parent.parent
 REPORTS = sorted(path.parent for path in ROOT.glob("reports/*/results.json"))

@@ -14,11 +14,11 @@ from hwsim.errors import HwsimError
 from hwsim.explore.accuracy_model import accuracy_model, sensitivities
 from hwsim.explore.evaluation import DesignPoint, Evaluation
 from hwsim.explore.exploration import explore
+from hwsim.explore.study import read_study
 from hwsim.quantize.alone import Effect
 from hwsim.report.sensitivity import sensitivity_drawings
 from hwsim.results import write_results
 from hwsim.steps.sensitivity import measure_sensitivity
-from hwsim.study import read_study
 
 
 @pytest.fixture(scope="module")

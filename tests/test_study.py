@@ -10,7 +10,7 @@ import tiny
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS
 from hwsim.explore.evaluation import OF_AN_ARRAY as METRICS_OF_AN_ARRAY
-from hwsim.study import ArrayTable, Data, HardwareTable, MemoryTable, Space, Study, read_study
+from hwsim.explore.study import ArrayTable, Data, HardwareTable, MemoryTable, Space, Study, read_study
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)

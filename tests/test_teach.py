@@ -95,7 +95,7 @@ def test_wider_circuits_cost_more():
 def test_choices_measured_again_are_those_shipped(keys):
     """Circuit, synthesis, energy and accuracy, by other ways in where there are any."""
     from hwsim.explore.bench import open_bench
-    from hwsim.study import read_study
+    from hwsim.explore.study import read_study
 
     bench = open_bench(read_study(REPORT / "study.toml"))
     for key in keys:

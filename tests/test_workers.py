@@ -20,9 +20,9 @@ from forked import Forks
 from hwsim import explore_study
 from hwsim.errors import HwsimError
 from hwsim.explore.attempt import here
+from hwsim.explore.study import read_study
 from hwsim.explore.workers import workers
 from hwsim.results import read_results
-from hwsim.study import read_study
 
 
 @pytest.fixture

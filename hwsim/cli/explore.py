@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hwsim.explore.evaluation import Evaluation
     from hwsim.explore.exploration import Explored
     from hwsim.explore.plan import Plan
-    from hwsim.study import Study
+    from hwsim.explore.study import Study
 
 Workers = Annotated[
     int | None,
@@ -64,8 +64,8 @@ def command(
     measured (energy, overflow_rate, critical_path, array_gates, array_area).
     """
     from hwsim.explore.exploration import explore
+    from hwsim.explore.study import read_study
     from hwsim.results import write_results
-    from hwsim.study import read_study
 
     given, evaluators = read_study(study), _evaluators(workers, cluster, timeout)
     if dry_run:

@@ -35,6 +35,7 @@ from hwsim.explore.evaluation import (
     LayerResult,
     marks,
 )
+from hwsim.explore.study import Study
 from hwsim.models import load_model
 from hwsim.models.channel_groups import split_channels
 from hwsim.network import FloatNetwork, IntegerLayer, QuantizedNetwork
@@ -42,7 +43,6 @@ from hwsim.quantize import Calibration, once, quantize
 from hwsim.quantize.settings import Settings
 from hwsim.simulate.circuits import Circuits
 from hwsim.simulate.inference import Accuracy, compute_layer, measure_accuracy
-from hwsim.study import Study
 
 COMPARED_IMAGES = 64
 """Test images, from the first on, for which each design point's circuits are compared with exact arithmetic."""

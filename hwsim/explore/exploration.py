@@ -25,8 +25,8 @@ from hwsim.explore.question import Branch
 from hwsim.explore.search import BATCH, SEARCHES, SearchSpace
 from hwsim.explore.space import search_space
 from hwsim.explore.store import Store, open_store
+from hwsim.explore.study import Study
 from hwsim.network import FloatNetwork
-from hwsim.study import Study
 
 LOADING, EVALUATING = "load", "evaluate design points"
 """Stages of an exploration, as its progress names them."""

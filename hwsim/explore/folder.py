@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hwsim import files
 from hwsim.errors import HwsimError
-from hwsim.study import Study, read_study
+from hwsim.explore.study import Study, read_study
 
 STUDY, STORE = "study.toml", "evaluations.sqlite"
 """Files of an exploration's folder: the study with every default written out, and what was evaluated so far."""

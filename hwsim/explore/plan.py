@@ -19,8 +19,8 @@ from hwsim.explore.folder import STORE, at_rest
 from hwsim.explore.search import SearchSpace
 from hwsim.explore.space import search_space
 from hwsim.explore.store import Store, open_store
+from hwsim.explore.study import Study
 from hwsim.quantize import once
-from hwsim.study import Study
 
 _SAMPLE = 4 * COMPARED_IMAGES
 """Images that one design point is measured on where a test split has more."""

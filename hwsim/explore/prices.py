@@ -27,7 +27,7 @@ from hwsim.quantize.settings import Settings
 if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
     from hwsim.explore.search import SearchSpace
-    from hwsim.study import Study
+    from hwsim.explore.study import Study
 
 _FILE = "file_bytes"
 

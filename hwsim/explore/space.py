@@ -14,10 +14,10 @@ from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import OF_ELEMENTS, Choice
 from hwsim.explore.search import SearchSpace
+from hwsim.explore.study import Space, Study
 from hwsim.formats import Levels, parse_int, parse_weight
 from hwsim.network import FloatNetwork
 from hwsim.quantize.settings import Settings
-from hwsim.study import Space, Study
 
 _LISTS = ("accumulators", "weights", "activations", "overflows", "coders", "quantizers")
 """What a choice is made of, the slowest to change first."""

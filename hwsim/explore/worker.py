@@ -25,7 +25,7 @@ from hwsim.errors import HwsimError
 from hwsim.explore.attempt import Tried, attempt
 from hwsim.explore.bench import Bench, Given, open_bench
 from hwsim.explore.question import Alone
-from hwsim.study import Study
+from hwsim.explore.study import Study
 
 
 @dataclass(frozen=True)

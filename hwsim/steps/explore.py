@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.explore.exploration import Explored, explore
+from hwsim.explore.study import Study, read_study
 from hwsim.results import write_results
-from hwsim.study import Study, read_study
 
 
 def explore_study(study: str | Path | Study, directory: str | Path, **options: Any) -> Explored:

@@ -77,8 +77,8 @@ def _point(folder: Path, key: str, data: str, images: int, mac: str) -> Design:
     # torch takes seconds to import, which a network's file does without
     from hwsim.explore.bench import open_bench
     from hwsim.explore.folder import STUDY
+    from hwsim.explore.study import read_study
     from hwsim.results import find_point, read_results
-    from hwsim.study import read_study
 
     results = read_results(folder)
     found = find_point(results, key)

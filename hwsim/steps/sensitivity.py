@@ -16,9 +16,9 @@ from hwsim.explore.accuracy_model import ModelError, accuracy_model
 from hwsim.explore.bench import Bench, open_bench
 from hwsim.explore.sensitivity import Effects, of_choices, of_parts, tried_images
 from hwsim.explore.space import search_space
+from hwsim.explore.study import Study, read_study
 from hwsim.models import load_model
 from hwsim.results import read_results
-from hwsim.study import Study, read_study
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from hwsim.errors import HwsimError
 from hwsim.explore.bench import Bench, open_bench
 from hwsim.explore.evaluation import METRICS, pareto_front
 from hwsim.explore.folder import STUDY
+from hwsim.explore.study import read_study
 from hwsim.formats import IntArray, parse_format
 from hwsim.network import IntegerLayer, QuantizedNetwork
 from hwsim.quantize import quantize
@@ -33,7 +34,6 @@ from hwsim.results import read_results, stamp
 from hwsim.simulate import circuit
 from hwsim.simulate.inference import measure_accuracy, run
 from hwsim.simulate.replay import SIMULATORS, runs
-from hwsim.study import read_study
 
 MODEL, LAYER = "digits", "classifier"
 WEIGHTS = ("int2", "int3", "int4", "int6", "int8", "pow2x3", "pow2x4")

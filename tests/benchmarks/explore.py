@@ -40,7 +40,7 @@ from hwsim.explore.evaluation import METRICS, Evaluation, LayerResult, Part, tra
 from hwsim.explore.exploration import BATCH
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
-from hwsim.study import Study
+from hwsim.explore.study import Study
 
 KEPT = Path(__file__).with_suffix(".npz")
 SEEDS, SHARE, LEAST, LEAST_OF_FOUR = range(10), 0.02, 0.99, 0.98

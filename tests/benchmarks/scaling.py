@@ -38,8 +38,8 @@ from hwsim.explore.attempt import attempt
 from hwsim.explore.cluster import cluster
 from hwsim.explore.exploration import BATCH, EVALUATING, explore
 from hwsim.explore.folder import STORE
+from hwsim.explore.study import Study
 from hwsim.explore.workers import TIMEOUT_S, workers
-from hwsim.study import Study
 
 ROUNDS, POINTS, QUICK_POINTS = 5, 96, 12
 STUDY = """

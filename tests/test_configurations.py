@@ -88,6 +88,20 @@ def branches():
     return filled(build, "branches")
 
 
+def projected():
+    """A sum of two tensors that no layer with weights reads: it costs the same whatever is chosen."""
+    build = Builder((2, 6, 6))
+    build.convolution("stem", 4, 3)
+    relu = build.add("relu", Relu())
+    short = build.convolution("short", 4, 1, relu)
+    main = build.convolution("main", 4, 3, relu)
+    build.add("sum", Add(), main, short)
+    build.add("mean", AveragePool((6, 6), (6, 6)))
+    build.add("flat", Flatten())
+    build.add("out", Linear(3))
+    return filled(build, "projected")
+
+
 WIDTHS = [(w, a, acc) for w in (2, 4, 7) for a in (2, 3, 5, 8) for acc in (16, 24)]
 
 
@@ -115,7 +129,7 @@ class Case:
         ]
 
 
-@pytest.fixture(scope="module", params=[residual, branches])
+@pytest.fixture(scope="module", params=[residual, branches, projected])
 def case(request):
     return Case(request.param())
 

@@ -230,7 +230,7 @@ class Configurations:
                 "give fewer activation widths, or let layers choose in groups"
             )
         columns = np.zeros((len(self.layers), math.prod(shape)), np.int64)
-        grid = np.indices(shape).reshape(len(shape), -1)
+        grid = np.indices(shape).reshape(len(shape), math.prod(shape))
         for one, first, row in zip(chosen, firsts, grid, strict=True):
             columns[[place for place, of in enumerate(number) if of == one]] = first[row]
         demanded = [bits[column] for bits, column in zip(self.activations, columns, strict=True)]

@@ -1,5 +1,6 @@
 """The price of many configurations at once against the price of each quantized network by itself."""
 
+import functools
 import random
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 import tiny
 from hwsim.bits import LayerBits, bit_config
-from hwsim.cost.configurations import METRICS, Configurations, stored_bits
+from hwsim.cost.configurations import METRICS, Configurations, joined, stored_bits
 from hwsim.cost.hardware import Hardware, circuits
 from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
 from hwsim.cost.memory.network import network_memory
@@ -174,7 +175,7 @@ def test_circuits_are_those_of_each_network_by_itself(tmp_path, monkeypatch, syn
     monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
     (tmp_path / "net.py").write_text(tiny.MODEL)
     case = Case(load_model(f"{tmp_path}/net.py:net"), [(3, 4, 12), (4, 4, 12), (4, 3, 12)])
-    hardware = Hardware(images_per_second=1e6, technology="gates")
+    hardware = Hardware(images_per_second=1e6)
     configurations = Configurations(case.reference, case.choices, hardware=hardware)
     drawn = case.drawn(4)
     prices = configurations.price(configurations.indices(drawn))
@@ -183,6 +184,11 @@ def test_circuits_are_those_of_each_network_by_itself(tmp_path, monkeypatch, syn
         gates = sum(part.count * part.nand2_equivalents for part in parts)
         assert price[METRICS.index("gates")] == pytest.approx(gates, rel=1e-12)
         assert price[METRICS.index("flip_flops")] == sum(part.count * part.flip_flops for part in parts)
+        assert price[METRICS.index("critical_path_ps")] == max(part.critical_path_ps for part in parts)
+    tables = functools.reduce(
+        joined, (table.of(configurations.indices(drawn)) for table in configurations.tables())
+    )
+    np.testing.assert_allclose(tables, prices)
 
 
 def test_tables_of_whole_terms_sum_to_the_prices(case):

@@ -1,5 +1,6 @@
 """The exact front: that of every combination listed, and every point of it proved by an integer program."""
 
+import functools
 import itertools
 
 import moocore
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from hwsim.cost.configurations import Table
+from hwsim.cost.configurations import Table, joined
 from hwsim.explore.front import alone, nondominated, pareto_merge
 
 rows = st.integers(1, 4).flatmap(
@@ -39,7 +40,7 @@ def test_many_rows_are_compared_in_blocks_with_the_same_result(objectives):
 
 @st.composite
 def networks(draw):
-    """Choices of each layer, and terms of one to three layers with random classes and costs."""
+    """Choices of each layer, terms of one to three layers with random classes and costs, and which costs are maxima."""
     counts = draw(st.lists(st.integers(1, 3), min_size=1, max_size=5))
     objectives = draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
@@ -52,20 +53,29 @@ def networks(draw):
         terms.append(
             Table(layers, classes, rng.integers(0, 6, (*[2] * len(layers), objectives)).astype(float))
         )
-    return counts, terms
+    return counts, terms, draw(st.lists(st.integers(0, objectives - 1), unique=True))
+
+
+def joined_terms(terms, choices, largest):
+    return functools.reduce(lambda a, b: joined(a, b, largest), (term.of(choices) for term in terms))
 
 
 @settings(max_examples=200, deadline=None)
 @given(networks())
 def test_the_front_is_that_of_all_combinations(network):
-    counts, terms = network
+    counts, terms, largest = network
     every = np.array(list(itertools.product(*map(range, counts))))
-    costs = sum(term.of(every) for term in terms)
+    costs = np.stack([term.of(every) for term in terms])
+    columns = [
+        costs[..., place].max(axis=0) if place in largest else costs[..., place].sum(axis=0)
+        for place in range(costs.shape[-1])
+    ]
+    costs = np.stack(columns, axis=1)
     expected = costs[nondominated(costs)]
-    front = pareto_merge(counts, terms)
+    front = pareto_merge(counts, terms, largest=largest)
     assert front.exact
     np.testing.assert_array_equal(front.costs, expected[np.lexsort(expected.T[::-1])])
-    np.testing.assert_array_equal(sum(term.of(front.choices) for term in terms), front.costs)
+    np.testing.assert_array_equal(joined_terms(terms, front.choices, largest), front.costs)
 
 
 def twenty_one_layers(seed=0):
@@ -95,6 +105,39 @@ def test_each_point_of_a_front_is_proved_by_an_integer_program():
             integrality=np.ones(147),
             bounds=Bounds(0, 1),
             constraints=[one_each, within],
+            options={"mip_rel_gap": 0},
+        )
+        assert solved.success and solved.fun == pytest.approx(front.costs[place, 0], rel=1e-6)
+
+
+def test_each_point_of_a_front_with_a_maximum_is_proved_by_an_integer_program():
+    """HiGHS minimises the loss under a point's size and delay, a variable that no layer's own delay exceeds."""
+    rng = np.random.default_rng(1)
+    counts, count = [5] * 12, 60
+    terms = [
+        alone(
+            i,
+            np.column_stack(
+                [term.costs[:5], np.cumsum(rng.integers(1, 9, 5))]  # loss, size, delay
+            ),
+        )
+        for i, term in enumerate(twenty_one_layers(2)[:12])
+    ]
+    front = pareto_merge(counts, terms, largest=[2])
+    assert front.exact and len(front.costs) > 100
+    loss, size, delay = (
+        np.concatenate([term.costs[:, objective] for term in terms]) for objective in range(3)
+    )
+    own = np.kron(np.eye(12), np.ones(5))
+    chosen = LinearConstraint(np.column_stack([own, np.zeros(12)]), 1, 1)
+    slowest = LinearConstraint(np.column_stack([own * delay, -np.ones(12)]), ub=0)
+    for place in range(0, len(front.costs), len(front.costs) // 12):
+        within = LinearConstraint(np.append(size, 0)[None], ub=front.costs[place, 1])
+        solved = milp(
+            np.append(loss, 0),
+            integrality=np.append(np.ones(count), 0),
+            bounds=Bounds(0, np.append(np.ones(count), front.costs[place, 2])),
+            constraints=[chosen, slowest, within],
             options={"mip_rel_gap": 0},
         )
         assert solved.success and solved.fun == pytest.approx(front.costs[place, 0], rel=1e-6)

@@ -1,10 +1,11 @@
-"""What many bit configurations of one network cost, all at once: sums of tables by layer and choice.
+"""What many bit configurations of one network cost, all at once: sums of tables by layer and choice, and maxima.
 
 A layer's circuits, traffic and stored bits depend on its own bits and on the formats of the tensors it reads and
 writes, and a tensor's format is the widest that its readers demand (:mod:`hwsim.quantize.tensors`). So a network's
 cost is a sum of table entries, one for each layer and one for each rescale before a layer that demands less than its
 tensor has. An entry is what :mod:`hwsim.cost.hardware` and the memory's traffic say of that layer in a network with
-those formats, worked out when a configuration first needs it.
+those formats, worked out when a configuration first needs it. The longest path of a network is the largest of its
+entries in place of their sum.
 """
 
 from __future__ import annotations
@@ -36,9 +37,14 @@ METRICS = (
     "output_bytes",
     "cycles",
     "stored_bits",
+    "critical_path_ps",
 )
 """What :meth:`Configurations.price` returns: NAND2 equivalents, flip-flops and cell area of all circuits, bytes
-per image, cycles of an accelerator, and bits of weights and constants. What was not asked for is 0."""
+per image, cycles of an accelerator, bits of weights and constants, and the slowest circuit's critical path. What was not
+asked for is 0."""
+
+LARGEST = (METRICS.index("critical_path_ps"),)
+"""Columns of :data:`METRICS` in which a configuration has the largest of its entries, not their sum; none is below 0."""
 
 _WIDTHS = 33
 _LARGEST_TABLE = 1 << 20
@@ -80,6 +86,14 @@ class Table:
         chosen = zip(self.layers, self.classes, strict=True)
         costs: FloatArray = self.costs[tuple(own[choices[:, layer]] for layer, own in chosen)]
         return np.broadcast_to(costs, (len(choices), costs.shape[-1]))
+
+
+def joined(first: FloatArray, second: FloatArray, largest: Sequence[int] = LARGEST) -> FloatArray:
+    """Return what two parts cost together, [rows, columns]: in the columns ``largest`` the larger of both, else the sum."""
+    total = first + second
+    columns = list(largest)
+    total[:, columns] = np.maximum(first[:, columns], second[:, columns])
+    return total
 
 
 class Configurations:
@@ -184,17 +198,18 @@ class Configurations:
         nothing = np.zeros(len(indices), np.int64)
         for name, term in self.terms.items():
             choice = columns[places[name]] if name in places else nothing
-            total += self._entries(term, term.code(choice, [widths[self.groups[t]] for t in term.tensors]))
+            code = term.code(choice, [widths[self.groups[t]] for t in term.tensors])
+            total = joined(total, self._entries(term, code))
         for place, (name, term) in enumerate(self.rescales.items()):
             source = widths[self.groups[self.items[name].layer.inputs[0]]]
             some = np.flatnonzero(self._rescaled(place, demanded, source))
             if some.size:
                 code = term.code(nothing[some], [source[some], demanded[place][some]])
-                total[some] += self._entries(term, code)
+                total[some] = joined(total[some], self._entries(term, code))
         return total
 
     def tables(self, choice_of: Sequence[int] = ()) -> Iterator[Table]:
-        """Yield the tables whose entries' sum over a configuration is its price.
+        """Yield the tables whose entries, joined over a configuration, are its price.
 
         Where layers choose together, ``choice_of`` is the number of each layer's choice, and the tables' layers are those
         numbers; layers of one number take the choice at one place of their lists.
@@ -383,6 +398,7 @@ class Configurations:
             *moved,
             cycles,
             stored_bits(item),
+            max((part.critical_path_ps or 0.0 for part in parts), default=0.0),
         ]
 
 

@@ -13,7 +13,7 @@ from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS, Evaluation
 from hwsim.explore.front import pareto_merge
 from hwsim.explore.inquiry import inquiry_of
-from hwsim.explore.prices import SUMS, Prices, prices
+from hwsim.explore.prices import PRICED, Prices, prices
 from hwsim.network import FloatArray
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def missed_text(evaluation: Evaluation, constraints: Constraints) -> str:
 def refuse_contradictions(space: SearchSpace) -> None:
     """Refuse constraints that no design of a space keeps, as far as that is known before anything is measured.
 
-    That is so of what prices add up to, one metric alone or several together, and of an accuracy above 100%. Of more
-    metrics than an exact front has room for, and of prices that do not add up, measuring alone can tell.
+    That is so of what prices come to, one metric alone or several together, and of an accuracy above 100%. Of more
+    metrics than an exact front has room for, and of metrics without prices, measuring alone can tell.
     """
     assert space.bench is not None
     constraints = space.bench.study.constraints or {}
@@ -79,7 +79,7 @@ def refuse_contradictions(space: SearchSpace) -> None:
         raise HwsimError(
             f"no design has {bound_text('accuracy', constraints['accuracy'])}; ask for at most 100"
         )
-    bounds = {name: bound for name, bound in constraints.items() if name in SUMS}
+    bounds = {name: bound for name, bound in constraints.items() if name in PRICED}
     if not bounds:
         return
     inquiry = inquiry_of(space).apart()
@@ -128,7 +128,8 @@ def _front(branches: Sequence[Prices], places: Sequence[int]) -> tuple[FloatArra
     found, exact = [], True
     for price in branches:
         tables = [replace(table, costs=table.costs[..., list(places)]) for table in price.tables]
-        front = pareto_merge(price.counts, tables, _LONGEST_FRONT)
+        largest = [place for place, own in enumerate(places) if own in price.largest]
+        front = pareto_merge(price.counts, tables, _LONGEST_FRONT, largest)
         scale = tuple(price.scale[place] for place in places)
         found.append(replace(price, start=price.start[list(places)], scale=scale).costs(front.costs))
         exact &= front.exact
@@ -137,7 +138,7 @@ def _front(branches: Sequence[Prices], places: Sequence[int]) -> tuple[FloatArra
 
 def _limits(bounds: Constraints) -> FloatArray:
     """Return the most that priced costs may be where a design may still keep the bounds."""
-    off = [_CODED if SUMS[name] == SUMS["file_bytes"] else _ROUNDING for name in bounds]
+    off = [_CODED if PRICED[name] == PRICED["file_bytes"] else _ROUNDING for name in bounds]
     costs = np.array(list(_costs(bounds).values()))
     return np.asarray(costs + np.array(off) * np.abs(costs))
 

@@ -1,6 +1,6 @@
-"""The exact front of what costs add up to and of what the accuracy is believed to be, measured where it tells most.
+"""The exact front of what designs cost and of what their accuracy is believed to be, measured where it tells most.
 
-Costs are known beforehand: they are sums of tables. The accuracy is believed: a Gaussian process starts from what each
+Costs are known beforehand: they are sums and maxima of tables. The accuracy is believed: a Gaussian process starts from what each
 choice does alone, additive over layers, and learns from everything that was measured. The front of the costs and the
 additive part is merged exactly, for its mean and for factors drawn from the posterior (W. R. Thompson, Biometrika 25,
 1933). Of these points and the measured front's neighbours those are measured next that, one after the other, promise the
@@ -228,7 +228,7 @@ class Guide:
             loss = np.zeros((price.counts[number], len(price.start) + 1))
             loss[:, -1] = table[price.kept[number]] @ factors
             tables.append(alone(number, loss))
-        places = pareto_merge(price.counts, tables, LONGEST_FRONT).choices
+        places = pareto_merge(price.counts, tables, LONGEST_FRONT, price.largest).choices
         return np.stack([kept[column] for kept, column in zip(price.kept, places.T, strict=True)], axis=1)
 
     def point(self, branch: int, choices: IntArray) -> DesignPoint:

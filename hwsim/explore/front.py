@@ -1,8 +1,9 @@
-"""The exact Pareto front of costs that add over a network's layers, merged layer by layer.
+"""The exact Pareto front of costs that are sums or maxima over a network's layers, merged layer by layer.
 
-A cost is a sum of terms, each a table by the choices of a few layers: most by one layer's alone, some by two that share
+A cost is the sum of terms, or the largest of them, each a table by the choices of a few layers: most by one layer's alone, some by two that share
 a tensor. Layers are taken in order. After each, of two beginnings between which no later term can tell, one that costs
-more in nothing and less in something rules the other out, whatever follows; what is left at the end is the front
+more in nothing and less in something rules the other out, whatever follows: neither a sum nor a maximum falls where a part
+of it rises. What is left at the end is the front
 (E. Rollon, J. Larrosa, Bucket elimination for multiobjective optimization problems, Journal of Heuristics 12, 2006).
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.cost.configurations import Table
+from hwsim.cost.configurations import Table, joined
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 
@@ -40,10 +41,13 @@ class Front:
     exact: bool
 
 
-def pareto_merge(counts: Sequence[int], terms: Sequence[Table], limit: int = 0) -> Front:
+def pareto_merge(
+    counts: Sequence[int], terms: Sequence[Table], limit: int = 0, largest: Sequence[int] = ()
+) -> Front:
     """Return the Pareto front of the sums of terms over all choices; of points that cost the same, the first one.
 
-    ``counts`` are the choices of each layer. With a ``limit`` about as many points at most are kept after each layer,
+    In the objectives ``largest`` a cost is the largest term in place of their sum, and none is below 0. ``counts`` are the
+    choices of each layer. With a ``limit`` about as many points at most are kept after each layer,
     one in each box of a grid (M. Laumanns et al., Combining convergence and diversity in evolutionary multiobjective
     optimization, 2002), and the front's ends in every objective.
     """
@@ -56,7 +60,7 @@ def pareto_merge(counts: Sequence[int], terms: Sequence[Table], limit: int = 0) 
         costs = costs[rows]
         for item in terms:
             if max(item.layers, default=0) == layer:
-                costs = costs + item.of(choices)
+                costs = joined(costs, item.of(choices), largest)
         states = list(
             _states(
                 choices,

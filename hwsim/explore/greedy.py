@@ -47,13 +47,13 @@ def _path(guide: Guide, branch: int, number: int) -> tuple[IntArray, ...]:
 def _steps(guide: Guide, branch: int, weights: FloatArray) -> Iterator[IntArray]:
     distances, price = guide.distances(branch), guide.prices[branch]
     here = np.array([kept[own[kept].argmin()] for own, kept in zip(distances, price.kept, strict=True)])
-    scale = np.abs(price.of(here[None]))[0]
+    scale = np.abs(price.spread(here[None]))[0]
     while True:
         yield here
         others = np.array(
             [_moved(here, layer, choice) for layer, kept in enumerate(price.kept) for choice in kept]
         )
-        saved = ((price.of(here[None]) - price.of(others)) / scale) @ weights
+        saved = ((price.spread(here[None]) - price.spread(others)) / scale) @ weights
         added = guide.distance(branch, others) - guide.distance(branch, here[None])
         better = np.flatnonzero(saved > 1e-12)
         if not better.size:

@@ -1,4 +1,4 @@
-"""What the designs of a space cost, as tables whose entries add up: all objectives but the accuracy."""
+"""What the designs of a space cost, as tables whose entries add up or the largest of which counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hwsim.bits import LayerBits, bit_config
 from hwsim.cost.compression import FRAME_BYTES, float32_bytes, layer_bytes
-from hwsim.cost.configurations import METRICS, Configurations, Table
+from hwsim.cost.configurations import METRICS, Configurations, Table, joined
 from hwsim.cost.decoding import Decoding, decoding
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.errors import HwsimError
@@ -53,7 +53,7 @@ class _Chosen(NamedTuple):
 
 _Choices = Mapping[str, tuple[_Chosen, ...]]
 
-SUMS: dict[str, tuple[str, ...]] = {
+PRICED: dict[str, tuple[str, ...]] = {
     "gates": ("gates",),
     "flip_flops": ("flip_flops",),
     "area": ("area_um2",),
@@ -62,14 +62,19 @@ SUMS: dict[str, tuple[str, ...]] = {
     "compression_ratio": (_FILE,),
     "latency": ("cycles",),
     "buffer_bytes": (),
+    "critical_path": ("critical_path_ps",),
 }
-"""The additive figures that an objective follows from; a buffer is there whatever the layers choose."""
+"""The figures of tables that an objective follows from; a buffer is there whatever the layers choose."""
+
+MAXIMA = ("critical_path",)
+"""Objectives in which the largest entry counts; in the others entries add up."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prices:
     """The costs of designs that share ``shared``: the sum of ``tables`` and ``start``, then ``scale`` of it.
 
+    In the objectives ``largest``, given as places, it is the largest entry in place of the sum.
     An objective's cost is lower the better, as :meth:`hwsim.explore.evaluation.Metric.cost` has it. The tables' layers
     are the space's choices, and their places the ones in ``kept``: all that the space gives, but those left out.
     """
@@ -79,6 +84,7 @@ class Prices:
     tables: tuple[Table, ...]
     start: FloatArray
     scale: tuple[Callable[[FloatArray], FloatArray], ...]
+    largest: tuple[int, ...] = ()
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -92,28 +98,36 @@ class Prices:
 
     def of(self, choices: IntArray) -> FloatArray:
         """Return the costs [points, objectives] of rows of the space's places, all kept."""
+        return self.costs(self._joined(choices, self.largest))
+
+    def spread(self, choices: IntArray) -> FloatArray:
+        """Return the costs with sums in place of maxima: one layer alone seldom lowers a maximum, and always its share of a sum."""
+        return self.costs(self._joined(choices, ()))
+
+    def _joined(self, choices: IntArray, largest: Sequence[int]) -> FloatArray:
+        """Return what the table entries of rows of the space's places come to, [points, objectives]."""
         columns = zip(choices.T, self.kept, strict=True)
         places = np.stack([np.searchsorted(kept, column) for column, kept in columns], axis=1)
-        sums = np.zeros((len(choices), len(self.start)))
+        found = np.zeros((len(choices), len(self.start)))
         for table in self.tables:
-            sums = sums + table.of(places)
-        return self.costs(sums)
+            found = joined(found, table.of(places), largest)
+        return found
 
     def costs(self, sums: FloatArray) -> FloatArray:
-        """Return the costs [points, objectives] of sums of table entries [points, objectives]."""
+        """Return the costs [points, objectives] of what table entries come to, [points, objectives]."""
         columns = [of(sums[:, place] + self.start[place]) for place, of in enumerate(self.scale)]
         return np.stack(columns, axis=1) if columns else sums
 
 
 def priced_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
-    """Return the objectives that tables price; refuse those that neither add over layers nor are the accuracy."""
+    """Return the objectives that tables price; refuse those that nothing tells before they are measured, but the accuracy."""
     for name in objectives:
-        if name not in SUMS and name not in LOSSES:
+        if name not in PRICED and name not in LOSSES:
             raise HwsimError(
-                f'search "exact" knows no way to add up {name} over layers; leave it out of the objectives or choose '
-                'search = "evolve"'
+                f'search "exact" has no prices of {name}, which is known where it is measured; leave it out of the objectives '
+                'or choose search = "evolve"'
             )
-    return tuple(name for name in objectives if name in SUMS)
+    return tuple(name for name in objectives if name in PRICED)
 
 
 def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...]:
@@ -140,7 +154,8 @@ def _read(space: SearchSpace, question: Pricing, answer: Any) -> Prices:
     )
     study = space.bench.study
     scale = tuple(_scale(name, study, answer["float32_bytes"]) for name in question.objectives)
-    return Prices(question.shared, tuple(kept), tuple(tables), np.array(answer["start"]), scale)
+    largest = tuple(place for place, name in enumerate(question.objectives) if name in MAXIMA)
+    return Prices(question.shared, tuple(kept), tuple(tables), np.array(answer["start"]), scale, largest)
 
 
 def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
@@ -150,8 +165,8 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
     choices = {name: tuple(map(_chosen, texts)) for name, texts in question.layers}
     reference = _quantized(bench, dict.fromkeys(choices, _Weights(Int(8))), quantizer)
     own = any(choice.quantizer for given in choices.values() for choice in given)
-    sums = {figure for name in objectives for figure in SUMS[name]}
-    circuits = bool(sums & {"gates", "flip_flops", "area_um2"})
+    figures = {figure for name in objectives for figure in PRICED[name]}
+    circuits = bool(figures & {"gates", "flip_flops", "area_um2", "critical_path_ps"})
     decodings = _decodings(bench, choices, quantizer)
     alive()
     memory = study.accelerator() or study.memory.value()
@@ -173,8 +188,8 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
     start = np.zeros(len(objectives))
     if isinstance(memory, Accelerator):
         start += [sum(memory.hierarchy.buffers_bytes) * (name == "buffer_bytes") for name in objectives]
-    if _FILE in sums:
-        packed = [_FILE in SUMS[name] for name in objectives]
+    if _FILE in figures:
+        packed = [_FILE in PRICED[name] for name in objectives]
         bytes_of, rest = _file_bytes(bench, choices, quantizer)
         tables += [
             alone(number, np.outer(sizes, packed))
@@ -201,7 +216,7 @@ def _chosen(text: str) -> _Chosen:
 def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
     """Return a table with a column for each objective; what is of the file stays 0."""
     columns = [
-        sum(table.costs[..., METRICS.index(figure)] for figure in SUMS[name] if figure in METRICS)
+        sum(table.costs[..., METRICS.index(figure)] for figure in PRICED[name] if figure in METRICS)
         + np.zeros(table.costs.shape[:-1])
         for name in objectives
     ]

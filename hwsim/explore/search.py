@@ -331,7 +331,7 @@ def default_search(objectives: Sequence[str], integer: bool = True) -> str:
 
     ``integer`` is whether some designs have no additions in half precision, which nothing but a measurement prices.
 
-    >>> default_search(["accuracy_loss", "gates"]), default_search(["accuracy_loss", "energy"])
+    >>> default_search(["accuracy_loss", "gates", "critical_path"]), default_search(["accuracy_loss", "overflow_rate"])
     ('exact', 'evolve')
     """
     weighed = set(objectives) & {*LOSSES} and not set(objectives) & {*MEASURED_ALONE}

@@ -1,6 +1,7 @@
 """The loop over cycles and lanes on gates: a program without memories, 512 lanes a vector.
 
-In every cycle inputs become bit planes and outputs integers again, without leaving the first cache.
+In every cycle inputs become bit planes and outputs integers again, without leaving the first cache. Outputs that
+are kept of all cycles then go past all caches: lines that are only written need not be fetched.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ class _Writer:
             "  %more = icmp ult i64 %group_after, %lanes",
             "  br i1 %more, label %next_group, label %end",
             "end:",
+            "  fence seq_cst",
             "  ret void",
         ]
 
@@ -135,7 +137,9 @@ class _Writer:
         self.gates.translate([bit for bits in self.results.values() for bit in bits])
         results = {p: [self.gates.names[bit] for bit in bits] for p, bits in self.results.items()}
         for place, bits in self.streams.items():
-            self.code.store_integers(results[place], f"%p{self.order[place]}", "%at", bits)
+            pointer = f"%p{self.order[place]}"
+            kept = place.role == "stream"  # of all cycles, in aligned rows; what else is here is read at once
+            self.code.store_integers(results[place], pointer, "%at", bits, past_caches=kept)
         streams = self.code.taken()
         for place in self.state:
             self._keep(place, results.get(place, []))

@@ -83,8 +83,13 @@ class Exchange:
             found += self.transpose_words([rows[k] for k in _TURN])
         return found[:width]
 
-    def store_integers(self, planes: Sequence[str], base: str, first: str, bits: int) -> None:
-        """Store the integers of planes from index ``first`` of an array on, zeros above their bits."""
+    def store_integers(
+        self, planes: Sequence[str], base: str, first: str, bits: int, past_caches: bool = False
+    ) -> None:
+        """Store the integers of planes from index ``first`` of an array on, zeros above their bits.
+
+        What goes past the caches must lie where cache lines begin, and be fenced before another thread reads it.
+        """
         octets: list[list[str]] = [[] for _ in range(WORDS)]
         for low in range(0, len(planes), 8):
             columns = [*planes[low : low + 8], *["zeroinitializer"] * (low + 8 - len(planes))]
@@ -97,15 +102,18 @@ class Exchange:
         for word, parts in enumerate(octets):
             for k, integers in enumerate(self.integers(parts, bits)):
                 index = self.offset(first, 64 * word + 512 // bits * k)
-                self.store(_OCTETS, integers, f"i{bits}", base, index)
+                how = "align 64, !nontemporal !{i32 1}" if past_caches else "align 1"
+                self.store(_OCTETS, integers, f"i{bits}", base, index, how)
 
     def load(self, type_: str, element: str, base: str, index: str) -> str:
         address = self.put(f"getelementptr {element}, ptr {base}, i64 {index}")
         return self.put(f"load {type_}, ptr {address}, align 1")
 
-    def store(self, type_: str, value: str, element: str, base: str, index: str) -> None:
+    def store(
+        self, type_: str, value: str, element: str, base: str, index: str, how: str = "align 1"
+    ) -> None:
         address = self.put(f"getelementptr {element}, ptr {base}, i64 {index}")
-        self.lines.append(f"  store {type_} {value}, ptr {address}, align 1")
+        self.lines.append(f"  store {type_} {value}, ptr {address}, {how}")
 
     def offset(self, start: str, places: int) -> str:
         return self.put(f"add i64 {start}, {places}")

@@ -12,6 +12,19 @@ def synthesis_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def working_in(synthesis_cache):
+    """What makes a folder the working one of a module's tests, which know each circuit after its first use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
+
+        def enter(folder):
+            patch.chdir(folder)
+            return folder
+
+        yield enter
+
+
+@pytest.fixture(scope="module")
 def browser():
     """A Chromium without network needs and without WebGL; the tests that need one are skipped where there is none."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

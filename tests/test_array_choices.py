@@ -38,7 +38,7 @@ OBJECTIVES = ("accuracy_loss", "latency", "bandwidth", "buffer_bytes")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, synthesis_cache):
+def folder(tmp_path_factory, working_in):
     """The tiny study with two arrays and two pairs of buffers to choose from."""
     folder = tiny.write(tmp_path_factory.mktemp("tiny"))
     text = (folder / "study.toml").read_text()
@@ -50,10 +50,7 @@ def folder(tmp_path_factory, synthesis_cache):
         .replace('"int3", ', "")
     )
     (folder / "study.toml").write_text(text + "\n[memory]\nburst_bits = 32\nbus_bits = 8\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        yield folder
+    return working_in(folder)
 
 
 @pytest.fixture(scope="module")

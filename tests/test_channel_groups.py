@@ -218,16 +218,13 @@ def with_groups(text, groups):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, synthesis_cache):
+def folder(tmp_path_factory, working_in):
     folder = tiny.write(tmp_path_factory.mktemp("groups"))
     text = (folder / "study.toml").read_text()
     text = text.replace('"activations=min_max", "activations=aciq_laplace", ', "")
     text = text.replace("int12", "int16").replace(TECHNOLOGY, "")
     (folder / "study.toml").write_text(with_groups(text, "conv = 2"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        yield folder
+    return working_in(folder)
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,9 @@ from hwsim.explore.study import read_study
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, synthesis_cache):
+def folder(tmp_path_factory, working_in):
     folder = tiny.write(tmp_path_factory.mktemp("tiny"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        yield folder
+    return working_in(folder)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "compression_ratio", "flip_
 
 
 @pytest.fixture(scope="module")
-def explored(tmp_path_factory, synthesis_cache):
+def explored(tmp_path_factory, working_in):
     """Every point of the tiny space, evaluated in the order of the exact search."""
     folder = tiny.write(tmp_path_factory.mktemp("tiny"))
     text = (
@@ -38,10 +38,8 @@ def explored(tmp_path_factory, synthesis_cache):
         .replace('"activations=aciq_gauss"', '"allocation=exact"')
         .replace('technology = "gates"', 'technology = "open45"')
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        yield explore(read_study(folder / "study.toml"), folder / "out")
+    working_in(folder)
+    return explore(read_study(folder / "study.toml"), folder / "out")
 
 
 def test_every_point_of_a_space_is_visited_once(explored):

@@ -158,17 +158,15 @@ OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
 
 
 @pytest.fixture(scope="module")
-def explored(tmp_path_factory, synthesis_cache):
+def explored(tmp_path_factory, working_in):
     """Every point of the tiny space, its two layers tied: one reads the signed input, one what a ReLU gives."""
     folder = tiny.write(tmp_path_factory.mktemp("tied"))
     text = (folder / "study.toml").read_text().replace("budget = 10", "budget = 100")
     (folder / "study.toml").write_text(
         text.replace("activations = [4]", "activations = [3, 4]").replace("[hardware]", f"{TIED}\n[hardware]")
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        yield explore(read_study(folder / "study.toml"), folder / "out")
+    working_in(folder)
+    return explore(read_study(folder / "study.toml"), folder / "out")
 
 
 @pytest.mark.parametrize("name", sorted(SEARCHES))

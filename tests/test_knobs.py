@@ -137,17 +137,15 @@ def figures(change):
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory, synthesis_cache):
+def usual(tmp_path_factory, working_in):
     folder = tmp_path_factory.mktemp("knobs")
     (folder / "net.py").write_text(MODEL)
     x = np.random.default_rng(1).integers(0, 256, (60, 6, 6), dtype=np.uint8)
     network = load_model(f"{folder}/net.py:net")
     labels = logits(network, network.preprocessing.apply(x[..., None])).argmax(axis=1)
     np.savez(folder / "images.npz", x=x, y=labels)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        yield figures({})
+    working_in(folder)
+    return figures({})
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -44,13 +44,10 @@ NAMES = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, synthesis_cache):
+def folder(tmp_path_factory, working_in):
     folder = tiny.write(tmp_path_factory.mktemp("quantizers"))
     (folder / "study.toml").write_text(TEXT)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        yield folder
+    return working_in(folder)
 
 
 @pytest.fixture(scope="module")

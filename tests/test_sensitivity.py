@@ -22,14 +22,12 @@ from hwsim.steps.sensitivity import measure_sensitivity
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, synthesis_cache):
+def folder(tmp_path_factory, working_in):
     """The tiny study, explored."""
     folder = tiny.write(tmp_path_factory.mktemp("tiny"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        write_results(explore(read_study(folder / "study.toml"), folder / "out"), folder / "out")
-        yield folder
+    working_in(folder)
+    write_results(explore(read_study(folder / "study.toml"), folder / "out"), folder / "out")
+    return folder
 
 
 def hwsim(monkeypatch, capsys, *arguments):

@@ -103,6 +103,20 @@ def projected():
     return filled(build, "projected")
 
 
+def dense():
+    """Twelve layers, each of which reads what all before it gave: one format for all their tensors."""
+    build = Builder((2, 4, 4))
+    build.convolution("first", 2, 3)
+    tensor = build.add("first_relu", Relu())
+    for number in range(12):
+        build.convolution(f"conv{number}", 1, 1, tensor)
+        relu = build.add(f"relu{number}", Relu())
+        tensor = build.add(f"all{number}", Concatenate(), tensor, relu)
+    build.add("flat", Flatten())
+    build.add("out", Linear(2))
+    return filled(build, "dense")
+
+
 WIDTHS = [(w, a, acc) for w in (2, 4, 7) for a in (2, 3, 5, 8) for acc in (16, 24)]
 
 
@@ -197,6 +211,20 @@ def test_tables_of_whole_terms_sum_to_the_prices(case):
     tables = list(configurations.tables())
     assert any(len(table.layers) > 1 for table in tables)
     np.testing.assert_allclose(sum(table.of(drawn) for table in tables), configurations.price(drawn))
+
+
+def test_however_many_layers_read_a_tensor_its_tables_are_small_and_sum_to_the_prices():
+    """Four widths that twelve layers demand are four ranks, not 4^12 entries."""
+    case = Case(dense())
+    configurations = Configurations(case.reference, case.choices, memory=Memory(600, 32))
+    drawn = configurations.indices(case.drawn(300, seed=4))
+    tables = list(configurations.tables())
+    assert max(len(table.layers) for table in tables) == 14
+    assert max(table.costs[..., 0].size for table in tables) <= len(WIDTHS) * 4 * 4
+    np.testing.assert_allclose(sum(table.of(drawn) for table in tables), configurations.price(drawn))
+    for bits, price in zip(case.drawn(3, seed=4), configurations.price(drawn[:3]), strict=True):
+        moved = traffic(case.quantized(bits), Memory(600, 32))
+        assert price[METRICS.index("input_bytes")] == total(moved, "input_bytes")
 
 
 def test_what_is_not_a_configuration_is_refused(case):

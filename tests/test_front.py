@@ -40,7 +40,7 @@ def test_many_rows_are_compared_in_blocks_with_the_same_result(objectives):
 
 @st.composite
 def networks(draw):
-    """Choices of each layer, terms of one to three layers with random classes and costs, and which costs are maxima."""
+    """Choices of each layer, terms of up to three axes of one to three layers, and which costs are maxima."""
     counts = draw(st.lists(st.integers(1, 3), min_size=1, max_size=5))
     objectives = draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
@@ -48,11 +48,14 @@ def networks(draw):
         alone(i, rng.integers(0, 6, (count, objectives)).astype(float)) for i, count in enumerate(counts)
     ]
     for _ in range(draw(st.integers(0, 5))):
-        layers = tuple(rng.permutation(len(counts))[: rng.integers(0, 4)].tolist())
-        classes = tuple(rng.integers(0, 2, counts[layer]) for layer in layers)
-        terms.append(
-            Table(layers, classes, rng.integers(0, 6, (*[2] * len(layers), objectives)).astype(float))
+        axes = tuple(
+            tuple(
+                (layer, tuple(rng.integers(0, 3, counts[layer]).tolist()))
+                for layer in sorted(layers[: rng.integers(1, 4)])
+            )
+            for layers in (rng.permutation(len(counts)).tolist() for _ in range(rng.integers(0, 4)))
         )
+        terms.append(Table(axes, rng.integers(0, 6, (*[3] * len(axes), objectives)).astype(float)))
     return counts, terms, draw(st.lists(st.integers(0, objectives - 1), unique=True))
 
 

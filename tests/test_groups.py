@@ -261,11 +261,11 @@ def program(counts, tables):
         costs.append(table.costs.reshape(-1, 2))
         at += cells.size
         rows.append((cells.ravel(), (), 1.0))
-        for axis, (number, own) in enumerate(zip(table.layers, table.classes, strict=True)):
+        for axis, layers in enumerate(table.axes):
+            ((number, own),) = layers
             for one in range(cells.shape[axis]):
-                rows.append(
-                    (np.take(cells, one, axis).ravel(), starts[number] + np.flatnonzero(own == one), 0.0)
-                )
+                some = starts[number] + np.flatnonzero(np.array(own) == one)
+                rows.append((np.take(cells, one, axis).ravel(), some, 0.0))
     matrix = np.zeros((len(rows), at))
     for line, (plus, minus, _) in zip(matrix, rows, strict=True):
         line[list(plus)] += 1

@@ -10,7 +10,7 @@ entries in place of their sum.
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -47,7 +47,6 @@ LARGEST = (METRICS.index("critical_path_ps"),)
 """Columns of :data:`METRICS` in which a configuration has the largest of its entries, not their sum; none is below 0."""
 
 _WIDTHS = 33
-_LARGEST_TABLE = 1 << 20
 _PACKED = Decoding()
 _RESCALED = ("source", "target")
 """What the rescale before a layer depends on: the formats of its tensor and of what the layer demands."""
@@ -69,23 +68,34 @@ class _Term:
         return place
 
 
+Axis = tuple[tuple[int, tuple[int, ...]], ...]
+"""What a place along an axis of a table follows from: layers, each with the ranks of its choices, of which the largest counts."""
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """What a few layers' choices cost together.
 
-    ``classes[i]`` is int64 [choices of layers[i]], which of its choices cost the same here; ``costs`` is [classes of the
-    first layer, ..., classes of the last, METRICS].
+    ``costs`` is [places along each axis, ..., METRICS]: a tensor is as wide as its widest reader demands.
     """
 
-    layers: tuple[int, ...]
-    classes: tuple[IntArray, ...]
+    axes: tuple[Axis, ...]
     costs: FloatArray
+
+    @property
+    def layers(self) -> frozenset[int]:
+        """The layers that it depends on."""
+        return frozenset(layer for axis in self.axes for layer, _ in axis)
 
     def of(self, choices: IntArray) -> FloatArray:
         """Return the costs of rows of choices [rows, layers of the network], [rows, METRICS]."""
-        chosen = zip(self.layers, self.classes, strict=True)
-        costs: FloatArray = self.costs[tuple(own[choices[:, layer]] for layer, own in chosen)]
-        return np.broadcast_to(costs, (len(choices), costs.shape[-1]))
+        ranks = ([np.array(own)[choices[:, layer]] for layer, own in axis] for axis in self.axes)
+        return self.at([functools.reduce(np.maximum, own) for own in ranks], len(choices))
+
+    def at(self, places: Sequence[IntArray], count: int) -> FloatArray:
+        """Return the costs at ``count`` places, each given along every axis, [count, METRICS]."""
+        costs: FloatArray = self.costs[tuple(places)]
+        return np.broadcast_to(costs, (count, costs.shape[-1]))
 
 
 def joined(first: FloatArray, second: FloatArray, largest: Sequence[int] = LARGEST) -> FloatArray:
@@ -192,7 +202,10 @@ class Configurations:
         self._check_indices(indices)
         columns = np.ascontiguousarray(indices.T)
         demanded = [bits[column] for bits, column in zip(self.activations, columns, strict=True)]
-        widths = {group: self._width(group, demanded, len(indices)) for group in set(self.groups.values())}
+        widths = {
+            group: self._widest(group, [demanded[place] for place in readers], len(indices))
+            for group, readers in self.readers.items()
+        }
         total = np.zeros((len(indices), len(METRICS)))
         places = {name: place for place, name in enumerate(self.layers)}
         nothing = np.zeros(len(indices), np.int64)
@@ -217,54 +230,71 @@ class Configurations:
         number = tuple(choice_of) or tuple(range(len(self.layers)))
         places = {name: place for place, name in enumerate(self.layers)}
         for name, term in self.terms.items():
-            own = (places[name],) if name in places else ()
-            yield self._whole(term, own, term.tensors, number)
-        for place, (name, term) in enumerate(self.rescales.items()):
-            (tensor,) = self.items[name].layer.inputs
-            if self.readers[self.groups[tensor]] != [place]:
-                yield self._whole(term, (place,), (tensor,), number)
+            yield self._whole(term, places.get(name), number)
+        readers: dict[str, list[int]] = {}
+        for place, name in enumerate(self.layers):
+            readers.setdefault(self.items[name].layer.inputs[0], []).append(place)
+        for tensor, own in readers.items():
+            yield from self._rescaling(tensor, own, number)
 
-    def _whole(
-        self, term: _Term, own: tuple[int, ...], tensors: Sequence[str], number: tuple[int, ...]
-    ) -> Table:
+    def _whole(self, term: _Term, own: int | None, number: tuple[int, ...]) -> Table:
         """Return a term's entries for all that it depends on: its own layer's choice, and the widths of its tensors."""
-        groups = [self.groups[tensor] for tensor in tensors]
-        readers = {place for group in groups for place in self.readers[group]}
-        chosen = tuple(dict.fromkeys(number[place] for place in (*own, *sorted(readers - set(own)))))
-        classes = [
-            np.arange(len(self.activations[number.index(one)]))
-            if own and one == number[own[0]]
-            else self._classes([place for place in sorted(readers) if number[place] == one])
-            for one in chosen
-        ]
-        firsts = [np.unique(own_class, return_index=True)[1] for own_class in classes]
-        shape = tuple(map(len, firsts))
-        if math.prod(shape) > _LARGEST_TABLE:
-            raise HwsimError(
-                f'what "{term.layer}" costs depends on {len(chosen)} choices of activations in {math.prod(shape)} ways; '
-                "give fewer activation widths, or let layers choose in groups"
-            )
-        columns = np.zeros((len(self.layers), math.prod(shape)), np.int64)
-        grid = np.indices(shape).reshape(len(shape), math.prod(shape))
-        for one, first, row in zip(chosen, firsts, grid, strict=True):
-            columns[[place for place, of in enumerate(number) if of == one]] = first[row]
-        demanded = [bits[column] for bits, column in zip(self.activations, columns, strict=True)]
-        widths = [self._width(group, demanded, columns.shape[1]) for group in groups]
-        costs = np.zeros((columns.shape[1], len(METRICS)))
-        if term.tensors == _RESCALED:
-            some = np.flatnonzero(self._rescaled(own[0], demanded, widths[0]))
-            if some.size:
-                code = term.code(np.zeros_like(some), [widths[0][some], demanded[own[0]][some]])
-                costs[some] = self._entries(term, code)
-        else:
-            choice = columns[own[0]] if own else np.zeros(columns.shape[1], np.int64)
-            costs = self._entries(term, term.code(choice, widths))
-        return Table(chosen, tuple(classes), costs.reshape(*shape, -1))
+        tied = [] if own is None else [place for place, one in enumerate(number) if one == number[own]]
+        count = 1 if own is None else len(self.activations[own])
+        axes: list[Axis] = [] if own is None else [((number[own], tuple(range(count))),)]
+        demands = {}
+        for group in dict.fromkeys(self.groups[tensor] for tensor in term.tensors):
+            readers = self.readers[group]
+            demands[group], axis = self._demands(readers if {*readers} - {*tied} else [], number)
+            axes += [axis] if axis else []
+        choice, *others = np.indices((count, *map(len, demands.values()))).reshape(1 + len(demands), -1)
+        widths = {}
+        for (group, levels), row in zip(demands.items(), others, strict=True):
+            mine = [self.activations[p][choice] for p in self.readers[group] if p in tied]
+            widths[group] = self._widest(group, [*mine, levels[row]] if levels.any() else mine, len(choice))
+        costs = self._entries(term, term.code(choice, [widths[self.groups[t]] for t in term.tensors]))
+        sizes = [1 + max(max(ranks) for _, ranks in axis) for axis in axes]
+        return Table(tuple(axes), costs.reshape(*sizes, -1))
 
-    def _classes(self, places: list[int]) -> IntArray:
-        """Return which places of one choice give its layers the same activation widths."""
-        widths = np.stack([self.activations[place] for place in places])
-        return np.asarray(np.unique(widths, axis=1, return_inverse=True)[1].reshape(-1), np.int64)
+    def _rescaling(self, tensor: str, own: list[int], number: tuple[int, ...]) -> Iterator[Table]:
+        """Yield, for each width that some layers demand of the tensor they read, what the rescale to it costs.
+
+        It is there where one of them demands the width and the tensor has more.
+        """
+        readers = self.readers[self.groups[tensor]]
+        together = len({number[place] for place in readers}) == 1
+        if together and all(
+            np.array_equal(self.activations[place], self.activations[own[0]]) for place in readers
+        ):
+            return
+        levels, source = self._demands(readers, number)
+        term = self.rescales[self.layers[own[0]]]
+        for width in np.unique(np.concatenate([self.activations[place] for place in own])):
+            wider = np.flatnonzero(levels > width)
+            if wider.size:
+                demand = {number[place]: np.zeros_like(self.activations[place]) for place in own}
+                for place in own:
+                    demand[number[place]] |= self.activations[place] == width
+                costs = np.zeros((2, len(levels), len(METRICS)))
+                sources = levels[wider]
+                costs[1, wider] = self._entries(
+                    term, term.code(np.zeros_like(sources), [sources, np.full_like(sources, width)])
+                )
+                yield Table((_axis(demand), source), costs)
+
+    def _demands(self, readers: list[int], number: tuple[int, ...]) -> tuple[IntArray, Axis]:
+        """Return the widths that a tensor can have for its readers, and which of them each of their choices demands.
+
+        Without readers it is the width 0 alone.
+        """
+        demanded: dict[int, IntArray] = {}
+        for place in readers:
+            own = self.activations[place]
+            demanded[number[place]] = np.maximum(demanded.get(number[place], own), own)
+        least = max((int(own.min()) for own in demanded.values()), default=0)
+        levels = np.unique(np.maximum(np.concatenate([[least], *demanded.values()]), least)).astype(np.int64)
+        ranks = {one: np.searchsorted(levels, np.maximum(own, least)) for one, own in demanded.items()}
+        return levels, _axis(ranks)
 
     def _check_indices(self, indices: IntArray) -> None:
         counts = np.array([len(given) for given in self.choices.values()])
@@ -278,15 +308,11 @@ class Configurations:
                 f"{int(indices.max())}"
             )
 
-    def _width(self, group: str, demanded: list[IntArray], count: int) -> IntArray:
-        """Return the bits of a group's tensors under each configuration."""
-        readers = self.readers[group]
-        if not readers:
+    def _widest(self, group: str, demanded: Sequence[IntArray], count: int) -> IntArray:
+        """Return the bits of a group's tensors under each configuration, from what its readers demand."""
+        if not demanded:
             return np.full(count, self.network.formats()[group].bits, np.int64)
-        widest: IntArray = demanded[readers[0]]
-        for place in readers[1:]:
-            widest = np.maximum(widest, demanded[place])
-        return widest
+        return functools.reduce(np.maximum, demanded)
 
     def _rescaled(self, place: int, demanded: list[IntArray], source: IntArray) -> npt.NDArray[np.bool_]:
         """Return where a layer needs a rescale of its own: it demands less than its tensor has, and first."""
@@ -400,6 +426,10 @@ class Configurations:
             stored_bits(item),
             max((part.critical_path_ps or 0.0 for part in parts), default=0.0),
         ]
+
+
+def _axis(ranks: Mapping[int, IntArray]) -> Axis:
+    return tuple((layer, tuple(own.tolist())) for layer, own in sorted(ranks.items()))
 
 
 def _computes(item: IntegerLayer) -> bool:

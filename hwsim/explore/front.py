@@ -1,7 +1,8 @@
 """The exact Pareto front of costs that are sums or maxima over a network's layers, merged layer by layer.
 
 A cost is the sum of terms, or the largest of them, each a table by the choices of a few layers: most by one layer's alone, some by two that share
-a tensor. Layers are taken in order. After each, of two beginnings between which no later term can tell, one that costs
+a tensor. Layers are taken in order. What several layers decide together, by the largest of their ranks, is assumed with the
+first of them and held against the others. After each layer, of two beginnings between which no later term can tell, one that costs
 more in nothing and less in something rules the other out, whatever follows: neither a sum nor a maximum falls where a part
 of it rises. What is left at the end is the front
 (E. Rollon, J. Larrosa, Bucket elimination for multiobjective optimization problems, Journal of Heuristics 12, 2006).
@@ -9,13 +10,14 @@ of it rises. What is left at the end is the front
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.cost.configurations import Table, joined
+from hwsim.cost.configurations import Axis, Table, joined
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 
@@ -26,7 +28,7 @@ _FINEST, _COARSEST = 12, 2
 
 def alone(layer: int, costs: FloatArray) -> Table:
     """Return the term of one layer's choices by themselves, from their costs [choices, objectives]."""
-    return Table((layer,), (np.arange(len(costs)),), costs)
+    return Table((((layer, tuple(range(len(costs)))),),), costs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,7 @@ class Front:
 def pareto_merge(
     counts: Sequence[int], terms: Sequence[Table], limit: int = 0, largest: Sequence[int] = ()
 ) -> Front:
-    """Return the Pareto front of the sums of terms over all choices; of points that cost the same, the first one.
+    """Return the Pareto front of the sums of terms over all choices; of points that cost the same, one.
 
     In the objectives ``largest`` a cost is the largest term in place of their sum, and none is below 0. ``counts`` are the
     choices of each layer. With a ``limit`` about as many points at most are kept after each layer,
@@ -52,31 +54,80 @@ def pareto_merge(
     optimization, 2002), and the front's ends in every objective.
     """
     objectives = terms[0].costs.shape[-1]
-    costs, choices, exact = np.zeros((1, objectives)), np.zeros((1, 0), np.int64), True
+    begun, exact = _Beginnings(np.zeros((1, 0), np.int64), np.zeros((1, objectives)), {}, {}), True
+    shared = dict.fromkeys(axis for item in terms for axis in item.axes if len(axis) > 1)
     for layer, count in enumerate(counts):
-        own = _worthwhile(layer, count, terms)
-        rows = np.repeat(np.arange(len(choices)), len(own))
-        choices = np.column_stack([choices[rows], np.tile(own, len(choices))])
-        costs = costs[rows]
+        begun = begun.followed_by(_worthwhile(layer, count, terms))
+        for axis in shared:
+            begun = begun.along(axis) if layer in dict(axis) else begun
         for item in terms:
-            if max(item.layers, default=0) == layer:
-                costs = joined(costs, item.of(choices), largest)
-        states = list(
-            _states(
-                choices,
-                [item for item in terms if item.layers and min(item.layers) <= layer < max(item.layers)],
-            )
-        )
+            if _known(item) == layer:
+                entries = item.at([begun.place(axis) for axis in item.axes], len(begun.costs))
+                begun = replace(begun, costs=joined(begun.costs, entries, largest))
+        states = list(_states(begun, terms))
         kept = []
         for state in states:
-            found = state[nondominated(costs[state])]
-            thinned = found if not limit else found[_spread(costs[found], max(1, limit // len(states)))]
+            found = state[nondominated(begun.costs[state])]
+            thinned = found if not limit else found[_spread(begun.costs[found], max(1, limit // len(states)))]
             exact &= len(thinned) == len(found)
             kept.append(thinned)
-        order = np.sort(np.concatenate(kept))
-        costs, choices = costs[order], choices[order]
-    order = np.lexsort(costs.T[::-1])
-    return Front(costs[order], choices[order], exact)
+        begun = begun.rows(np.sort(np.concatenate(kept)))
+    order = np.lexsort(begun.costs.T[::-1])
+    return Front(begun.costs[order], begun.choices[order], exact)
+
+
+@dataclass(frozen=True, eq=False)
+class _Beginnings:
+    """Choices of the first layers [rows, layers] and what they cost [rows, objectives].
+
+    ``assumed`` is the place [rows] along each axis of several layers, ``reached`` whether one of those taken has that rank.
+    """
+
+    choices: IntArray
+    costs: FloatArray
+    assumed: Mapping[Axis, IntArray]
+    reached: Mapping[Axis, npt.NDArray[np.bool_]]
+
+    def rows(self, some: npt.NDArray[Any]) -> _Beginnings:
+        """Return some of the rows."""
+        of = ({axis: own[some] for axis, own in each.items()} for each in (self.assumed, self.reached))
+        return _Beginnings(self.choices[some], self.costs[some], *of)
+
+    def followed_by(self, own: IntArray) -> _Beginnings:
+        """Return each row with each of the next layer's choices."""
+        count = len(self.choices)
+        longer = self.rows(np.repeat(np.arange(count), len(own)))
+        return replace(longer, choices=np.column_stack([longer.choices, np.tile(own, count)]))
+
+    def along(self, axis: Axis) -> _Beginnings:
+        """Return the rows that a place along an axis is assumed for, with its first layer, or that still agree with theirs."""
+        begun, taken = self if axis in self.assumed else self._assuming(axis), self.choices.shape[1]
+        own, assumed = np.array(dict(axis)[taken - 1])[begun.choices[:, -1]], begun.assumed[axis]
+        reached = begun.reached[axis] | (own == assumed)
+        later = [rank for layer, ranks in axis if layer >= taken for rank in ranks]
+        can = (own <= assumed) & (reached | np.isin(assumed, later))
+        return replace(begun, reached={**begun.reached, axis: reached}).rows(can)
+
+    def _assuming(self, axis: Axis) -> _Beginnings:
+        """Return each row with each place along an axis, that no layer is known to have."""
+        places, count = sorted({rank for _, ranks in axis for rank in ranks}), len(self.choices)
+        longer = self.rows(np.repeat(np.arange(count), len(places)))
+        unreached = np.zeros(len(longer.costs), bool)
+        return replace(
+            longer,
+            assumed={**longer.assumed, axis: np.tile(places, count)},
+            reached={**longer.reached, axis: unreached},
+        )
+
+    def place(self, axis: Axis) -> IntArray:
+        """Return the place along an axis, as its first layer's choice tells or as it is assumed."""
+        ((layer, ranks), *others) = axis
+        return self.assumed[axis] if others else np.array(ranks)[self.choices[:, layer]]
+
+
+def _known(item: Table) -> int:
+    """Return the layer with which a term's places are known or assumed."""
+    return max((axis[0][0] for axis in item.axes), default=0)
 
 
 def nondominated(costs: FloatArray) -> IntArray:
@@ -144,23 +195,28 @@ def _worthwhile(layer: int, count: int, terms: Sequence[Table]) -> IntArray:
 
 
 def _seen(item: Table, layer: int) -> FloatArray:
-    """Return all costs of each choice of one of a term's layers, [choices, other classes and objectives]."""
-    place = item.layers.index(layer)
-    rows = np.moveaxis(item.costs, place, 0)[item.classes[place]]
-    return rows.reshape(len(rows), -1)
+    """Return all costs of each choice of one of a term's layers, [choices, places that others leave and objectives]."""
+    axes = [dict(axis) for axis in item.axes]
+    count = next(len(axis[layer]) for axis in axes if layer in axis)
+    index = []
+    for place, axis in enumerate(axes):
+        others = np.arange(item.costs.shape[place] if axis.keys() - {layer} else 1)
+        along = [1] * len(axes)
+        along[place] = -1
+        own = np.array(axis.get(layer, (0,) * count))
+        index.append(np.maximum(own[:, None], others).reshape(count, *along))
+    return np.reshape(item.costs[tuple(index)], (count, -1))
 
 
-def _states(choices: IntArray, open_terms: Sequence[Table]) -> Iterator[IntArray]:
-    """Yield the rows between which no open term, one of layers taken and layers to come, can tell."""
-    taken = choices.shape[1]
-    keys = [
-        own[choices[:, layer]]
-        for item in open_terms
-        for layer, own in zip(item.layers, item.classes, strict=True)
-        if layer < taken
-    ]
+def _states(begun: _Beginnings, terms: Sequence[Table]) -> Iterator[IntArray]:
+    """Yield the rows between which nothing to come can tell: no open term, one of layers taken and layers to come, and no axis."""
+    taken = begun.choices.shape[1]
+    still = [axis for axis in begun.assumed if axis[-1][0] >= taken]
+    told = (axis for item in terms if _known(item) >= taken for axis in item.axes if axis[0][0] < taken)
+    keys: list[npt.NDArray[Any]] = [begun.place(axis) for axis in dict.fromkeys((*still, *told))]
+    keys += [begun.reached[axis] for axis in still]
     if not keys:
-        yield np.arange(len(choices))
+        yield np.arange(len(begun.choices))
         return
     _, state = np.unique(np.column_stack(keys), axis=0, return_inverse=True)
     order = np.argsort(state, kind="stable")

@@ -146,8 +146,7 @@ def _read(space: SearchSpace, question: Pricing, answer: Any) -> Prices:
     kept = (np.flatnonzero([text in have for text in texts]) for texts, have in of.values())
     tables = (
         Table(
-            tuple(table["layers"]),
-            tuple(np.array(own, np.int64) for own in table["classes"]),
+            tuple(tuple((layer, tuple(ranks)) for layer, ranks in axis) for axis in table["axes"]),
             np.array(table["costs"], np.float64).reshape(table["shape"]),
         )
         for table in answer["tables"]
@@ -198,8 +197,7 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         start += np.array(packed) * float(rest)
     plain = [
         {
-            "layers": table.layers,
-            "classes": [own.tolist() for own in table.classes],
+            "axes": table.axes,
             "shape": table.costs.shape,
             "costs": table.costs.ravel().tolist(),
         }

@@ -19,9 +19,11 @@ import numpy.typing as npt
 
 from hwsim.bits import BitConfig, LayerBits
 from hwsim.cost.decoding import Decoding
+from hwsim.cost.energy_estimate import estimated_energy
 from hwsim.cost.hardware import Hardware, layer_circuits
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.memory.network import layer_memory
+from hwsim.cost.network_energy import EnergyModel
 from hwsim.cost.traffic import Memory, layer_traffic, stored_bits
 from hwsim.errors import HwsimError, unknown
 from hwsim.formats import Half, Int, IntArray
@@ -38,10 +40,12 @@ METRICS = (
     "cycles",
     "stored_bits",
     "critical_path_ps",
+    "circuits_fj",
+    "memory_fj",
 )
 """What :meth:`Configurations.price` returns: NAND2 equivalents, flip-flops and cell area of all circuits, bytes
-per image, cycles of an accelerator, bits of weights and constants, and the slowest circuit's critical path. What was not
-asked for is 0."""
+per image, cycles of an accelerator, bits of weights and constants, the slowest circuit's critical path, and an image's
+energy, that of the circuits estimated (:mod:`hwsim.cost.energy_estimate`). What was not asked for is 0."""
 
 LARGEST = (METRICS.index("critical_path_ps"),)
 """Columns of :data:`METRICS` in which a configuration has the largest of its entries, not their sum; none is below 0."""
@@ -77,10 +81,12 @@ class Table:
     """What a few layers' choices cost together.
 
     ``costs`` is [places along each axis, ..., METRICS]: a tensor is as wide as its widest reader demands.
+    ``name`` is that of the layer of the integer network that costs it; a rescale has none.
     """
 
     axes: tuple[Axis, ...]
     costs: FloatArray
+    name: str = ""
 
     @property
     def layers(self) -> frozenset[int]:
@@ -113,7 +119,8 @@ class Configurations:
     that each layer with weights may have. ``hardware`` prices circuits, ``memory`` counts traffic: a buffer, or an
     accelerator with the tiling of each layer that is best at what ``minimise`` names. Either may be left out.
     ``decodings`` says of each layer's choices how their weights move; without it they are packed. ``stored`` is each layer
-    under each of its choices, where channels have widths of their own or layers quantizers.
+    under each of its choices, where channels have widths of their own or layers quantizers. ``energy`` asks for that of an
+    image and needs hardware and an accelerator.
     """
 
     def __init__(
@@ -126,8 +133,9 @@ class Configurations:
         minimise: str = "traffic",
         decodings: Mapping[str, Sequence[Decoding]] | None = None,
         stored: Mapping[str, Sequence[IntegerLayer]] | None = None,
+        energy: EnergyModel | None = None,
     ) -> None:
-        self.decodings, self.stored = decodings or {}, stored or {}
+        self.decodings, self.stored, self.energy = decodings or {}, stored or {}, energy
         self.network, self.hardware, self.memory, self.minimise = network, hardware, memory, minimise
         self.items = {item.layer.name: item for item in network.layers}
         self.choices = {name: tuple(choices.get(name, ())) for name in network.bits}
@@ -254,7 +262,7 @@ class Configurations:
             widths[group] = self._widest(group, [*mine, levels[row]] if levels.any() else mine, len(choice))
         costs = self._entries(term, term.code(choice, [widths[self.groups[t]] for t in term.tensors]))
         sizes = [1 + max(max(ranks) for _, ranks in axis) for axis in axes]
-        return Table(tuple(axes), costs.reshape(*sizes, -1))
+        return Table(tuple(axes), costs.reshape(*sizes, -1), term.layer)
 
     def _rescaling(self, tensor: str, own: list[int], number: tuple[int, ...]) -> Iterator[Table]:
         """Yield, for each width that some layers demand of the tensor they read, what the rescale to it costs.
@@ -406,10 +414,12 @@ class Configurations:
         """Return the metrics of one layer of a network."""
         item = next(item for item in network.layers if item.layer.name == name)
         parts = () if self.hardware is None else layer_circuits(network, item, self.hardware)
-        cycles, moved, traffic = 0, (0, 0, 0), None
+        cycles, moved, traffic, energy = 0, (0, 0, 0), None, (0.0, 0.0)
         if isinstance(self.memory, Accelerator):
             layer = layer_memory(network, item, self.memory, self.minimise)
             cycles, traffic = layer.cycles, layer.dram_traffic
+            if self.energy is not None and self.hardware is not None:
+                energy = estimated_energy(network, item, self.hardware, self.energy, decoding, layer)
         elif self.memory is not None:
             traffic = layer_traffic(network, item, self.memory)
         if traffic is not None:
@@ -425,6 +435,7 @@ class Configurations:
             cycles,
             stored_bits(item),
             max((part.critical_path_ps or 0.0 for part in parts), default=0.0),
+            *energy,
         ]
 
 

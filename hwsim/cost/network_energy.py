@@ -197,7 +197,7 @@ def _layer(
         PartEnergy(
             name,
             _measured(circuits[name], trace, model),
-            _operations(item, name, circuits[name], model.dataflow),
+            layer_operations(item, name, circuits[name], model.dataflow),
         )
         for name, trace in chosen.items()
     )
@@ -209,9 +209,7 @@ def _layer(
     packed = layer_memory(network, item, model.accelerator, model.minimise)
     how = decoding(item, coder)
     found += _decoder(item, how, packed, model)
-    sram = model.memories.sram
-    assert sram is not None
-    memory = memory_energy(_moved_coded(item, how, packed), model.accelerator.hierarchy, sram)
+    memory = layer_memory_energy(item, how, packed, model)
     return LayerEnergy(item.layer.name, item.layer.macs, found, registers, memory, by_operands)
 
 
@@ -223,6 +221,15 @@ def _decoder(
         return ()
     one = _measured(how.circuit, decoder_trace(how.circuit, item, model.cycles, model.seed), model)
     return (PartEnergy(how.part, one, how.decoded(item, packed.dram.weights // 8)),)
+
+
+def layer_memory_energy(
+    item: IntegerLayer, how: Decoding, packed: LayerMemory, model: EnergyModel
+) -> dict[str, float]:
+    """Return the energy in fJ of a layer's accesses by level; ``packed`` is what would move were its weights packed."""
+    sram = model.memories.sram
+    assert sram is not None
+    return memory_energy(_moved_coded(item, how, packed), model.accelerator.hierarchy, sram)
 
 
 def _moved_coded(item: IntegerLayer, how: Decoding, packed: LayerMemory) -> LayerMemory:
@@ -247,7 +254,7 @@ def _measured(datapath: Datapath, trace: Trace, model: EnergyModel) -> CircuitEn
     return circuit_energy(datapath, model.technology, trace, clock_mhz=model.clock_mhz, mapping=model.mapping)
 
 
-def _operations(item: IntegerLayer, part: str, datapath: Datapath, dataflow: str) -> int:
+def layer_operations(item: IntegerLayer, part: str, datapath: Datapath, dataflow: str) -> int:
     """Return in how many cycles an image uses a circuit; sums that pass are not reset."""
     cycles = operations(item, part, datapath)
     return cycles - item.layer.outputs if part == "mac" and dataflow == "weight" else cycles
@@ -272,8 +279,8 @@ def _by_operands(
 
 def _operand_registers(mac: Datapath, trace: Trace, item: IntegerLayer, model: EnergyModel) -> float:
     """Return the energy in fJ of the registers in front of a layer's multiply-accumulates for one image."""
-    flip_flop, count = model.technology.flip_flop, _operations(item, "mac", mac, model.dataflow)
-    working = _operations(item, "mac", mac, "weight")
+    flip_flop, count = model.technology.flip_flop, layer_operations(item, "mac", mac, model.dataflow)
+    working = layer_operations(item, "mac", mac, "weight")
     held = min(HELD, math.prod(item.layer.output_shape[1:])) if model.dataflow == "weight" else 1
     energy = 0.0
     for name, form in mac.inputs.items():

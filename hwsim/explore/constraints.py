@@ -13,7 +13,7 @@ from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS, Evaluation
 from hwsim.explore.front import pareto_merge
 from hwsim.explore.inquiry import inquiry_of
-from hwsim.explore.prices import PRICED, Prices, prices
+from hwsim.explore.prices import ESTIMATED, PRICED, Prices, prices
 from hwsim.network import FloatArray
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def refuse_contradictions(space: SearchSpace) -> None:
         raise HwsimError(
             f"no design has {bound_text('accuracy', constraints['accuracy'])}; ask for at most 100"
         )
-    bounds = {name: bound for name, bound in constraints.items() if name in PRICED}
+    known = PRICED.keys() - {*ESTIMATED}
+    bounds = {name: bound for name, bound in constraints.items() if name in known}
     if not bounds:
         return
     inquiry = inquiry_of(space).apart()

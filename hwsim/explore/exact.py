@@ -25,6 +25,7 @@ from scipy.special import ndtr
 from hwsim.cost.configurations import Table
 from hwsim.errors import HwsimError
 from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model, sensitivities
+from hwsim.explore.energy_prices import refitted
 from hwsim.explore.evaluation import LOSSES, METRICS, DesignPoint, Evaluation, costs_of
 from hwsim.explore.front import alone, nondominated, pareto_merge
 from hwsim.explore.inquiry import inquiry_of
@@ -64,7 +65,7 @@ def propose(
 
     The first of all is the uniform design of the most bits, which a report compares the others with.
     """
-    first = [] if done else uniform(space, done, guide.objectives, rng, 1)
+    first, guide = [] if done else uniform(space, done, guide.objectives, rng, 1), guide.after(done)
     posterior = guide.model.believed(done)
     models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
     found = guide.candidates(models, done, space.tried(done) | set(first), rng)
@@ -173,6 +174,11 @@ class Guide:
     objectives: tuple[str, ...]
     prices: tuple[Prices, ...]
     model: AccuracyModel
+
+    def after(self, done: list[Evaluation]) -> Guide:
+        """Return what is known of the costs once some points are evaluated."""
+        known = refitted(self.prices, self.space, priced_objectives(self.objectives), done)
+        return replace(self, prices=known)
 
     def rows(self, branch: IntArray, choices: IntArray) -> FloatArray:
         """Return the features of points."""

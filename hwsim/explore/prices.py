@@ -63,11 +63,15 @@ PRICED: dict[str, tuple[str, ...]] = {
     "latency": ("cycles",),
     "buffer_bytes": (),
     "critical_path": ("critical_path_ps",),
+    "energy": ("circuits_fj", "memory_fj"),
 }
 """The figures of tables that an objective follows from; a buffer is there whatever the layers choose."""
 
 MAXIMA = ("critical_path",)
 """Objectives in which the largest entry counts; in the others entries add up."""
+
+ESTIMATED = ("energy",)
+"""Objectives that tables tell nearly: designs that were measured say how nearly (:mod:`hwsim.explore.energy_prices`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,7 @@ class Prices:
     start: FloatArray
     scale: tuple[Callable[[FloatArray], FloatArray], ...]
     largest: tuple[int, ...] = ()
+    circuits: tuple[FloatArray, ...] = ()
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -96,6 +101,11 @@ class Prices:
         columns = zip(choices.T, self.kept, strict=True)
         return np.asarray(np.all([np.isin(column, kept) for column, kept in columns], axis=0))
 
+    def places(self, choices: IntArray) -> IntArray:
+        """Return the places in the tables of rows of the space's places, all kept."""
+        columns = zip(choices.T, self.kept, strict=True)
+        return np.stack([np.searchsorted(kept, column) for column, kept in columns], axis=1)
+
     def of(self, choices: IntArray) -> FloatArray:
         """Return the costs [points, objectives] of rows of the space's places, all kept."""
         return self.costs(self._joined(choices, self.largest))
@@ -106,9 +116,7 @@ class Prices:
 
     def _joined(self, choices: IntArray, largest: Sequence[int]) -> FloatArray:
         """Return what the table entries of rows of the space's places come to, [points, objectives]."""
-        columns = zip(choices.T, self.kept, strict=True)
-        places = np.stack([np.searchsorted(kept, column) for column, kept in columns], axis=1)
-        found = np.zeros((len(choices), len(self.start)))
+        places, found = self.places(choices), np.zeros((len(choices), len(self.start)))
         for table in self.tables:
             found = joined(found, table.of(places), largest)
         return found
@@ -148,13 +156,19 @@ def _read(space: SearchSpace, question: Pricing, answer: Any) -> Prices:
         Table(
             tuple(tuple((layer, tuple(ranks)) for layer, ranks in axis) for axis in table["axes"]),
             np.array(table["costs"], np.float64).reshape(table["shape"]),
+            table["name"],
         )
         for table in answer["tables"]
+    )
+    circuits = (
+        np.array(fj).reshape(table["shape"][:-1])
+        for fj, table in zip(answer["circuits"], answer["tables"], strict=False)
     )
     study = space.bench.study
     scale = tuple(_scale(name, study, answer["float32_bytes"]) for name in question.objectives)
     largest = tuple(place for place, name in enumerate(question.objectives) if name in MAXIMA)
-    return Prices(question.shared, tuple(kept), tuple(tables), np.array(answer["start"]), scale, largest)
+    start = np.array(answer["start"])
+    return Prices(question.shared, tuple(kept), tuple(tables), start, scale, largest, tuple(circuits))
 
 
 def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
@@ -165,12 +179,12 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
     reference = _quantized(bench, dict.fromkeys(choices, _Weights(Int(8))), quantizer)
     own = any(choice.quantizer for given in choices.values() for choice in given)
     figures = {figure for name in objectives for figure in PRICED[name]}
-    circuits = bool(figures & {"gates", "flip_flops", "area_um2", "critical_path_ps"})
+    circuits = bool(figures & {"gates", "flip_flops", "area_um2", "critical_path_ps", "circuits_fj"})
     decodings = _decodings(bench, choices, quantizer)
     alive()
     memory = study.accelerator() or study.memory.value()
     # Traffic says how many decoders there are.
-    moves = bool({"bandwidth", "latency"} & set(objectives)) or (circuits and bool(decodings))
+    moves = bool({"bandwidth", "latency", "energy"} & set(objectives)) or (circuits and bool(decodings))
     configurations = Configurations(
         reference,
         {name: [choice.bits for choice in given] for name, given in choices.items()},
@@ -179,10 +193,13 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         minimise=study.minimise,
         decodings=decodings,
         stored=_stored(bench, choices, quantizer) if own or _own_widths(reference) else None,
+        energy=study.energy_model(question.shared.datapath) if "energy" in objectives else None,
     )
-    tables = []
+    tables, estimated = [], list[list[float]]()
     for table in configurations.tables(question.choice_of):
         tables.append(_objectives(table, objectives))
+        if "energy" in objectives:
+            estimated.append(table.costs[..., METRICS.index("circuits_fj")].ravel().tolist())
         alive()
     start = np.zeros(len(objectives))
     if isinstance(memory, Accelerator):
@@ -200,10 +217,16 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
             "axes": table.axes,
             "shape": table.costs.shape,
             "costs": table.costs.ravel().tolist(),
+            "name": table.name,
         }
         for table in tables
     ]
-    return {"tables": plain, "start": start.tolist(), "float32_bytes": float32_bytes(reference)}
+    return {
+        "tables": plain,
+        "start": start.tolist(),
+        "float32_bytes": float32_bytes(reference),
+        "circuits": estimated,
+    }
 
 
 def _chosen(text: str) -> _Chosen:
@@ -230,6 +253,8 @@ def _scale(name: str, study: Study, whole: int) -> Callable[[FloatArray], FloatA
             return lambda image_bytes: image_bytes * images_per_second / 1e6
         case "latency":
             return lambda cycles: cycles / clock_mhz
+        case "energy":
+            return lambda fj: fj / 1e9
         case "compression_ratio":
             return lambda file_bytes: -whole / file_bytes
     return lambda figure: figure

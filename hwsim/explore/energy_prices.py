@@ -3,8 +3,7 @@
 An energy is the sum of what memories take, which is known beforehand, and of what circuits take, which their gates tell
 nearly (:mod:`hwsim.cost.energy_estimate`). An evaluation says what each layer's circuits take. The log of how far that is from
 the estimate is believed to be a sum of effects: one of all circuits, one of what a design's layers share, and one of each layer.
-An effect is the mean of what the others leave, drawn to 0 as if one more layer had left nothing (ridge regression: A. Hoerl,
-R. Kennard, Technometrics 12, 1970; solved one effect after the other).
+They are those of a ridge regression (A. Hoerl, R. Kennard, Technometrics 12, 1970).
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 _CIRCUITS = (*Energy().parts, "registers")
 """Where the energy of a layer goes that its memories do not take."""
 
-_SWEEPS = 20
-"""How often each effect is worked out anew."""
+_PENALTY = 0.1
+"""Of an effect squared, against the squares of what effects leave of each layer."""
 
 _Keys = tuple[tuple[str, ...], ...]
 """The names of the effects on a layer's circuits."""
@@ -65,14 +64,11 @@ def _seen(price: Prices, space: SearchSpace, design: Evaluation) -> Iterator[tup
 
 def _fitted(seen: Sequence[tuple[_Keys, float]]) -> Mapping[tuple[str, ...], float]:
     """Return the effects by name."""
-    number = {key: place for place, key in enumerate(dict.fromkeys(key for keys, _ in seen for key in keys))}
-    codes = np.array([[number[key] for key in keys] for keys, _ in seen])
-    logs, effects = np.array([log for _, log in seen]), np.zeros(len(number))
-    for column in [*codes.T] * _SWEEPS:
-        left = logs - effects[codes].sum(axis=1) + effects[column]
-        count = np.bincount(column, minlength=len(effects))
-        effects = np.where(count, np.bincount(column, left, len(effects)) / (count + 1), effects)
-    return dict(zip(number, effects.tolist(), strict=True))
+    names = tuple(dict.fromkeys(key for keys, _ in seen for key in keys))
+    has = np.array([[name in keys for name in names] for keys, _ in seen], float)
+    logs = np.array([log for _, log in seen])
+    effects = np.linalg.solve(has.T @ has + _PENALTY * np.eye(len(names)), has.T @ logs)
+    return dict(zip(names, effects.tolist(), strict=True))
 
 
 def _moved(price: Prices, place: int, effects: Mapping[tuple[str, ...], float]) -> Prices:

@@ -213,6 +213,7 @@ _ASKED_FOR = {
     "buffers",
     "buffers_um2",
     "elements",
+    "energies",
     "right",
     "coders",
 } | {

@@ -71,10 +71,12 @@ class Beliefs:
     """What a search with a model of the accuracy was guided by.
 
     ``sensitivities`` were measured under ``quantizer`` on ``images`` of the calibration split. ``predicted`` has the
-    accuracy loss in points that the model expected of a design, by its key, before its batch was measured.
+    accuracy loss in points that the model expected of a design, by its key, before its batch was measured, and ``energies``
+    the energy in uJ, where that is an objective.
     """
 
     quantizer: str
     images: int
     sensitivities: tuple[Sensitivity, ...]
     predicted: dict[str, float]
+    energies: dict[str, float] = field(default_factory=dict)

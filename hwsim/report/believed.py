@@ -37,7 +37,8 @@ class LayerEffects:
 class Believed:
     """Layers by their largest effect, and how far predictions were from what was measured, in points.
 
-    ``mean`` and ``median`` are those of the absolute differences, over ``count`` designs.
+    ``mean`` and ``median`` are those of the absolute differences, over ``count`` designs; ``energy_percent`` is the mean
+    difference of their energies, None where these are no objective.
     """
 
     beliefs: Beliefs
@@ -46,6 +47,7 @@ class Believed:
     mean: float
     median: float
     count: int
+    energy_percent: float | None
 
 
 def believed(beliefs: Beliefs | None, listed: Sequence[Row]) -> Believed | None:
@@ -58,8 +60,19 @@ def believed(beliefs: Beliefs | None, listed: Sequence[Row]) -> Believed | None:
         if row.key in beliefs.predicted
     ]
     errors = [abs(expected - measured) for expected, measured in pairs] or [0.0]
+    energies = [
+        100 * abs(beliefs.energies[row.key] / row.values["energy"] - 1)
+        for row in listed
+        if row.key in beliefs.energies
+    ]
     return Believed(
-        beliefs, tuple(_layers(beliefs)), predictions(pairs), fmean(errors), median(errors), len(pairs)
+        beliefs,
+        tuple(_layers(beliefs)),
+        predictions(pairs),
+        fmean(errors),
+        median(errors),
+        len(pairs),
+        fmean(energies) if energies else None,
     )
 
 

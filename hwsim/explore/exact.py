@@ -1,14 +1,14 @@
 """The exact front of what designs cost and of what their accuracy is believed to be, measured where it tells most.
 
-Costs are known beforehand: they are sums and maxima of tables. The accuracy is believed: a Gaussian process starts from what each
-choice does alone, additive over layers, and learns from everything that was measured. The front of the costs and the
-additive part is merged exactly, for its mean and for factors drawn from the posterior (W. R. Thompson, Biometrika 25,
-1933). Of these points and the measured front's neighbours those are measured next that, one after the other, promise the
-largest hypervolume that nothing yet measured dominates, in expectation over the whole process (the criterion of
-M. Emmerich, K. Giannakoglou, B. Naujoks, IEEE Transactions on Evolutionary Computation 10, 2006; one after the other is
-within 1 - 1/e of the best choice at once: G. Nemhauser, L. Wolsey, M. Fisher, Mathematical Programming 14, 1978). Until a
-chosen point is measured it is believed at its mean (D. Ginsbourger, R. Le Riche, L. Carraro, Kriging is well-suited to
-parallelize optimization, 2010).
+Costs are known beforehand: they are sums and maxima of tables, an energy nearly (:mod:`hwsim.explore.energy_prices`).
+The accuracy is believed: a Gaussian process starts from what each choice does alone, additive over layers, and learns
+from everything that was measured. The front of the costs and the additive part is merged exactly, for its mean and for
+factors drawn from the posterior (W. R. Thompson, Biometrika 25, 1933). Of these points and the measured front's
+neighbours those are measured next that, one after the other, promise the largest hypervolume that nothing yet measured
+dominates, in expectation over the whole process (the criterion of M. Emmerich, K. Giannakoglou, B. Naujoks, IEEE
+Transactions on Evolutionary Computation 10, 2006; one after the other is within 1 - 1/e of the best choice at once: G.
+Nemhauser, L. Wolsey, M. Fisher, Mathematical Programming 14, 1978). Until a chosen point is measured it is believed at
+its mean (D. Ginsbourger, R. Le Riche, L. Carraro, Kriging is well-suited to parallelize optimization, 2010).
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from hwsim.layers import (
     Add,
     AveragePool,
     BatchNorm,
+    Clip,
     Concatenate,
     Convolution,
     Flatten,
@@ -117,6 +118,25 @@ def dense():
     return filled(build, "dense")
 
 
+def unequal():
+    """Concatenations of what is clipped earlier than the rest, and of what has no sign with what has: both are rescaled."""
+    build = Builder((2, 6, 6))
+    build.convolution("stem", 4, 3)
+    relu = build.add("relu", Relu())
+    build.convolution("clipped", 4, 1, relu)
+    clipped = build.add("clip", Clip(0.0, 33.0))  # of the tensors in 2 bits none has so large a range
+    build.convolution("free", 4, 3, relu)
+    free = build.add("free_relu", Relu())
+    signed = build.convolution("signed", 4, 1, build.add("joined", Concatenate(), clipped, free))
+    build.convolution("positive", 4, 1, "joined")
+    positive = build.add("positive_relu", Relu())
+    build.add("both", Concatenate(), signed, positive)
+    build.convolution("last", 4, 1)
+    build.add("flat", Flatten())
+    build.add("out", Linear(3))
+    return filled(build, "unequal")
+
+
 WIDTHS = [(w, a, acc) for w in (2, 4, 7) for a in (2, 3, 5, 8) for acc in (16, 24)]
 
 
@@ -132,6 +152,7 @@ class Case:
             for name, signed in network.signed_inputs().items()
         }
         self.reference = self.quantized("w8a8/int32")
+        self.others = [self.quantized(f"w8a{a}/int32") for a in sorted({a for _, a, _ in widths})]
 
     def quantized(self, bits):
         return quantize(self.network, bits, self.calibration)
@@ -144,7 +165,7 @@ class Case:
         ]
 
 
-@pytest.fixture(scope="module", params=[residual, branches, projected])
+@pytest.fixture(scope="module", params=[residual, branches, projected, unequal])
 def case(request):
     return Case(request.param())
 
@@ -156,7 +177,7 @@ def total(layers, field):
 @pytest.mark.parametrize("loop_order", ["weights_outer", "inputs_outer"])
 def test_traffic_and_bits_are_those_of_each_network_by_itself(case, loop_order):
     memory = Memory(600, 32, loop_order)
-    configurations = Configurations(case.reference, case.choices, memory=memory)
+    configurations = Configurations(case.reference, case.choices, others=case.others, memory=memory)
     drawn = case.drawn(60)
     prices = configurations.price(configurations.indices(drawn))
     for bits, price in zip(drawn, prices, strict=True):
@@ -172,7 +193,9 @@ def test_traffic_and_bits_are_those_of_each_network_by_itself(case, loop_order):
 @pytest.mark.parametrize("minimise", OBJECTIVES)
 def test_an_accelerators_traffic_and_cycles_are_those_of_each_network_by_itself(case, minimise):
     accelerator = Accelerator(Array(4, 4, "output"), Hierarchy((500,), burst_bytes=8))
-    configurations = Configurations(case.reference, case.choices, memory=accelerator, minimise=minimise)
+    configurations = Configurations(
+        case.reference, case.choices, others=case.others, memory=accelerator, minimise=minimise
+    )
     drawn = case.drawn(5, seed=1)
     prices = configurations.price(configurations.indices(drawn))
     for bits, price in zip(drawn, prices, strict=True):
@@ -206,7 +229,7 @@ def test_circuits_are_those_of_each_network_by_itself(tmp_path, monkeypatch, syn
 
 
 def test_tables_of_whole_terms_sum_to_the_prices(case):
-    configurations = Configurations(case.reference, case.choices, memory=Memory(600, 32))
+    configurations = Configurations(case.reference, case.choices, others=case.others, memory=Memory(600, 32))
     drawn = configurations.indices(case.drawn(200, seed=2))
     tables = list(configurations.tables())
     assert any(len(table.layers) > 1 for table in tables)
@@ -216,7 +239,7 @@ def test_tables_of_whole_terms_sum_to_the_prices(case):
 def test_however_many_layers_read_a_tensor_its_tables_are_small_and_sum_to_the_prices():
     """Four widths that twelve layers demand are four ranks, not 4^12 entries."""
     case = Case(dense())
-    configurations = Configurations(case.reference, case.choices, memory=Memory(600, 32))
+    configurations = Configurations(case.reference, case.choices, others=case.others, memory=Memory(600, 32))
     drawn = configurations.indices(case.drawn(300, seed=4))
     tables = list(configurations.tables())
     assert max(len(table.layers) for table in tables) == 14

@@ -120,7 +120,8 @@ class Configurations:
     accelerator with the tiling of each layer that is best at what ``minimise`` names. Either may be left out.
     ``decodings`` says of each layer's choices how their weights move; without it they are packed. ``stored`` is each layer
     under each of its choices, where channels have widths of their own or layers quantizers. ``energy`` asks for that of an
-    image and needs hardware and an accelerator.
+    image and needs hardware and an accelerator. ``others`` are the network under other single widths, which tell where a rescale
+    behind a layer stands: whether its clip ends below the range of what it is joined to may depend on the width.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Configurations:
         decodings: Mapping[str, Sequence[Decoding]] | None = None,
         stored: Mapping[str, Sequence[IntegerLayer]] | None = None,
         energy: EnergyModel | None = None,
+        others: Sequence[QuantizedNetwork] = (),
     ) -> None:
         self.decodings, self.stored, self.energy = decodings or {}, stored or {}, energy
         self.network, self.hardware, self.memory, self.minimise = network, hardware, memory, minimise
@@ -142,6 +144,11 @@ class Configurations:
         self.layers = tuple(self.choices)
         self.groups = _groups(network)
         self._check(choices)
+        self.absent = {
+            (name, other.formats()[self.items[name].layer.inputs[0]].bits)
+            for other in others
+            for name in self.items.keys() - {item.layer.name for item in other.layers}
+        }
         self.readers = self._readers()
         self.activations = [
             np.array([bits.activation.bits for bits in given], np.int64) for given in self.choices.values()
@@ -168,7 +175,7 @@ class Configurations:
                     f'layer "{item.layer.name}" gives {item.output}, and configurations are those of integers; quantize '
                     "with placement=integer"
                 )
-            if item.layer.kind == "rescale" and item.layer.name.endswith((".input", ".output")):
+            if _is_rescale(item) and item.layer.name.endswith(".input"):
                 raise HwsimError(
                     f'the network has "{item.layer.name}" between two formats of one tensor; give it under one width of '
                     "all activations"
@@ -350,6 +357,8 @@ class Configurations:
         if term.tensors == _RESCALED:
             source = self._under({self.items[owner].layer.inputs[0]: widths[0]})
             return self._measure(self._with_rescale(source, owner, widths[1]), f"{owner}.input")
+        if (owner, widths[-1]) in self.absent:
+            return [0.0] * len(METRICS)
         network = self._under(dict(zip(term.tensors, widths, strict=True)))
         if self.items[owner].layer.has_weights:
             bits = self.choices[owner][place]
@@ -382,12 +391,19 @@ class Configurations:
         )
 
     def _under(self, widths: Mapping[str, int]) -> QuantizedNetwork:
-        """Return the network with all tensors of the groups of some tensors in other widths."""
+        """Return the network with all tensors of the groups of some tensors in other widths.
+
+        What a rescale behind a layer reads has no sign where its group has one, and so a bit less than it.
+        """
         wanted = {self.groups[tensor]: bits for tensor, bits in widths.items()}
+        formats = self.network.formats()
 
         def form(tensor: str, given: Int | Half) -> Int:
-            assert isinstance(given, Int)
-            return Int(wanted.get(self.groups[tensor], given.bits), given.signed)
+            group = self.groups[tensor]
+            of_group = formats[group]
+            assert isinstance(given, Int) and isinstance(of_group, Int)
+            less = of_group.bits - given.bits
+            return Int(wanted[group] - less, given.signed) if group in wanted else given
 
         return replace(
             self.network,
@@ -447,8 +463,15 @@ def _computes(item: IntegerLayer) -> bool:
     return not isinstance(item.layer.operator, Moving)
 
 
+def _is_rescale(item: IntegerLayer) -> bool:
+    return isinstance(item.layer.operator, Rescale)
+
+
 def _groups(network: QuantizedNetwork) -> dict[str, str]:
-    """Return, for each tensor, the first of those that share its format: what only moves integers joins them."""
+    """Return, for each tensor, the first of those that share its format: what only moves integers joins them.
+
+    A tensor that only a rescale reads has the width of what that makes of it, and is in its group.
+    """
     groups = {INPUT: INPUT}
     for item in network.layers:
         layer = item.layer
@@ -459,4 +482,5 @@ def _groups(network: QuantizedNetwork) -> dict[str, str]:
         first = next(group for group in groups.values() if group in joined)
         groups = {name: first if group in joined else group for name, group in groups.items()}
         groups[layer.name] = first
-    return groups
+    behind = {item.layer.inputs[0]: item.layer.name for item in network.layers if _is_rescale(item)}
+    return groups | {tensor: groups[rescale] for tensor, rescale in behind.items()}

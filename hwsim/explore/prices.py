@@ -20,6 +20,7 @@ from hwsim.explore.front import alone
 from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.question import Alive, Pricing
 from hwsim.formats import Int, IntArray, WeightFormat
+from hwsim.layers import Rescale
 from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
 from hwsim.quantize import quantize
 from hwsim.quantize.settings import Settings
@@ -194,6 +195,7 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         decodings=decodings,
         stored=_stored(bench, choices, quantizer) if own or _own_widths(reference) else None,
         energy=study.energy_model(question.shared.datapath) if "energy" in objectives else None,
+        others=_other_widths(bench, choices, quantizer) if _rescales(reference) else (),
     )
     tables, estimated = [], list[list[float]]()
     for table in configurations.tables(question.choice_of):
@@ -303,6 +305,17 @@ def _decodings(bench: Bench, choices: _Choices, quantizer: str) -> dict[str, tup
         for weights, coder in dict.fromkeys(given)
     }
     return {name: tuple(found[name, *pair] for pair in given) for name, given in pairs.items()}
+
+
+def _rescales(network: QuantizedNetwork) -> bool:
+    return any(isinstance(item.layer.operator, Rescale) for item in network.layers)
+
+
+def _other_widths(bench: Bench, choices: _Choices, quantizer: str) -> list[QuantizedNetwork]:
+    """Return the network under each width of activations that some layer may have."""
+    widths = {choice.bits.activation.bits for given in choices.values() for choice in given}
+    kinds = dict.fromkeys(choices, _Weights(Int(8)))
+    return [_quantized(bench, kinds, quantizer, bits) for bits in sorted(widths)]
 
 
 def _own_widths(network: QuantizedNetwork) -> bool:

@@ -483,8 +483,10 @@ def test_a_write_that_fails_at_any_moment_leaves_nothing(tmp_path, monkeypatch, 
 
 @pytest.fixture
 def found(tmp_path, monkeypatch):
-    """A small exploration in the current folder, and the key of its first point on the front."""
+    """A small exploration in the current folder, with a coder of its own, and the key of its first point on the front."""
     monkeypatch.chdir(tiny.write(tmp_path))
+    study = Path("study.toml")
+    study.write_text(study.read_text().replace("[space]", '[space]\ncoders = ["packed"]'))
     explored = hwsim.explore_study("study.toml", "found")
     return explored.front[0].point.key()
 

@@ -159,7 +159,7 @@ class Bench:
             images=accuracy.images,
             float_correct=self.float_correct,
             float32_bytes=float32_bytes(network),
-            file_bytes=len(compress(network, codecs=_coders(point))),
+            file_bytes=file_bytes(network, point),
             images_per_second=self.study.hardware.images_per_second,
             layers=self._layers(network, point, accuracy),
             circuit_cycles=accuracy.images * sum(map(circuits.cycles, network.layers)),
@@ -266,6 +266,11 @@ def _coders(point: DesignPoint) -> dict[str, str]:
     """Return the coder of each layer of a point; nothing where the study chooses none."""
     named = zip((name for name, _ in point.bits), point.coders, strict=False)
     return {name: coder for name, coder in named if coder}
+
+
+def file_bytes(network: QuantizedNetwork, point: DesignPoint) -> int:
+    """Return the bytes of the compressed file of a design point's network, each layer by the point's coder."""
+    return len(compress(network, codecs=_coders(point)))
 
 
 def point_bits(point: DesignPoint) -> BitConfig:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hwsim import files
 from hwsim.bundle.contents import contents
-from hwsim.cost.compression import compress
 from hwsim.data import Split, network_split
 from hwsim.errors import HwsimError
 from hwsim.network import QuantizedNetwork, load
@@ -75,7 +74,7 @@ def _network(source: QuantizedNetwork | Path | str, point: str, data: str, image
 def _point(folder: Path, key: str, data: str, images: int, mac: str) -> Design:
     """Return a design point of an exploration, quantized again and held against what was measured."""
     # torch takes seconds to import, which a network's file does without
-    from hwsim.explore.bench import open_bench
+    from hwsim.explore.bench import file_bytes, open_bench
     from hwsim.explore.folder import STUDY
     from hwsim.explore.study import read_study
     from hwsim.results import find_point, read_results
@@ -90,7 +89,7 @@ def _point(folder: Path, key: str, data: str, images: int, mac: str) -> Design:
     if (digest := bench.network.digest()) != results.facts.stamp.get("model sha256", digest):
         raise HwsimError(f'the model of "{folder}" has changed since it was explored; explore it again')
     network = bench.quantized(found.point)
-    if len(compress(network)) != found.file_bytes:
+    if file_bytes(network, found.point) != found.file_bytes:
         raise HwsimError(
             f'the point {found.point.key()} of "{folder}" is another network now; explore it again with this hwsim'
         )

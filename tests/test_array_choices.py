@@ -34,7 +34,7 @@ from hwsim.steps.traffic import memory_traffic
 
 ARRAYS = {"2x2 weight": Array(2, 2, "weight"), "3x1 output": Array(3, 1, "output")}
 BUFFERS = {"64B": (64,), "1KiB 32B": (1024, 32)}
-OBJECTIVES = ("accuracy_loss", "latency", "bandwidth", "buffer_bytes")
+OBJECTIVES = ("accuracy_loss", "latency", "bandwidth", "buffer_bytes", "array_gates")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def folder(tmp_path_factory, working_in):
     """The tiny study with two arrays and two pairs of buffers to choose from."""
     folder = tiny.write(tmp_path_factory.mktemp("tiny"))
     text = (folder / "study.toml").read_text()
-    text = text.replace("budget = 10", f"budget = 100\nobjectives = {[*OBJECTIVES, 'array_gates']}")
+    text = text.replace("budget = 10", f"budget = 100\nobjectives = {list(OBJECTIVES)}")
     text = text.replace("[space]", f"[space]\narrays = {list(ARRAYS)}\nbuffers = {list(BUFFERS)}")
     text = (
         text.replace('"activations=min_max", "activations=aciq_laplace", ', "")
@@ -116,7 +116,7 @@ def test_prices_are_those_of_the_evaluations_at_every_place(explored):
     assert len(of) == 4
     for e in explored.evaluations:
         price = of[e.point.shared]
-        (costs,) = price.costs(sum(table.of(np.array([space.places(e.point)])) for table in price.tables))
+        (costs,) = price.of(np.array([space.places(e.point)]))
         assert costs.tolist() == pytest.approx([METRICS[name].cost(e) for name in names], rel=1e-12)
 
 
@@ -154,10 +154,30 @@ def test_bounds_that_no_place_keeps_are_refused(explored):
 
     fastest = min(METRICS["latency"].of(e) for e in explored.evaluations if e.point.buffers == "64B")
     bounded(buffer_bytes=64.0, latency=fastest)
+    smallest = min(METRICS["array_gates"].of(e) for e in explored.evaluations)
+    bounded(array_gates=smallest)
+    with pytest.raises(HwsimError, match="no design of the space has array_gates at most"):
+        bounded(array_gates=0.99 * smallest)
     with pytest.raises(HwsimError, match="no design of the space has buffer_bytes at most 63"):
         bounded(buffer_bytes=63.0)
     with pytest.raises(HwsimError, match="no design of the space has latency at most"):
         bounded(buffer_bytes=64.0, latency=0.99 * fastest)
+
+
+def test_an_array_of_more_formats_than_are_synthesised_beforehand_is_refused_by_name_and_bounded_by_none(
+    folder, explored
+):
+    text = (folder / "study.toml").read_text().replace('"int12"', '"int12", "int16", "int20"')
+    text = text.replace('"int4"', '"int2", "int4", "int8", "pow2x3"').replace("[3, 4]", "[2, 3, 4, 6, 8]")
+    (folder / "many.toml").write_text(f"{text}\n[constraints]\narray_gates = 1\n")
+    study = read_study(folder / "many.toml")
+    bench = replace(explored.bench, study=study)
+    space = replace(search_space(study, bench.network), bench=bench)
+    with pytest.raises(
+        HwsimError, match=r"array_gates has prices where the widest formats .* one of at most 128"
+    ):
+        prices(space, ("array_gates",))
+    refuse_contradictions(space)
 
 
 def test_tables_pages_and_commands_name_the_place(report, explored, monkeypatch, capsys):

@@ -12,13 +12,14 @@ from hwsim.cost.array import composed_cost
 from hwsim.cost.hardware import Hardware
 from hwsim.cost.memory.energy import buffers_um2
 from hwsim.cost.memory.hierarchy import Array, Hierarchy
-from hwsim.cost.shared_array import array_parts, shared_grids, widest
+from hwsim.cost.shared_array import array_count, array_parts, array_tables, shared_grids, widest
 from hwsim.cost.technology import technology
 from hwsim.datapath import multiply_accumulate
 from hwsim.datapath.mac import Mac
 from hwsim.datapath.output_stationary_array import OutputStationaryArray, OutputStationaryElement
 from hwsim.datapath.weight_stationary_array import WeightStationaryArray
 from hwsim.errors import HwsimError
+from hwsim.explore.front import nondominated, pareto_merge
 from hwsim.formats import Int, Overflow, PowerOfTwo
 
 SIZE = Array(3, 2, "weight")
@@ -135,6 +136,32 @@ def test_the_array_costs_what_the_same_array_costs_alone(dataflow, synthesis_cac
 def test_an_array_without_elements_is_refused(name, dataflow, sentence):
     with pytest.raises(HwsimError, match=sentence):
         shared_grids(macs("int4*uint4/int16", name=name), Array(2, 2, dataflow))
+
+
+def test_tables_have_the_gates_of_the_array_of_every_combination_of_choices(synthesis_cache, monkeypatch):
+    """Two kinds of weights, signed inputs and not, two accumulators, a saturating sum; the first two layers choose together."""
+    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
+    size, hardware = Array(2, 1, "output"), Hardware()
+    choices = [
+        macs("int2*int2/int8", "int3*int2/int8"),
+        macs("int2*uint2/int8", "int2*uint3/int8"),
+        macs("int2*uint2/int8", "int2*uint2/int9", "pow2x2*uint2/int8"),
+        macs("pow2x3*uint2/int8", "int2*uint2/int8/saturate"),
+    ]
+    tables = list(array_tables(choices, [0, 0, 1, 2], size, hardware))
+    front = pareto_merge([2, 3, 2], tables)
+    every = np.array(list(itertools.product(range(2), range(3), range(2))))
+    costs = sum(table.of(every) for table in tables)
+    arrays = set()
+    for (tied, third, fourth), (gates, um2) in zip(every.tolist(), costs.tolist(), strict=True):
+        chosen = [given[place] for given, place in zip(choices, (tied, tied, third, fourth), strict=True)]
+        grids = shared_grids(chosen, size)
+        alone = [composed_cost(grid) for grid in grids]
+        assert gates == pytest.approx(sum(cost.nand2_equivalents for cost in alone), abs=0.02)
+        assert um2 == pytest.approx(sum(cost.area_um2 for cost in alone), abs=0.02)
+        arrays.add(frozenset(grids))
+    np.testing.assert_allclose(front.costs, costs[nondominated(costs)])
+    assert len(arrays) <= array_count(choices, [0, 0, 1, 2]) <= 48
 
 
 @pytest.mark.parametrize("architecture", [("booth", "ripple"), ("wallace", "kogge_stone")])

@@ -195,3 +195,23 @@ def test_designs_with_additions_in_half_precision_are_searched_by_measuring_them
         for names in (("placement=half",), ("placement=half", "placement=integer"))
     )
     assert (half, both) == ("evolve", "exact")
+
+
+def test_an_array_of_many_formats_is_searched_by_measuring_it():
+    """Five widths of weights, three of inputs are few; the lists of a space that names none are many, and of two kinds."""
+    table = {"title": "t", "model": "digits", "objectives": ["accuracy_loss", "array_gates"], "array": {}}
+    few = {
+        "weights": ["int2", "int3", "int4", "int6", "int8"],
+        "activations": [3, 4, 6],
+        "accumulators": ["int16"],
+    }
+    found = [
+        Study.model_validate(table | {"space": space}).search
+        for space in (
+            few | {"overflows": ["wrap"]},
+            few,
+            few | {"overflows": ["wrap"], "weights": ["pow2x4"]},
+            {},
+        )
+    ]
+    assert found == ["exact", "evolve", "evolve", "evolve"]

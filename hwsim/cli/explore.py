@@ -61,7 +61,7 @@ def command(
     """Find a study's Pareto front and report it.
 
     A study that names no search is explored by exact, or by evolve where no objective is the accuracy or one can only be
-    measured (overflow_rate, array_gates, array_area).
+    measured: overflow_rate, and array_gates and array_area where elements are of several kinds or many formats.
     """
     from hwsim.explore.exploration import explore
     from hwsim.explore.study import read_study

@@ -98,6 +98,18 @@ class Table:
         ranks = ([np.array(own)[choices[:, layer]] for layer, own in axis] for axis in self.axes)
         return self.at([functools.reduce(np.maximum, own) for own in ranks], len(choices))
 
+    def spread(self, choices: IntArray) -> FloatArray:
+        """Return the costs; where no layer is alone on an axis, the mean of what they are at each layer's own ranks."""
+        axes = [dict(axis) for axis in self.axes]
+        if not axes or any(len(axis) == 1 for axis in axes):
+            return self.of(choices)
+        none = (0,) * (int(choices.max()) + 1)
+        shares = [
+            self.at([np.array(axis.get(layer, none))[choices[:, layer]] for axis in axes], len(choices))
+            for layer in self.layers
+        ]
+        return np.asarray(np.mean(shares, axis=0))
+
     def at(self, places: Sequence[IntArray], count: int) -> FloatArray:
         """Return the costs at ``count`` places, each given along every axis, [count, METRICS]."""
         costs: FloatArray = self.costs[tuple(places)]
@@ -180,6 +192,14 @@ class Configurations:
                     f'the network has "{item.layer.name}" between two formats of one tensor; give it under one width of '
                     "all activations"
                 )
+
+    def circuit_bits(self) -> dict[str, tuple[LayerBits, ...]]:
+        """Return the bits of each layer's circuits under each of its choices."""
+        found = {}
+        for name, given in self.choices.items():
+            items = (self._under_choice(self.items[name], place) for place in range(len(given)))
+            found[name] = tuple(item.bits for item in items if item.bits is not None)
+        return found
 
     def _readers(self) -> dict[str, list[int]]:
         """Return the places of the layers with weights that demand each group's format; none where it is fixed."""
@@ -306,10 +326,7 @@ class Configurations:
         for place in readers:
             own = self.activations[place]
             demanded[number[place]] = np.maximum(demanded.get(number[place], own), own)
-        least = max((int(own.min()) for own in demanded.values()), default=0)
-        levels = np.unique(np.maximum(np.concatenate([[least], *demanded.values()]), least)).astype(np.int64)
-        ranks = {one: np.searchsorted(levels, np.maximum(own, least)) for one, own in demanded.items()}
-        return levels, _axis(ranks)
+        return largest_axis(demanded)
 
     def _check_indices(self, indices: IntArray) -> None:
         counts = np.array([len(given) for given in self.choices.values()])
@@ -453,6 +470,15 @@ class Configurations:
             max((part.critical_path_ps or 0.0 for part in parts), default=0.0),
             *energy,
         ]
+
+
+def largest_axis(values: Mapping[int, IntArray]) -> tuple[IntArray, Axis]:
+    """Return what the largest of some values can be, from what each layer has under its choices, and the axis of it."""
+    least = max((int(own.min()) for own in values.values()), default=0)
+    levels = np.unique(np.maximum(np.concatenate([[least], *values.values()]), least)).astype(np.int64)
+    return levels, _axis(
+        {one: np.searchsorted(levels, np.maximum(own, least)) for one, own in values.items()}
+    )
 
 
 def _axis(ranks: Mapping[int, IntArray]) -> Axis:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import METRICS, Evaluation
+from hwsim.explore.evaluation import METRICS, OF_ELEMENTS, Evaluation
 from hwsim.explore.front import pareto_merge
 from hwsim.explore.inquiry import inquiry_of
-from hwsim.explore.prices import ESTIMATED, PRICED, Prices, prices
+from hwsim.explore.prices import ESTIMATED, PRICED, Prices, few_arrays, prices
 from hwsim.network import FloatArray
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def refuse_contradictions(space: SearchSpace) -> None:
             f"no design has {bound_text('accuracy', constraints['accuracy'])}; ask for at most 100"
         )
     known = PRICED.keys() - {*ESTIMATED}
+    if {*OF_ELEMENTS} & constraints.keys() and not few_arrays(space):
+        known -= {*OF_ELEMENTS}
     bounds = {name: bound for name, bound in constraints.items() if name in known}
     if not bounds:
         return

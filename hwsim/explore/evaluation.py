@@ -375,7 +375,7 @@ METRICS: dict[str, Metric] = {
 LOSSES = ("accuracy_loss", "accuracy")
 """Metrics of what a network still gets right, which searches believe before they are measured."""
 
-MEASURED_ALONE = ("overflow_rate", "array_gates", "array_area")
+MEASURED_ALONE = ("overflow_rate",)
 """Metrics that nothing tells before they are measured; all others but the losses follow from prices, energy nearly."""
 
 OF_ELEMENTS = ("array_gates", "array_area")

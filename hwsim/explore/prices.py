@@ -14,8 +14,11 @@ from hwsim.cost.compression import FRAME_BYTES, float32_bytes, layer_bytes
 from hwsim.cost.configurations import METRICS, Configurations, Table, joined
 from hwsim.cost.decoding import Decoding, decoding
 from hwsim.cost.memory.hierarchy import Accelerator
+from hwsim.cost.shared_array import array_count, array_tables
+from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
-from hwsim.explore.evaluation import LOSSES, Choice, Shared
+from hwsim.explore.bench import buffers_area
+from hwsim.explore.evaluation import LOSSES, OF_ELEMENTS, Choice, Shared
 from hwsim.explore.front import alone
 from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.question import Alive, Pricing
@@ -65,8 +68,16 @@ PRICED: dict[str, tuple[str, ...]] = {
     "buffer_bytes": (),
     "critical_path": ("critical_path_ps",),
     "energy": ("circuits_fj", "memory_fj"),
+    "array_gates": ("array_nand2",),
+    "array_area": ("array_um2",),
 }
-"""The figures of tables that an objective follows from; a buffer is there whatever the layers choose."""
+"""The figures of tables that an objective follows from; buffers are there whatever the layers choose."""
+
+MOST_ARRAYS = 128
+"""Arrays of different formats that are synthesised, for one grid and datapath, before anything is measured."""
+
+_OF_GRIDS = ("array_nand2", "array_um2")
+"""The columns of :func:`hwsim.cost.shared_array.array_tables`."""
 
 MAXIMA = ("critical_path",)
 """Objectives in which the largest entry counts; in the others entries add up."""
@@ -109,17 +120,19 @@ class Prices:
 
     def of(self, choices: IntArray) -> FloatArray:
         """Return the costs [points, objectives] of rows of the space's places, all kept."""
-        return self.costs(self._joined(choices, self.largest))
+        return self.costs(self._joined(choices, Table.of, self.largest))
 
     def spread(self, choices: IntArray) -> FloatArray:
-        """Return the costs with sums in place of maxima: one layer alone seldom lowers a maximum, and always its share of a sum."""
-        return self.costs(self._joined(choices, ()))
+        """Return the costs with sums and means in place of maxima: one layer alone seldom lowers a maximum, but its share of those."""
+        return self.costs(self._joined(choices, Table.spread, ()))
 
-    def _joined(self, choices: IntArray, largest: Sequence[int]) -> FloatArray:
+    def _joined(
+        self, choices: IntArray, of: Callable[[Table, IntArray], FloatArray], largest: Sequence[int]
+    ) -> FloatArray:
         """Return what the table entries of rows of the space's places come to, [points, objectives]."""
         places, found = self.places(choices), np.zeros((len(choices), len(self.start)))
         for table in self.tables:
-            found = joined(found, table.of(places), largest)
+            found = joined(found, of(table, places), largest)
         return found
 
     def costs(self, sums: FloatArray) -> FloatArray:
@@ -139,8 +152,26 @@ def priced_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in objectives if name in PRICED)
 
 
+def few_arrays(space: SearchSpace) -> bool:
+    """Return whether the arrays that a space's designs need differ little enough in their formats for tables."""
+    found = (
+        [[multiply_accumulate(_chosen(text).bits, datapath) for text in texts] for _, texts in space.layers]
+        for datapath in space.datapaths
+    )
+    return all(array_count(macs, space.choice_of) <= MOST_ARRAYS for macs in found)
+
+
 def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...]:
-    """Return the prices of all that layers can share but what is left out; circuits not met before are synthesised."""
+    """Return the prices of all that layers can share but what is left out; circuits not met before are synthesised.
+
+    Raises :class:`HwsimError` for the metrics of an array that has too many different formats.
+    """
+    named = [name for name in objectives if name in OF_ELEMENTS]
+    if named and not few_arrays(space):
+        raise HwsimError(
+            f"{named[0]} has prices where the widest formats of a design's layers are one of at most {MOST_ARRAYS}; give fewer "
+            'weights, activations, accumulators or overflows, or choose search = "evolve"'
+        )
     asked = [Pricing(shared, space.layers, space.choice_of, objectives) for shared in space.shared]
     return tuple(_read(space, question, answer) for question, answer in inquiry_of(space)(asked))
 
@@ -205,7 +236,19 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         alive()
     start = np.zeros(len(objectives))
     if isinstance(memory, Accelerator):
-        start += [sum(memory.hierarchy.buffers_bytes) * (name == "buffer_bytes") for name in objectives]
+        fixed = {
+            "buffer_bytes": sum(memory.hierarchy.buffers_bytes),
+            "array_area": buffers_area(study, memory),
+        }
+        start += [fixed.get(name, 0) for name in objectives]
+        if set(OF_ELEMENTS) & set(objectives):
+            macs = [
+                [multiply_accumulate(bits, question.shared.datapath) for bits in given]
+                for given in configurations.circuit_bits().values()
+            ]
+            hardware = study.hardware.value(question.shared.datapath)
+            grids = array_tables(macs, question.choice_of, memory.array, hardware, alive)
+            tables += [_objectives(grid, objectives, _OF_GRIDS) for grid in grids]
     if _FILE in figures:
         packed = [_FILE in PRICED[name] for name in objectives]
         bytes_of, rest = _file_bytes(bench, choices, quantizer)
@@ -236,10 +279,10 @@ def _chosen(text: str) -> _Chosen:
     return _Chosen(LayerBits.parse(choice.bits, signed=False), choice.coder, choice.quantizer)
 
 
-def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
-    """Return a table with a column for each objective; what is of the file stays 0."""
+def _objectives(table: Table, objectives: tuple[str, ...], figures: tuple[str, ...] = METRICS) -> Table:
+    """Return a table of some figures with a column for each objective; what follows from others stays 0."""
     columns = [
-        sum(table.costs[..., METRICS.index(figure)] for figure in PRICED[name] if figure in METRICS)
+        sum(table.costs[..., figures.index(figure)] for figure in PRICED[name] if figure in figures)
         + np.zeros(table.costs.shape[:-1])
         for name in objectives
     ]
@@ -249,7 +292,7 @@ def _objectives(table: Table, objectives: tuple[str, ...]) -> Table:
 def _scale(name: str, study: Study, whole: int) -> Callable[[FloatArray], FloatArray]:
     images_per_second, clock_mhz = study.hardware.images_per_second, study.hardware.clock_mhz
     match name:
-        case "area":
+        case "area" | "array_area":
             return lambda um2: um2 / 1e6
         case "bandwidth":
             return lambda image_bytes: image_bytes * images_per_second / 1e6

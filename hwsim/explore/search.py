@@ -17,6 +17,7 @@ import numpy as np
 from hwsim.explore.evaluation import (
     LOSSES,
     MEASURED_ALONE,
+    OF_ELEMENTS,
     Choice,
     DesignPoint,
     Evaluation,
@@ -326,13 +327,15 @@ SEARCHES: dict[str, Search] = {
 }
 
 
-def default_search(objectives: Sequence[str], integer: bool = True) -> str:
+def default_search(objectives: Sequence[str], integer: bool = True, few_arrays: bool = True) -> str:
     """Return the search of a study that names none: exact, or evolve where exact cannot weigh the objectives.
 
-    ``integer`` is whether some designs have no additions in half precision, which nothing but a measurement prices.
+    ``integer`` is whether some designs have no additions in half precision, which nothing but a measurement prices,
+    ``few_arrays`` whether the arrays that designs need differ little enough for all to be priced beforehand.
 
-    >>> default_search(["accuracy_loss", "gates", "critical_path"]), default_search(["accuracy_loss", "overflow_rate"])
+    >>> default_search(["accuracy_loss", "array_gates"]), default_search(["accuracy_loss", "overflow_rate"])
     ('exact', 'evolve')
     """
     weighed = set(objectives) & {*LOSSES} and not set(objectives) & {*MEASURED_ALONE}
-    return "exact" if weighed and integer else "evolve"
+    told = few_arrays or not set(objectives) & {*OF_ELEMENTS}
+    return "exact" if weighed and integer and told else "evolve"

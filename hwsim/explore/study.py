@@ -39,8 +39,11 @@ from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError, unknown
 from hwsim.explore.evaluation import METRICS, OF_AN_ARRAY, DesignPoint
 from hwsim.explore.search import SEARCHES, default_search
-from hwsim.formats import parse_int, parse_weight
+from hwsim.formats import Int, parse_int, parse_weight
 from hwsim.quantize.settings import Settings
+
+MOST_FORMATS = 32
+"""Formats of an array's elements by the lists of a space, weights times activations times accumulators, that exact prices unasked."""
 
 ENERGY_CYCLES = 256
 """Cycles of each circuit's operands that a design point's energy is counted on."""
@@ -257,7 +260,8 @@ class Study(_Table):
             raise ValueError("an objective is listed twice")
         if not self.search:
             integer = any(Settings.parse(text).placement == "integer" for text in self.space.quantizers)
-            object.__setattr__(self, "search", default_search(self.objectives, integer))  # it is frozen
+            search = default_search(self.objectives, integer, self._few_arrays)
+            object.__setattr__(self, "search", search)  # it is frozen
         look_up("search", self.search, SEARCHES)
         self.memory.value()
         self._chosen_once()
@@ -285,6 +289,17 @@ class Study(_Table):
                     raise ValueError(f"{name}.{key} is chosen from the lists of the space; leave one out")
         if self.space.buffers and not self.has_array:
             raise ValueError("space.buffers are those of an array; add an [array] table or space.arrays")
+
+    @property
+    def _few_arrays(self) -> bool:
+        """Whether the lists alone say that an array's elements are of one kind and few formats."""
+        lists = (self.space, *self.space.layers.values())
+        weights, activations, accumulators, overflows = (
+            {entry for one in lists for entry in getattr(one, kind, None) or ()}
+            for kind in ("weights", "activations", "accumulators", "overflows")
+        )
+        alike = overflows == {"wrap"} and all(isinstance(parse_weight(text), Int) for text in weights)
+        return alike and len(weights) * len(activations) * len(accumulators) <= MOST_FORMATS
 
     def _array_known(self) -> None:
         """Refuse a hierarchy and metrics without an array, and a loop order where it is searched for."""

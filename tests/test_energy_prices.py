@@ -14,6 +14,8 @@ from hwsim.explore.prices import prices
 from hwsim.explore.space import search_space
 from hwsim.explore.study import read_study
 from hwsim.explore.workers import workers
+from hwsim.report.believed import believed
+from hwsim.report.tradeoffs import rows
 
 MEMORIES = ("DRAM", "buffer")
 
@@ -120,7 +122,7 @@ def test_what_is_measured_moves_the_prices_of_what_is_not(explored, priced):
     truth, before = measured(designs), energies(space, known, designs)
     assert np.abs(before / truth - 1).max() > 0.05
     for seen in (designs[::2], designs[1::2]):
-        moved = refitted(known, space, ("energy",), seen)
+        moved = refitted(known, space, ("energy",), 20 * seen)
         after = energies(space, moved, designs)
         assert np.abs(after / truth - 1).max() < np.abs(before / truth - 1).max() / 5
 
@@ -140,10 +142,12 @@ def test_workers_and_an_interruption_change_no_byte(study, explored, tmp_path):
         assert other.beliefs == explored.beliefs
 
 
-def test_a_design_has_the_energy_expected_of_it_beside_its_loss(explored):
-    found = explored.beliefs.energies
+def test_how_far_expected_energies_were_off_is_told_beside_the_losses(explored, study):
+    found, truth = explored.beliefs.energies, measured(explored.evaluations)
     expected = np.array([found[e.point.key()] for e in explored.evaluations])
-    np.testing.assert_allclose(expected, measured(explored.evaluations), rtol=0.02)
+    np.testing.assert_allclose(expected, truth, rtol=0.02)
+    told = believed(explored.beliefs, rows(explored.evaluations, study.objectives))
+    assert told.energy_percent == pytest.approx(100 * np.abs(expected / truth - 1).mean())
 
 
 def test_an_estimate_refuses_no_constraint(study, tmp_path, monkeypatch):

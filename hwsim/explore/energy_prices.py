@@ -3,7 +3,8 @@
 An energy is the sum of what memories take, which is known beforehand, and of what circuits take, which their gates tell
 nearly (:mod:`hwsim.cost.energy_estimate`). An evaluation says what each layer's circuits take. The log of how far that is from
 the estimate is believed to be a sum of effects: one of all circuits, one of what a design's layers share, and one of each layer.
-They are those of a ridge regression (A. Hoerl, R. Kennard, Technometrics 12, 1970).
+They are those of a ridge regression (A. Hoerl, R. Kennard, Technometrics 12, 1970) with a penalty of 1: an effect is the mean of
+what the others leave, as if one layer more had left nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 _CIRCUITS = (*Energy().parts, "registers")
 """Where the energy of a layer goes that its memories do not take."""
-
-_PENALTY = 0.1
-"""Of an effect squared, against the squares of what effects leave of each layer."""
 
 _Keys = tuple[tuple[str, ...], ...]
 """The names of the effects on a layer's circuits."""
@@ -67,7 +65,7 @@ def _fitted(seen: Sequence[tuple[_Keys, float]]) -> Mapping[tuple[str, ...], flo
     names = tuple(dict.fromkeys(key for keys, _ in seen for key in keys))
     has = np.array([[name in keys for name in names] for keys, _ in seen], float)
     logs = np.array([log for _, log in seen])
-    effects = np.linalg.solve(has.T @ has + _PENALTY * np.eye(len(names)), has.T @ logs)
+    effects = np.linalg.solve(has.T @ has + np.eye(len(names)), has.T @ logs)
     return dict(zip(names, effects.tolist(), strict=True))
 
 

@@ -14,6 +14,7 @@ from hwsim.explore import sensitivity
 from hwsim.explore.evaluation import METRICS
 from hwsim.explore.exact import Promises, most_promising
 from hwsim.explore.exploration import explore
+from hwsim.explore.inquiry import in_this_process
 from hwsim.explore.prices import priced_objectives, prices
 from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
@@ -123,6 +124,21 @@ def test_objectives_that_do_not_add_up_are_refused(explored):
         HwsimError, match="has no prices of overflow_rate, which is known where it is measured"
     ):
         priced_objectives(("accuracy_loss", "overflow_rate"))
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_designs_whose_channels_of_activations_have_widths_of_their_own_are_left_out_by_name(explored, own):
+    channels = "activation_granularity=channel"
+    given = {"layer_quantizers": ("", channels)} if own else {"quantizers": (channels, "activations=min_max")}
+    study = explored.bench.study.model_copy(
+        update={"space": explored.bench.study.space.model_copy(update=given)}
+    )
+    bench = replace(explored.bench, study=study)
+    inquiry = in_this_process(bench)
+    space = replace(search_space(study, bench.network), bench=bench, inquiry=inquiry)
+    found = prices(space, ("gates",))
+    assert {price.shared.quantizer for price in found} == (set() if own else {"activations=min_max"})
+    assert "have no prices, which are those of activations of one width" in str([*inquiry.left_out.values()])
 
 
 def test_the_scale_reads_back_what_it_gave():

@@ -197,6 +197,19 @@ def test_designs_with_additions_in_half_precision_are_searched_by_measuring_them
     assert (half, both) == ("evolve", "exact")
 
 
+def test_designs_whose_channels_of_activations_have_widths_of_their_own_are_searched_by_measuring_them():
+    channels, whole = "activation_granularity=channel", "activations=mse"
+    spaces = [
+        {"quantizers": [channels]},
+        {"quantizers": [channels, whole]},
+        {"layer_quantizers": ["", channels]},
+    ]
+    found = [
+        Study.model_validate({"title": "t", "model": "digits", "space": space}).search for space in spaces
+    ]
+    assert found == ["evolve", "exact", "evolve"]
+
+
 def test_an_array_of_many_formats_is_searched_by_measuring_it():
     """Five widths of weights, three of inputs are few; the lists of a space that names none are many, and of two kinds."""
     table = {"title": "t", "model": "digits", "objectives": ["accuracy_loss", "array_gates"], "array": {}}

@@ -208,6 +208,7 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
     objectives, quantizer = question.objectives, question.shared.quantizer
     study = bench.study.at(question.shared.array, question.shared.buffers)
     choices = {name: tuple(map(_chosen, texts)) for name, texts in question.layers}
+    _refuse_channels(quantizer, choices)
     reference = _quantized(bench, dict.fromkeys(choices, _Weights(Int(8))), quantizer)
     own = any(choice.quantizer for given in choices.values() for choice in given)
     figures = {figure for name in objectives for figure in PRICED[name]}
@@ -272,6 +273,17 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         "float32_bytes": float32_bytes(reference),
         "circuits": estimated,
     }
+
+
+def _refuse_channels(quantizer: str, choices: _Choices) -> None:
+    """Refuse activations whose channels have widths of their own: then a tensor's format is more than what its readers demand."""
+    chosen = dict.fromkeys(choice.quantizer for given in choices.values() for choice in given)
+    for text in ("", *chosen):
+        if Settings.parse(quantizer).of_layer(text).activation_granularity == "channel":
+            raise HwsimError(
+                f"designs with {text or quantizer} have no prices, which are those of activations of one width a tensor; "
+                'choose activation_granularity=tensor or search = "evolve"'
+            )
 
 
 def _chosen(text: str) -> _Chosen:

@@ -327,10 +327,10 @@ SEARCHES: dict[str, Search] = {
 }
 
 
-def default_search(objectives: Sequence[str], integer: bool = True, few_arrays: bool = True) -> str:
+def default_search(objectives: Sequence[str], priced: bool = True, few_arrays: bool = True) -> str:
     """Return the search of a study that names none: exact, or evolve where exact cannot weigh the objectives.
 
-    ``integer`` is whether some designs have no additions in half precision, which nothing but a measurement prices,
+    ``priced`` is whether the quantizers of some designs leave them prices: additions of integers, one width a tensor;
     ``few_arrays`` whether the arrays that designs need differ little enough for all to be priced beforehand.
 
     >>> default_search(["accuracy_loss", "array_gates"]), default_search(["accuracy_loss", "overflow_rate"])
@@ -338,4 +338,4 @@ def default_search(objectives: Sequence[str], integer: bool = True, few_arrays: 
     """
     weighed = set(objectives) & {*LOSSES} and not set(objectives) & {*MEASURED_ALONE}
     told = few_arrays or not set(objectives) & {*OF_ELEMENTS}
-    return "exact" if weighed and integer and told else "evolve"
+    return "exact" if weighed and priced and told else "evolve"

@@ -259,8 +259,7 @@ class Study(_Table):
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError("an objective is listed twice")
         if not self.search:
-            integer = any(Settings.parse(text).placement == "integer" for text in self.space.quantizers)
-            search = default_search(self.objectives, integer, self._few_arrays)
+            search = default_search(self.objectives, self._priced, self._few_arrays)
             object.__setattr__(self, "search", search)  # it is frozen
         look_up("search", self.search, SEARCHES)
         self.memory.value()
@@ -289,6 +288,15 @@ class Study(_Table):
                     raise ValueError(f"{name}.{key} is chosen from the lists of the space; leave one out")
         if self.space.buffers and not self.has_array:
             raise ValueError("space.buffers are those of an array; add an [array] table or space.arrays")
+
+    @property
+    def _priced(self) -> bool:
+        """Whether some designs add integers, and no layer of theirs has an activation of several widths."""
+        count = len(self.space.quantizers)
+        of_designs, of_layers = self.settings[:count], self.settings[count:]
+        return any(
+            one.placement == "integer" and one.activation_granularity == "tensor" for one in of_designs
+        ) and all(one.activation_granularity == "tensor" for one in of_layers)
 
     @property
     def _few_arrays(self) -> bool:

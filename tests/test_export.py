@@ -4,6 +4,7 @@ import json
 import keyword
 import random
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import replace
@@ -499,6 +500,11 @@ def test_a_point_of_an_exploration_is_exported_by_the_beginning_of_its_key(found
     assert files_there == set(told["files"])
     design = json.loads(Path("bundle/design.json").read_text())
     assert design["origin"]["Design point"].startswith(found)
+    (line,) = re.findall(r"^    hwsim (simulate .*)$", Path("bundle/README.md").read_text(), re.M)
+    shutil.copy("images.npz", "bundle")
+    done = tiny.hwsim(*shlex.split(line), cwd=tmp_path / "bundle")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert design["origin"]["Accuracy of its circuits"].partition(" test")[0] in done.stdout
 
 
 def test_what_cannot_be_exported_is_told_in_one_sentence(found, monkeypatch):

@@ -62,6 +62,7 @@ def contents(
     verilog = {f"rtl/{m}.v": export(datapath, m, f"{m}_cycle") for m, datapath in known.items()}
     onnx_files, agreement = _onnx(network, names, images)
     described = _described(network, names, circuits, modules, blocks, onnx_files, agreement, origin or {})
+    described |= {"data": network.data, "mac": mac}
     return {
         "README.md": readme(described),
         "design.json": json.dumps(described, indent=1, allow_nan=False) + "\n",

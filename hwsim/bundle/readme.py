@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from hwsim.bundle.names import quoted
@@ -30,8 +31,8 @@ module and row of the file, and then exits with a status other than 0.
     iverilog -g2012 -s testbench -o testbench.vvp testbench.v rtl/*.v && vvp -n testbench.vvp
     verilator --binary --timing -Wno-fatal -MAKEFLAGS OPT_FAST=-O0 --top-module testbench testbench.v rtl/*.v && obj_dir/Vtestbench
     yosys -p 'read_verilog rtl/*.v; synth -flatten -top {top}; stat'
-    hwsim simulate network.safetensors
-
+    hwsim simulate network.safetensors{options}
+{images}
 ## ONNX
 
 {onnx}
@@ -50,6 +51,10 @@ other than plain characters are escaped. Everywhere else a layer is its identifi
 {circuits}
 """
 
+_IMAGES = """
+The network names no data set: `images.npz` stands for images of your own, `x` uint8 [n, height, width, channels] and `y`.
+"""
+
 _FILES = {
     "network.qdq.onnx": "the network with QuantizeLinear and DequantizeLinear nodes",
     "network.qonnx.onnx": "the network with QONNX's Quant nodes",
@@ -64,6 +69,9 @@ def readme(design: dict[str, Any]) -> str:
         vectors=sum(design["vectors"].values()),
         onnx_rows="".join(f"| `{name}` | {_FILES[name]} |\n" for name in design["onnx"]),
         top=next(iter(design["modules"]), "none"),
+        options=("" if design["data"] else " --data images.npz")
+        + ("" if design["mac"] == "mac" else f" --mac {shlex.quote(design['mac'])}"),
+        images="" if design["data"] else _IMAGES,
         onnx=_onnx(design),
         layers="\n".join(map(_layer, design["layers"])),
         circuits="\n".join(f"| `{module}` | {quoted(text)} |" for module, text in design["modules"].items()),

@@ -14,6 +14,7 @@ import pytest
 
 from hwsim.explore.evaluation import METRICS, Evaluation, pareto_front
 from hwsim.report import write_report
+from hwsim.report.section import ENERGY, OTHER, PARTS, TRAFFIC
 from hwsim.report.tradeoffs import CLOSE_UP, knee, rows
 from hwsim.report.wording import visible
 from test_report import HOSTILE, LAYERS, OBJECTIVES, evaluations, explanations, facts, renamed, study_of
@@ -62,6 +63,36 @@ def test_every_design_and_both_ways_to_look_at_them_are_drawn(
     bend = knee(rows(listed, OBJECTIVES), "gates", "accuracy_loss")
     assert page.inner_text("#inspector .who b") == f"P{bend}" and "Das 1999" in page.inner_text("#legend")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and not page.said
+
+
+def test_the_words_under_a_table_have_the_colours_of_its_bars(open_page: Open, report: Path) -> None:
+    """Of circuits, traffic and energy alike; only what is nothing of these is grey."""
+    page = open_page(report)
+    colours = page.evaluate(
+        """names => names.map(name => {
+            document.body.insertAdjacentHTML("beforeend",
+                `<p><i class="swatch ${name}"></i><svg class=bar><path class=${name} d=M0,0H9V9 /></svg></p>`);
+            const [swatch, path] = document.body.lastElementChild.querySelectorAll("i, path");
+            return [getComputedStyle(swatch).backgroundColor, getComputedStyle(path).fill];
+        })""",
+        [*PARTS, *TRAFFIC, *ENERGY, OTHER],
+    )
+    assert all(swatch == path for swatch, path in colours)
+    grey = [
+        name
+        for name, (colour, _) in zip([*PARTS, *TRAFFIC, *ENERGY], colours, strict=False)
+        if colour == colours[-1][0]
+    ]
+    assert grey == ["resolve", "input_sum", "clock"]
+
+
+def test_the_hypervolume_s_figures_can_be_read_on_a_phone(open_page: Open, report: Path) -> None:
+    page = open_page(report)
+    page.set_viewport_size({"width": 390, "height": 844})
+    chart = page.locator(".chart")
+    assert chart.locator("text", has_text="evaluations").count() == 1
+    assert min(text.bounding_box()["height"] for text in chart.locator("text").all()) >= 9
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_pointing_at_a_mark_shows_its_whole_configuration(open_page: Open, report: Path, listed: Any) -> None:

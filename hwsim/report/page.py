@@ -214,9 +214,9 @@ _COMPARATIVES = {
 
 
 def _gain_words(metric: Metric, row: Row, base: Row) -> str:
-    """Return ``2.3x fewer gates``; "" for accuracies, for equal values and where a ratio is not defined."""
+    """Return ``2.3x fewer gates``; "" for accuracies, for values as good as equal and where a ratio is not defined."""
     ratio = gain(row, base, metric.name)
-    if ratio is None or metric.name not in _COMPARATIVES or f"{ratio:.2f}" == "1.00":
+    if ratio is None or metric.name not in _COMPARATIVES or f"{max(ratio, 1 / ratio):.1f}" == "1.0":
         return ""
     better, worse = _COMPARATIVES[metric.name]
     return f"{ratio:.1f}{TIMES} {better}" if ratio > 1 else f"{1 / ratio:.1f}{TIMES} {worse}"

@@ -22,7 +22,20 @@ from hwsim.report.tradeoffs import Row
 if TYPE_CHECKING:
     from hwsim.report import ArrayFacts
 
-PARTS = ("mac", "requantize", "add", "max_pool", "average_pool")
+PARTS = (
+    "mac",
+    "resolve",
+    "input_sum",
+    "requantize",
+    "requantize_sums",
+    "add",
+    "max_pool",
+    "average_pool",
+    "unpack",
+    "huffman_decode",
+    "bitmap_decode",
+    "run_length_decode",
+)
 ENERGY = (
     "switching",
     "glitches",
@@ -60,9 +73,13 @@ class Stack:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer as a section shows it; ``widths`` are (bits, text) of weight, activation and accumulator."""
+    """A layer as a section shows it; ``widths`` are (bits, text) of weight, activation and accumulator.
+
+    ``chosen`` are the coder and the quantizer that it has for itself.
+    """
 
     result: LayerResult
+    chosen: tuple[str, ...]
     widths: tuple[tuple[int, str], ...]
     gates: Stack
     traffic: Stack
@@ -157,6 +174,8 @@ def _section(
     if array is not None and row.evaluation.point.array:
         chosen = Array.parse(row.evaluation.point.array)
         array = replace(array, rows=chosen.rows, columns=chosen.columns)
+    point = row.evaluation.point
+    coders = dict(zip((name for name, _ in point.bits), point.coders, strict=False))
     circuits = {(name, part.part, part.circuit): part.equivalent for name, part in row.evaluation.parts}
     return Section(
         row,
@@ -164,6 +183,7 @@ def _section(
         tuple(
             LayerRow(
                 layer,
+                tuple(filter(None, (coders.get(layer.name), layer.own_quantizer))),
                 _widths(layer),
                 _stack(layer_gates(layer), most_gates),
                 _stack(layer_traffic(layer), most_traffic),

@@ -82,12 +82,12 @@ def steps(series: Sequence[Sequence[float]], label: str) -> Markup:
         return Markup()
     low = min(min(values) for values in series)
     across = [f"{44 + 1046 * i / (longest - 1):.1f}" for i in range(longest)]
-    grid, ticks = "", [low + (1 - low) * i / 4 for i in range(5)] if low < 1 else [1.0]
-    for tick in ticks:
-        y = _height(tick, low)
-        grid += f'<path d="M44 {y}H1090"/><text x="38" y="{float(y) + 4:.1f}" text-anchor="end">{100 * tick:.0f}%</text>'
-    for i in sorted({round((longest - 1) * k / 4) for k in range(5)}):
-        grid += f'<text x="{across[i]}" y="222" text-anchor="middle">{i + 1}</text>'
+    grid = ""
+    for percent in _ticks(100 * low, 100.0):
+        y = _height(percent / 100, low)
+        grid += f'<path d="M44 {y}H1090"/><text x="38" y="{float(y) + 4:.1f}" text-anchor="end">{percent:g}%</text>'
+    for count in (1, *(int(tick) for tick in _ticks(2, longest) if tick == int(tick))):
+        grid += f'<text x="{across[count - 1]}" y="220" text-anchor="middle">{count}</text>'
     lines = ""
     for number, values in enumerate(series):
         path = "".join(
@@ -96,11 +96,18 @@ def steps(series: Sequence[Sequence[float]], label: str) -> Markup:
         )
         lines += f'<path class="curve study-{number}" d="{path}"/>'
     return markup(
-        f'<svg class="chart" viewBox="0 0 1100 230" role="img" aria-label="{label}"><g class="grid">{grid}</g>{lines}</svg>'
+        f'<svg class="chart" viewBox="0 0 1100 246" role="img" aria-label="{label}"><g class="grid">{grid}</g>{lines}'
+        '<text class="axis-title" x="567" y="241" text-anchor="middle">evaluations</text></svg>'
     )
 
 
-_STEPS = [factor * 10.0**power for power in range(-4, 3) for factor in (1, 2, 5)]
+_STEPS = [factor * 10.0**power for power in range(-4, 6) for factor in (1, 2, 5)]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return the multiples of a round step from ``low`` to ``high``, six steps at most."""
+    step = next(size for size in _STEPS if (high - low) / size <= 6)
+    return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def predictions(pairs: Sequence[tuple[float, float]]) -> Markup:
@@ -113,8 +120,7 @@ def predictions(pairs: Sequence[tuple[float, float]]) -> Markup:
         return (value - low) / span
 
     grid = ""
-    step = next(size for size in _STEPS if span / size <= 6)
-    for value in (step * i for i in range(math.ceil(low / step), math.floor((low + span) / step) + 1)):
+    for value in _ticks(low, low + span):
         x, y = f"{50 + 290 * at(value):.1f}", f"{300 - 290 * at(value):.1f}"
         grid += (
             f'<path d="M{x} 10V300M50 {y}H340"/><text x="{x}" y="317" text-anchor="middle">{value:g}</text>'

@@ -65,7 +65,7 @@ def figure(metric: Metric, value: float) -> str:
 
 def unit(metric: Metric) -> str:
     """Return a metric's unit with the sign people write."""
-    return {"x": TIMES, "mm2": "mm²"}.get(metric.unit, metric.unit)
+    return {"x": TIMES, "mm2": "mm²", "us": "µs", "uJ": "µJ"}.get(metric.unit, metric.unit)
 
 
 def quantity(metric: Metric, value: float) -> str:

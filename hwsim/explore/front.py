@@ -230,9 +230,18 @@ def _spread(costs: FloatArray, limit: int) -> IntArray:
     low, high = costs.min(axis=0), costs.max(axis=0)
     scaled = (costs - low) / np.where(high > low, high - low, 1.0)
     order = np.argsort(scaled.sum(axis=1), kind="stable")
-    for power in range(_FINEST, _COARSEST - 1, -1):
-        boxes = np.floor(scaled[order] * (1 << power)).astype(np.int64)
-        _, first = np.unique(boxes, axis=0, return_index=True)
-        if len(first) <= limit:
-            break
+    coarse, fine = _COARSEST, _FINEST + 1
+    while fine - coarse > 1:  # coarser boxes are whole numbers of finer ones, and so no more
+        middle = (coarse + fine) // 2
+        coarse, fine = (middle, fine) if len(_boxes(scaled[order], middle)) <= limit else (coarse, middle)
+    first = _boxes(scaled[order], coarse)
     return np.unique(np.concatenate([order[first], costs.argmin(axis=0)]))
+
+
+def _boxes(scaled: FloatArray, power: int) -> IntArray:
+    """Return the first of the rows in each box of a grid, rows from 0 to 1."""
+    columns = np.floor(scaled * (1 << power)).astype(np.int64).T
+    number = columns[0]
+    for column in columns[1:]:  # numbered anew after each, so that no number is large
+        number = np.unique(number * ((1 << power) + 1) + column, return_inverse=True)[1]
+    return np.asarray(np.unique(number, return_index=True)[1], np.int64)

@@ -136,7 +136,7 @@ def read(path: Path, what: str, way_out: str = "") -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         why = error.strerror if isinstance(error, OSError) else error
-        cure = way_out or f"give the path of a {what}"
+        cure = way_out or f"give the path of {'an' if what[0] in 'aeiouAEIOU' else 'a'} {what}"
         raise HwsimError(f'cannot read the {what} "{path}": {why}; {cure}') from None
 
 

@@ -235,7 +235,7 @@ def test_the_array_has_the_gates_of_one_whose_elements_are_as_wide_as_the_widest
         ('[space]\narrays = ["8x8"]', '"8x8" is no array; write rows x columns and what stays in it'),
         ('[space]\narrays = ["8x8 rows"]', 'unknown dataflow "rows"; known: weight, output, input'),
         ('[space]\narrays = ["0x8 weight"]', "an array has 1 to 65536 rows"),
-        ('[space]\narrays = ["8x8 weight", "8x8 weight"]', "8x8 weight is listed twice"),
+        ('[space]\narrays = ["8x8 weight", "8x8 weight"]', '"8x8 weight" is listed twice in arrays'),
         ('[array]\n[space]\nbuffers = ["2 KB"]', '"2 KB" names no buffers; write one size or two'),
         ('[array]\n[space]\nbuffers = ["1B 1B 1B"]', '"1B 1B 1B" names no buffers; write one size or two'),
         ('[array]\n[space]\nbuffers = ["1KiB", "1024"]', "two of the buffers 1KiB, 1024 are the same"),

@@ -147,6 +147,13 @@ def test_an_accuracy_above_100_percent_is_refused(folder, monkeypatch, capsys):
     assert status == 2 and "no design has accuracy at least 100.5; ask for at most 100" in err
 
 
+def test_a_gain_that_would_take_more_than_all_images_is_refused(folder, monkeypatch, capsys):
+    """The float network of this study is right on all of them."""
+    status, _, err = hwsim(monkeypatch, capsys, folder, "gain", "random", "accuracy_loss = -0.5")
+    said = "no design has accuracy_loss at most -0.5: with all images right it is 0; ask for that at least"
+    assert status == 2 and said in err
+
+
 def priced(*choices):
     """Prices of one choice, its places with these costs."""
     table = alone(0, np.array(choices, np.float64))

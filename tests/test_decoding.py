@@ -248,7 +248,7 @@ def test_a_point_without_coders_is_written_and_keyed_as_before():
             'coders = ["ans"]',
             'unknown coder with a decoder "ans"; known: packed, huffman, bitmap, run_length',
         ),
-        ('coders = ["packed", "packed"]', "packed is listed twice"),
+        ('coders = ["packed", "packed"]', '"packed" is listed twice in coders'),
         ('[space.layers.stem]\ncoders = ["best"]', 'unknown coder with a decoder "best"'),
     ],
 )

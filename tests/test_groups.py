@@ -118,13 +118,17 @@ def test_groups_that_cannot_be_are_refused_in_a_sentence(digits, old, new, sente
 @pytest.mark.parametrize(
     "old, new, sentence",
     [
-        ('["stem", "classifier"]', "[]", "space.groups.edges: tuple should have at least 1 item"),
+        ('["stem", "classifier"]', "[]", "space.groups.edges: a list has one entry or more, not []"),
         (
             "activations = [8]\n",
             "activations = [9]\n",
             "space.layers.edges: activation width 9 is out of range",
         ),
-        ("activations = [8]\n", "activations = [8, 8]\n", "space.layers.edges: 8 is listed twice"),
+        (
+            "activations = [8]\n",
+            "activations = [8, 8]\n",
+            'space.layers.edges: "8" is listed twice in activations',
+        ),
         (
             "activations = [8]\n",
             "activation = [8]\n",

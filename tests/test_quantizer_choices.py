@@ -160,7 +160,11 @@ def test_a_study_with_quantizers_of_layers_reads_back_equal_and_one_without_has_
 @pytest.mark.parametrize(
     "old, new, sentence",
     [
-        ('"weights=mse"]\n[space.layers', '"weights=mse", ""]\n[space.layers', "space:  is listed twice"),
+        (
+            '"weights=mse"]\n[space.layers',
+            '"weights=mse", ""]\n[space.layers',
+            'space: "" is listed twice in layer_quantizers',
+        ),
         ("granularity=tensor", "placement=half", "a layer's quantizer sets no placement, which is the whole"),
         ("granularity=tensor", "granularity=row", 'unknown granularity "row"; known: channel, tensor'),
         ('["bias', '["elementwise=4", "bias', "a layer's quantizer sets no elementwise, which is the whole"),

@@ -17,6 +17,7 @@ from hwsim.explore.prices import ESTIMATED, PRICED, Prices, few_arrays, prices
 from hwsim.network import FloatArray
 
 if TYPE_CHECKING:
+    from hwsim.explore.bench import Bench
     from hwsim.explore.search import SearchSpace
 
 _LONGEST_FRONT = 20_000
@@ -82,6 +83,7 @@ def refuse_contradictions(space: SearchSpace) -> None:
     known = PRICED.keys() - {*ESTIMATED}
     if {*OF_ELEMENTS} & constraints.keys() and not few_arrays(space):
         known -= {*OF_ELEMENTS}
+    _refuse_impossible_gain(space.bench, constraints.get("accuracy_loss", 0))
     bounds = {name: bound for name, bound in constraints.items() if name in known}
     if not bounds:
         return
@@ -89,6 +91,14 @@ def refuse_contradictions(space: SearchSpace) -> None:
     branches = prices(replace(space, inquiry=inquiry), tuple(bounds))
     if not inquiry.left_out:
         refuse_unattainable(branches, bounds)
+
+
+def _refuse_impossible_gain(bench: Bench, bound: float) -> None:
+    """Refuse an accuracy loss so far below 0 that more than all images would have to be right."""
+    if bound < 0 and bound < (least := 100 * (bench.float_correct / len(bench.test) - 1)):
+        raise HwsimError(
+            f"no design has {bound_text('accuracy_loss', bound)}: with all images right it is {least:,.7g}; ask for that at least"
+        )
 
 
 def refuse_unattainable(branches: Sequence[Prices], bounds: Constraints) -> None:

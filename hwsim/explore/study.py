@@ -105,7 +105,7 @@ def _check_choices(table: BaseModel, choices: Mapping[str, Callable[[Any], objec
         given = getattr(table, name) or ()
         doubled = {str(choice) for choice in given if given.count(choice) > 1}
         if doubled:
-            raise ValueError(f"{min(doubled)} is listed twice")
+            raise ValueError(f'"{min(doubled)}" is listed twice in {name}; leave one out')
         for choice in given:
             check(choice)
 
@@ -256,8 +256,8 @@ class Study(_Table):
             _choose("metric", name, METRICS)
         for name in self.objectives:
             _choose("objective", name, METRICS)
-        if len(set(self.objectives)) != len(self.objectives):
-            raise ValueError("an objective is listed twice")
+            if self.objectives.count(name) > 1:
+                raise ValueError(f'objective "{name}" is listed twice; leave one out')
         if not self.search:
             search = default_search(self.objectives, self._priced, self._few_arrays)
             object.__setattr__(self, "search", search)  # it is frozen
@@ -434,6 +434,10 @@ def read_study(path: Path) -> Study:
         raise HwsimError(f'the study file "{path}" is refused: {_first(error)}') from None
 
 
+_LISTS = {"too_short": "a list has one entry or more", "tuple_type": "input should be a list"}
+"""What is said of a list in place of pydantic's words, which are those of Python."""
+
+
 def _first(error: ValidationError) -> str:
     """Return pydantic's first complaint as one clause with the key's path."""
     problem = error.errors()[0]
@@ -445,9 +449,12 @@ def _first(error: ValidationError) -> str:
         return f'unknown key "{where}"; known: {", ".join(table.model_fields)}{_hint(str(problem["loc"][-1]), table.model_fields)}'
     if problem["type"] == "missing":
         return f'the key "{where}" is missing; add it'
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _LISTS.get(problem["type"], problem["msg"]).removeprefix("Value error, ")
+    given = problem["input"]
     return f"{where or 'study'}: {message[0].lower()}{message[1:]}" + (
-        "" if problem["type"] == "value_error" else f", not {reprlib.repr(problem['input'])}"
+        ""
+        if problem["type"] == "value_error"
+        else f", not {reprlib.repr(list(given) if isinstance(given, tuple) else given)}"
     )
 
 

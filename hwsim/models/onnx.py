@@ -107,7 +107,7 @@ def _metadata(model: Any) -> dict[str, Any]:
                 given[entry.key] = json.loads(entry.value)
             except (ValueError, RecursionError):
                 raise HwsimError(
-                    f"its metadata {entry.key} is {entry.value[:40]!r}; write a number or a list of numbers"
+                    f"its metadata {entry.key} is {entry.value[:40]!r}; write a number or a list of numbers, 0.5 or [0.485, 0.456, 0.406]"
                 ) from None
     return given
 

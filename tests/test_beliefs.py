@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hwsim.explore.beliefs import beliefs
-from hwsim.explore.exploration import BATCH, explore
+from hwsim.explore.exploration import explore
 from hwsim.explore.space import search_space
 from hwsim.explore.study import Study
 from hwsim.results import read_results, write_results
@@ -15,7 +15,8 @@ STUDY = {
     "model": "digits",
     "search": "exact",
     "objectives": ["accuracy_loss", "compression_ratio"],
-    "budget": BATCH + 1,
+    "budget": 7,
+    "in_flight": 4,
     "data": {"calibration_images": 24, "test_images": 40},
     "space": {"weights": ["int3", "int8"], "activations": [4, 8], "accumulators": ["int32"]},
 }
@@ -47,18 +48,22 @@ def test_every_design_has_a_prediction_and_every_format_a_sensitivity(explored):
     assert worst["int3"] > 10 * worst["int8"]
 
 
-def test_a_prediction_knows_nothing_of_its_own_batch(explored):
+KNOWN = [0, 0, 0, 0, 2, 2, 4]
+"""Designs known when each was proposed: two at a time, all but two before them."""
+
+
+def test_a_prediction_knows_the_designs_that_its_proposal_knew(explored):
     found, results = explored
-    first = found.evaluations[:BATCH]
-    wrong = [type(e)(**{**vars(e), "correct": 0}) for e in first]
-    changed = beliefs(space_of(found), [*wrong, *found.evaluations[BATCH:]]).predicted
     keys = [e.point.key() for e in found.evaluations]
-    assert [changed[key] for key in keys[:BATCH]] == [results.beliefs.predicted[key] for key in keys[:BATCH]]
-    assert changed[keys[BATCH]] > results.beliefs.predicted[keys[BATCH]]
+    for count in range(len(keys)):
+        wrong = [replace(e, correct=0) for e in found.evaluations[count:]]
+        changed = beliefs(space_of(found), [*found.evaluations[:count], *wrong], KNOWN).predicted
+        as_before = [changed[key] == results.beliefs.predicted[key] for key in keys]
+        assert as_before == [known <= count for known in KNOWN]
 
 
 def test_a_search_without_a_model_believes_nothing(explored):
     found, _ = explored
     study = found.bench.study.model_copy(update={"search": "evolve"})
     space = space_of(found)
-    assert beliefs(replace(space, bench=replace(space.bench, study=study)), found.evaluations) is None
+    assert beliefs(replace(space, bench=replace(space.bench, study=study)), found.evaluations, KNOWN) is None

@@ -1,7 +1,8 @@
 """One attempt at a design point: its evaluation, or why there is none; or at a question that a search asks.
 
 Whatever evaluates design points (this process, workers beside it, a cluster) is an :data:`Evaluate`: it takes points
-or questions and gives back attempts, in any order. What fails is tried again, and set aside when it keeps failing.
+or questions from a queue, to which more may be added at any time, and gives back attempts in any order. What fails is
+tried again, and set aside when it keeps failing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -67,8 +69,13 @@ class Attempt:
 
 _ATTEMPT = TypeAdapter(Attempt)
 
-Evaluate = Callable[[Sequence[Tried]], Iterator[Attempt]]
-"""From distinct points or questions to an attempt at each, as they end."""
+Waiting = deque[Tried]
+"""Distinct points or questions that nobody is at yet."""
+
+Evaluate = Callable[[Waiting], Iterator[Attempt]]
+"""From a queue to an attempt at each, as they end; what is added between two attempts is taken too.
+
+It ends when the queue is empty and nothing under way."""
 
 Evaluators = Callable[[Bench], AbstractContextManager[Evaluate]]
 """What evaluates the points of a bench while its context is open."""
@@ -112,29 +119,37 @@ _LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE,
 """What the system says where it has no space, files or memory left."""
 
 
-def attempts(evaluate: Evaluate, points: Sequence[Tried]) -> Iterator[Attempt | SetAside]:
+def attempts(evaluate: Evaluate, waiting: Waiting) -> Iterator[Attempt | SetAside]:
     """Yield what came of each point or question, or that its designs are set aside: refused once, or failed time after time.
 
     Raises :class:`HwsimError` where the machine refuses to evaluate anything.
     """
-    for tries in range(1, TRIES + 1):
-        if not points:
-            return
-        failed = []
-        for made in evaluate(points):
-            if not isinstance(made.result, Failure):
-                yield made
-            elif made.result.kind == "machine":
-                raise HwsimError(made.result.reason)
-            elif made.result.kind == "unexpected" and tries < TRIES:
-                failed.append(made.point)
-            else:
-                point = made.point if isinstance(made.point, DesignPoint) else made.point.branch
-                yield SetAside(point, tries, made.result.reason)
-        points = failed
+    tries = Counter[Tried]()
+    for made in evaluate(waiting):
+        if not isinstance(made.result, Failure):
+            yield made
+            continue
+        if made.result.kind == "machine":
+            raise HwsimError(made.result.reason)
+        tries[made.point] += 1
+        if made.result.kind == "unexpected" and tries[made.point] < TRIES:
+            waiting.append(made.point)
+        else:
+            point = made.point if isinstance(made.point, DesignPoint) else made.point.branch
+            yield SetAside(point, tries[made.point], made.result.reason)
 
 
 @contextmanager
 def here(bench: Bench) -> Iterator[Evaluate]:
     """Evaluate in this process, one point after the other: a point that ends its process ends this one."""
-    yield lambda points: (attempt(bench, point) for point in points)
+    yield one_by_one(bench)
+
+
+def one_by_one(bench: Bench, threads: int = 0) -> Evaluate:
+    """Return what evaluates in this process, with some threads, or one a processor core."""
+
+    def evaluate(waiting: Waiting) -> Iterator[Attempt]:
+        while waiting:
+            yield attempt(bench, waiting.popleft(), threads)
+
+    return evaluate

@@ -8,12 +8,13 @@ computation with blocked algorithms and task scheduling, SciPy 2015.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 from hwsim.catalogue import reason
 from hwsim.errors import HwsimError
 from hwsim.explore import errand
-from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, Failure, Tried
+from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, Failure, Tried, Waiting
 from hwsim.explore.bench import Bench
 from hwsim.explore.worker import Job
 from hwsim.explore.workers import TIMEOUT_S
@@ -56,12 +57,12 @@ def cluster(address: str, *, timeout_s: float = TIMEOUT_S, wait_s: float = WAIT_
             found.wait_for_a_worker()
             errands: list[Any] = []  # sent when the first point is missing, and once
 
-            def evaluate(points: Sequence[Tried]) -> Iterator[Attempt]:
-                if points and not (errands and errands[-1].status in ("finished", *_UNDER_WAY)):
+            def sent() -> Any:
+                if not (errands and errands[-1].status in ("finished", *_UNDER_WAY)):
                     errands.append(found.send(_errand(bench, timeout_s)))
-                return found.spread(errands[-1], points) if points else iter(())
+                return errands[-1]
 
-            yield evaluate
+            yield functools.partial(found.spread, sent)
 
     return evaluators
 
@@ -151,20 +152,21 @@ class _Cluster:
         """Return a text that workers fetch where they need it, and the scheduler has made again where it was lost."""
         return self.client.submit(str, text, pure=False)
 
-    def spread(self, sent: Any, points: Sequence[Tried]) -> Iterator[Attempt]:
-        """Yield an attempt at each point, made by whichever worker Dask gave it to."""
-        asked = {
-            self.client.submit(errand.run, sent, json.dumps(asdict(point)), pure=False): point
-            for point in points
-        }
+    def spread(self, sent: Callable[[], Any], asked: Waiting) -> Iterator[Attempt]:
+        """Yield an attempt at each point, made by whichever worker Dask gave it to; ``sent`` is the errand."""
+        running: dict[Any, Tried] = {}
         looked = time.monotonic()
-        while asked:
-            for future in list(asked):
-                made = self._attempt(future, asked[future])
+        while asked or running:
+            while asked:
+                point = asked.popleft()
+                text = json.dumps(asdict(point))
+                running[self.client.submit(errand.run, sent(), text, pure=False)] = point
+            for future in list(running):
+                made = self._attempt(future, running[future])
                 if made:
-                    del asked[future]
+                    del running[future]
                     yield made
-            if asked and time.monotonic() - looked >= _LOOK_S:
+            if running and time.monotonic() - looked >= _LOOK_S:
                 self.wait_for_a_worker()
                 looked = time.monotonic()
             time.sleep(_POLL_S)

@@ -8,12 +8,14 @@ neighbours those are measured next that, one after the other, promise the larges
 dominates, in expectation over the whole process (the criterion of M. Emmerich, K. Giannakoglou, B. Naujoks, IEEE
 Transactions on Evolutionary Computation 10, 2006; one after the other is within 1 - 1/e of the best choice at once: G.
 Nemhauser, L. Wolsey, M. Fisher, Mathematical Programming 14, 1978). Until a chosen point is measured it is believed at
-its mean (D. Ginsbourger, R. Le Riche, L. Carraro, Kriging is well-suited to parallelize optimization, 2010).
+its mean, in one step with it or under evaluation since an earlier one (D. Ginsbourger, R. Le Riche, L. Carraro, Kriging
+is well-suited to parallelize optimization, 2010).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -65,13 +67,16 @@ def propose(
 
     The first of all is the uniform design of the most bits, which a report compares the others with.
     """
-    first, guide = [] if done else uniform(space, done, guide.objectives, rng, 1), guide.after(done)
+    first = [] if done or space.pending else uniform(space, done, guide.objectives, rng, 1)
+    guide = guide.after(done)
     posterior = guide.model.believed(done)
     models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
     found = guide.candidates(models, done, space.tried(done) | set(first), rng)
     if not found:
         return first
-    branch, choices = (np.array(part) for part in zip(*found.values(), strict=True))
+    pending = guide.priced(space.pending)
+    places = [*pending, *found.values()]
+    branch, choices = (np.array(part) for part in zip(*places, strict=True))
     promises = guide.promises(branch, choices)
     chosen = most_promising(
         promises,
@@ -80,10 +85,11 @@ def propose(
         guide.model.scale,
         rng,
         count - len(first),
+        pending=len(pending),
         limits=guide.limits,
     )
     points = list(found)
-    return first + [points[place] for place in chosen]
+    return first + [points[place - len(pending)] for place in chosen]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +108,7 @@ def most_promising(
     rng: np.random.Generator,
     count: int,
     *,
+    pending: int = 0,
     limits: FloatArray | None = None,
 ) -> list[int]:
     """Return the points whose measuring promises the largest dominated hypervolume, one after the other.
@@ -109,7 +116,8 @@ def most_promising(
     ``measured`` holds known costs and lost images of the points already measured, [points, objectives + 1]. The volume
     is that of a box a tenth wider than the front of both, as far as expectations tell; it is counted at random places
     that no measured point dominates, but one that loses as little as may be. A point that is chosen counts as measured as
-    expected, so that the next ones are chosen where it tells nothing. What is beyond ``limits`` [objectives + 1] counts
+    expected, so that the next ones are chosen where it tells nothing; the first ``pending`` points were chosen before and
+    are none of the ``count`` returned. What is beyond ``limits`` [objectives + 1] counts
     for nothing, where the box reaches below them.
     """
     mean, deviation = posterior.expected(promises.rows), np.sqrt(posterior.variance(promises.rows))
@@ -122,6 +130,7 @@ def most_promising(
         high = np.where(limits > low, np.minimum(high, limits), high)
     some = nondominated(np.concatenate([hoped, measured]))
     some = np.union1d(some[some < len(hoped)], front[front < len(hoped)])
+    some = np.union1d(np.arange(pending), some)
     costs, rows, mean = promises.costs[some], promises.rows[some], mean[some]
     places = _places(rng, low, high, measured, hoped[some])
     within = (costs[:, None] <= places[:, :-1]).all(axis=2)
@@ -129,16 +138,16 @@ def most_promising(
     counting = scale.variance(scale.correct(mean))
     left = np.ones(len(places))
     chosen: list[int] = []
-    for _ in range(min(count, len(mean))):
+    for turn in range(min(pending + count, len(mean))):
         deviation = np.sqrt(posterior.variance(rows) + counting)
         chance = ndtr(beyond / deviation[:, None]) * within
         gain = chance @ left
         gain[chosen] = -1.0
-        best = int(gain.argmax())
+        best = turn if turn < pending else int(gain.argmax())
         chosen.append(best)
         left *= 1 - chance[best]
         posterior = posterior.after(rows[best], counting[best])
-    return [int(some[place]) for place in chosen]
+    return [int(some[place]) for place in chosen[pending:]]
 
 
 def _places(
@@ -240,6 +249,16 @@ class Guide:
     def point(self, branch: int, choices: IntArray) -> DesignPoint:
         return self.space.point(self.space.bits(choices.tolist()), *self.prices[branch].shared)
 
+    def priced(self, points: Iterable[DesignPoint]) -> list[tuple[int, IntArray]]:
+        """Return the branch and choices of points, but of those without a price."""
+        branches = {price.shared: branch for branch, price in enumerate(self.prices)}
+        found = [
+            (branches[point.shared], np.array(self.space.places(point), np.int64))
+            for point in points
+            if point.shared in branches
+        ]
+        return [(branch, own) for branch, own in found if self.prices[branch].within(own[None])[0]]
+
     def _quantizer(self, branch: int) -> int:
         """Return the place of a branch's quantizer."""
         return self.model.quantizers.index(self.prices[branch].shared.quantizer)
@@ -295,7 +314,8 @@ def guide_of(space: SearchSpace, objectives: tuple[str, ...]) -> Guide:
     Raises :class:`HwsimError` for a space without a bench, for objectives that are neither priced by tables nor the
     accuracy, and where nothing can be known.
     """
-    return _guide(replace(space, set_aside=frozenset(), left_out=frozenset()), space.bench, objectives)
+    bare = replace(space, set_aside=frozenset(), left_out=frozenset(), pending=())
+    return _guide(bare, space.bench, objectives)
 
 
 @lru_cache(maxsize=4)

@@ -71,7 +71,7 @@ class Beliefs:
     """What a search with a model of the accuracy was guided by.
 
     ``sensitivities`` were measured under ``quantizer`` on ``images`` of the calibration split. ``predicted`` has the
-    accuracy loss in points that the model expected of a design, by its key, before its batch was measured, and ``energies``
+    accuracy loss in points that the model expected of a design, by its key, when it was proposed, and ``energies``
     the energy in uJ, where that is an objective.
     """
 

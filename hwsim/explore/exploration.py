@@ -1,9 +1,10 @@
-"""An exploration: the design points a search proposes, evaluated batch by batch and kept."""
+"""An exploration: the design points a search proposes, evaluated while it proposes more, and kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter
 from hwsim import files
 from hwsim.catalogue import call, look_up
 from hwsim.errors import HwsimError
-from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, SetAside, attempts, here
+from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, SetAside, Waiting, attempts, here
 from hwsim.explore.beliefs import beliefs
 from hwsim.explore.bench import Bench, open_bench
 from hwsim.explore.constraints import refuse_contradictions
@@ -22,7 +23,7 @@ from hwsim.explore.explanation import Beliefs
 from hwsim.explore.folder import STORE, STUDY, claimed
 from hwsim.explore.inquiry import Inquiry
 from hwsim.explore.question import Branch
-from hwsim.explore.search import BATCH, SEARCHES, SearchSpace
+from hwsim.explore.search import SEARCHES, SearchSpace, may_be_pending, step
 from hwsim.explore.space import search_space
 from hwsim.explore.store import Store, open_store
 from hwsim.explore.study import Study
@@ -68,7 +69,7 @@ def explore(
     What ``directory`` already holds is reused, and what was set aside stays so unless ``retry`` is chosen. The result
     does not depend on ``evaluators``. Raises :class:`HwsimError` for a folder that holds another study, another
     model's evaluations or files that are none of hwsim's, or that another exploration is at work in; for constraints that
-    no design can keep; and where no point of the first batch can be evaluated.
+    no design can keep; and where none of the first points can be evaluated.
     """
     with claimed(study, directory):
         progress(LOADING, 0, 1)
@@ -102,38 +103,100 @@ def refuse_another_model(store: Store, network: FloatNetwork, directory: Path) -
 def _evaluated(
     space: SearchSpace, bench: Bench, kept: _Kept, evaluate: Evaluate, progress: Progress
 ) -> Explored:
-    """Return the evaluations of all that a search proposes; a batch begins when the one before has ended."""
-    study, planned = bench.study, min(bench.study.budget, space.size)
-    assert space.inquiry is not None
-    left_out = space.inquiry.left_out
-    done: list[Evaluation] = []
-    aside: list[SetAside] = []
-    reused = 0
-    while batch := propose(study, space, done, aside):
-        begun = len(done) + len(aside)
-        found = {point: result for point in batch if (result := kept.get(point)) is not None}
-        reused += sum(isinstance(result, Evaluation) for result in found.values())
-        progress(EVALUATING, begun + len(found), planned)
-        for made in attempts(evaluate, [point for point in batch if point not in found]):
-            point = _point(made)
-            found[point] = kept.put(made, begun + batch.index(point))
-            progress(EVALUATING, begun + len(found), planned)
-        for point in batch:
-            result = found[point]
+    """Return the evaluations of all that a search proposes, which goes on while points are under evaluation."""
+    order, planned = _Order(bench.study, space, kept), min(bench.study.budget, space.size)
+    order.extend()
+    progress(EVALUATING, len(order.found), planned)
+    for made in attempts(evaluate, order.waiting):
+        order.take(made)
+        progress(EVALUATING, len(order.found), planned)
+        order.extend()
+    _refuse_failing_throughout(order.done, order.aside)
+    progress(EVALUATING, len(order.found), len(order.found))
+    known = [order.known[e.point] for e in order.done]
+    aside = (*order.aside, *order.left_out)
+    return Explored(order.done, order.reused, bench, aside, beliefs(space, order.done, known))
+
+
+class _Order:
+    """The points proposed so far, one after the other, and what is ``found`` of them; ``waiting`` are those nobody is at yet.
+
+    No time changes the order: a step is proposed from what all points came to but some last ones, which are pending
+    whether they have ended or not. ``done`` and ``aside`` are what the points before those came to, and ``known`` how many
+    were done when a point was proposed.
+    """
+
+    def __init__(self, study: Study, space: SearchSpace, kept: _Kept) -> None:
+        self._study, self._space, self._kept = study, space, kept
+        self._points: list[DesignPoint] = []
+        self._allowed = may_be_pending(study.in_flight)
+        self.found: dict[DesignPoint, Evaluation | SetAside] = {}
+        self.waiting: Waiting = deque()
+        self.done: list[Evaluation] = []
+        self.aside: list[SetAside] = []
+        self.known: dict[DesignPoint, int] = {}
+        self.reused = 0
+
+    @property
+    def left_out(self) -> Iterable[SetAside]:
+        """The branches that the search left out so far."""
+        assert self._space.inquiry is not None
+        return self._space.inquiry.left_out.values()
+
+    @property
+    def _pending(self) -> list[DesignPoint]:
+        return self._points[len(self.done) + len(self.aside) :]
+
+    def extend(self) -> None:
+        """Propose as many steps as can be; where a search has no more to propose, what is pending may tell it of more."""
+        while self._learn(max(0, len(self._pending) - self._allowed)):
+            pending = self._pending
+            new = propose(self._study, self._space, self.done, self.aside, pending)
+            if not new and not pending:
+                return
+            self._allowed = may_be_pending(self._study.in_flight) if new else 0
+            for point in new:
+                self._add(point)
+
+    def _add(self, point: DesignPoint) -> None:
+        """Have the next point evaluated, unless the store knows it."""
+        self._points.append(point)
+        self.known[point] = len(self.done)
+        if (result := self._kept.get(point)) is None:
+            self.waiting.append(point)
+        else:
+            self.found[point] = result
+            self.reused += isinstance(result, Evaluation)
+
+    def take(self, made: Attempt | SetAside) -> None:
+        """Keep what a pending point came to."""
+        point = _point(made)
+        place = self._points.index(point, len(self.done) + len(self.aside))
+        self.found[point] = self._kept.put(made, place)
+
+    def _learn(self, count: int) -> bool:
+        """Return whether the first ``count`` pending points have ended, which are then pending no more."""
+        new = self._pending[:count]
+        if not all(point in self.found for point in new):
+            return False
+        for result in map(self.found.__getitem__, new):
             if isinstance(result, Evaluation):
-                done.append(replace(result, index=len(done)))
+                self.done.append(replace(result, index=len(self.done)))
             else:
-                aside.append(result)
-        _refuse_failing_throughout(done, aside)
-        kept.put_aside([result for result in found.values() if isinstance(result, SetAside)])
-        kept.put_aside(left_out.values())
-    progress(EVALUATING, len(done) + len(aside), len(done) + len(aside))
-    return Explored(done, reused, bench, (*aside, *left_out.values()), beliefs(space, done))
+                self.aside.append(result)
+        _refuse_failing_throughout(self.done, self.aside, FAILING)
+        if self.done:
+            self._kept.put_aside([*self.aside, *self.left_out])
+        return True
 
 
-def _refuse_failing_throughout(done: list[Evaluation], aside: list[SetAside]) -> None:
-    """Raise where nothing could be evaluated: it is no design point then that is at fault."""
-    if aside and not done:
+FAILING = 8
+"""How many points that fail, and none before them that does not, say that it is no design point that is at fault."""
+
+
+def _refuse_failing_throughout(done: list[Evaluation], aside: list[SetAside], fewest: int = 1) -> None:
+    """Raise where that many points, and all so far, cannot be evaluated."""
+    if len(aside) >= fewest and not done:
         raise HwsimError(
             f"none of the first {len(aside)} design points can be evaluated; the first: {aside[0].reason}"
         )
@@ -146,21 +209,25 @@ def _point(made: Attempt | SetAside) -> DesignPoint:
 
 
 def propose(
-    study: Study, space: SearchSpace, done: list[Evaluation], aside: list[SetAside]
+    study: Study,
+    space: SearchSpace,
+    done: list[Evaluation],
+    aside: list[SetAside],
+    pending: Sequence[DesignPoint] = (),
 ) -> list[DesignPoint]:
-    """Return the next batch of a study's search; none where the budget is spent or the search has ended."""
+    """Return the next points of a study's search: none where the budget is spent or the search knows of none."""
     search = look_up("search", study.search, SEARCHES)
-    begun = len(done) + len(aside)
-    count = min(BATCH, study.budget - begun)
+    begun = len(done) + len(aside) + len(pending)
+    count = min(step(study.in_flight), study.budget - begun)
     if not count:
         return []
     rng = np.random.default_rng([study.seed, begun])
-    space = replace(space, set_aside=frozenset(map(_point, aside)))
+    space = replace(space, set_aside=frozenset(map(_point, aside)), pending=tuple(pending))
     what = f'search "{study.search}"'
-    batch: list[DesignPoint] = call(what, search, space, list(done), study.objectives, rng, count)
-    if len(batch) > count or len({*batch, *(e.point for e in done)}) < len(batch) + len(done):
+    new: list[DesignPoint] = call(what, search, space, list(done), study.objectives, rng, count)
+    if len(new) > count or len({*new, *(e.point for e in done)}) < len(new) + len(done):
         raise HwsimError(f"{what} proposes a point again or more than {count}; propose new points only")
-    return [point for point in batch if point not in space.set_aside]
+    return [point for point in new if point not in space.set_aside and point not in space.pending]
 
 
 @dataclass(frozen=True)
@@ -200,9 +267,10 @@ class _Kept:
         return evaluation
 
     def put_aside(self, items: Iterable[SetAside]) -> None:
-        """Keep which points were set aside, and which branches left out."""
+        """Keep which points were set aside, and which branches left out, unless it is kept."""
         for item in items:
-            self.store.put_aside(self._key(item.point), item.tries, item.reason)
+            if self.store.set_aside(self._key(item.point)) is None:
+                self.store.put_aside(self._key(item.point), item.tries, item.reason)
 
 
 _EVALUATION = TypeAdapter(Evaluation)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hwsim.explore.attempt import Answer, Evaluate, SetAside, attempt, attempts
+from hwsim.explore.attempt import Answer, Evaluate, SetAside, attempts, one_by_one
 from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import DesignPoint
 from hwsim.explore.question import Asked, Branch, Question, formats, of_formats
@@ -72,7 +73,7 @@ class Inquiry:
     def _answers(self, questions: Sequence[Question]) -> list[Any]:
         """Return each question's answer, or that it failed."""
         of: dict[object, Any] = {}
-        for made in attempts(self._evaluate, questions):
+        for made in attempts(self._evaluate, deque(questions)):
             if isinstance(made, SetAside):
                 of[made.point] = made
             elif isinstance(made.result, Answer) and not isinstance(made.point, DesignPoint):
@@ -94,4 +95,4 @@ def inquiry_of(space: SearchSpace) -> Inquiry:
 
 def in_this_process(bench: Bench) -> Inquiry:
     """Return an inquiry that is answered here: a question that ends its process ends this one."""
-    return Inquiry(lambda questions: (attempt(bench, question) for question in questions))
+    return Inquiry(one_by_one(bench))

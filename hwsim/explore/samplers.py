@@ -1,6 +1,6 @@
 """Optuna's samplers as searches: asked anew each time, and told everything that was measured.
 
-A study of Optuna's is made in memory for every batch, so that the search stays a function of what was evaluated; the
+A study of Optuna's is made in memory for every step, so that the search stays a function of what was evaluated; the
 genetic sampler finds the generations of its trials as it would have left them. T. Akiba et al., Optuna, KDD 2019,
 arXiv 1907.10902; NSGA-II: K. Deb et al., IEEE Transactions on Evolutionary Computation 6, 2002; the multi-objective
 tree-structured Parzen estimator: Y. Ozaki et al., GECCO 2020.

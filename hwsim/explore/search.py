@@ -32,8 +32,18 @@ if TYPE_CHECKING:
     from hwsim.explore.question import Branch
 
 
-BATCH = 8
-"""Design points proposed at a time; part of the result, like the seed."""
+def step(in_flight: int) -> int:
+    """Return how many points are proposed at a time: half of those in flight, so that the others are under evaluation."""
+    return max(1, in_flight // 2)
+
+
+def may_be_pending(in_flight: int) -> int:
+    """Return how many points, the last ones of all, need not be known for a step to be proposed.
+
+    >>> [step(in_flight) + may_be_pending(in_flight) for in_flight in (1, 2, 3, 8)]
+    [1, 2, 3, 8]
+    """
+    return in_flight - step(in_flight)
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,8 @@ class SearchSpace:
     each layer's choice: layers of one number take the text at one place of their lists, and without it every layer chooses
     by itself. ``arrays`` and ``buffers`` hold "" alone where the study's tables say them. ``bench`` is what evaluates the
     points: a search may read its network, calibration and study, and evaluates nothing with it, but has questions about
-    them answered by ``inquiry``. No search proposes again what is in ``set_aside``, which could not be evaluated, or
-    ``left_out``.
+    them answered by ``inquiry``. No search proposes again what is in ``set_aside``, which could not be evaluated,
+    ``left_out`` or ``pending``: points under evaluation, in the order that they were proposed in.
     """
 
     layers: tuple[tuple[str, tuple[str, ...]], ...]
@@ -60,6 +70,7 @@ class SearchSpace:
     inquiry: Inquiry | None = field(default=None, compare=False, repr=False)
     set_aside: frozenset[DesignPoint] = frozenset()
     left_out: frozenset[Branch] = frozenset()
+    pending: tuple[DesignPoint, ...] = ()
 
     @property
     def size(self) -> int:
@@ -122,8 +133,8 @@ class SearchSpace:
         return not any(branch.holds(point) for branch in self.left_out)
 
     def tried(self, done: list[Evaluation]) -> set[DesignPoint]:
-        """Return the points that are not to be proposed again: those evaluated and those set aside."""
-        return {e.point for e in done} | self.set_aside
+        """Return the points that are not to be proposed again: evaluated, under evaluation or set aside."""
+        return {e.point for e in done}.union(self.set_aside, self.pending)
 
 
 Search = Callable[
@@ -131,7 +142,7 @@ Search = Callable[
 ]
 """(space, evaluations so far, objectives, generator, count) -> at most ``count`` points not evaluated yet.
 
-An empty list ends the exploration."""
+An empty list waits for the points that are pending, and ends the exploration where none are."""
 
 
 def uniform(
@@ -174,8 +185,9 @@ def evolve(
     count: int,
 ) -> list[DesignPoint]:
     """Up to 48 uniform points, then the front's members changed in a layer or two and crossed layer by layer."""
-    if len(done) < _uniform_share(space):
-        start = uniform(space, done, objectives, rng, min(count, _uniform_share(space) - len(done)))
+    left = _uniform_share(space) - len(done) - len(space.pending)
+    if left > 0:
+        start = uniform(space, done, objectives, rng, min(count, left))
         if start:
             return start
     front = [e.point for e in pareto_front(done, objectives)]
@@ -253,7 +265,7 @@ def exact(
     """The exact front of costs and of an accuracy model that learns: where measuring promises most."""
     from hwsim.explore.exact import guide_of, propose
 
-    if not done and count == 1:  # the first of all, whatever is known
+    if not done and not space.pending and count == 1:  # the first of all, whatever is known
         return uniform(space, done, objectives, rng, count)
     guide = guide_of(space, objectives)
     space = replace(space, left_out=guide.space.left_out)

@@ -235,7 +235,10 @@ class ArrayTable(_Table):
 
 
 class Study(_Table):
-    """An exploration: model, data, space, objectives, search, budget and seed."""
+    """An exploration: model, data, space, objectives, search, budget and seed.
+
+    ``in_flight`` is how many design points may be under evaluation at a time: part of the result, like the seed.
+    """
 
     title: Annotated[str, Field(min_length=1, max_length=200)]
     model: Annotated[str, Field(min_length=1)]
@@ -243,6 +246,7 @@ class Study(_Table):
     search: str = ""
     budget: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8
     data: Data = Data()
     space: Space = Space()
     hardware: HardwareTable = HardwareTable()

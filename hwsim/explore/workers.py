@@ -7,6 +7,7 @@ question of a worker at a time, so a worker that ends, or takes too long, costs 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -15,14 +16,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
 import hwsim
 from hwsim.errors import HwsimError
-from hwsim.explore.attempt import TRIES, Attempt, Evaluate, Evaluators, Failure, Tried
+from hwsim.explore.attempt import TRIES, Attempt, Evaluate, Evaluators, Failure, Tried, Waiting
 from hwsim.explore.bench import Bench
 from hwsim.explore.worker import Job
 
@@ -41,9 +42,25 @@ def workers(count: int = 1, *, timeout_s: float = TIMEOUT_S) -> Evaluators:
     def evaluators(bench: Bench) -> Iterator[Evaluate]:
         threads = max(1, (os.cpu_count() or 1) // count)
         team = [Worker(bench.stamp, threads, timeout_s) for _ in range(count)]
+        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+
+        @functools.cache
+        def job() -> str:
+            for worker in team:
+                worker.launch()
+                idle.put(worker)
+            return json.dumps(asdict(Job.of(bench, threads)))
+
+        def ask(told: str, point: Tried) -> Attempt:
+            worker = idle.get()
+            try:
+                return worker.attempt(told, point)
+            finally:
+                idle.put(worker)
+
         with ThreadPoolExecutor(count) as pool:
             try:
-                yield lambda points: _spread(pool, team, bench, points) if points else iter(())
+                yield functools.partial(_spread, lambda point: pool.submit(ask, job(), point))
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for worker in team:
@@ -52,25 +69,15 @@ def workers(count: int = 1, *, timeout_s: float = TIMEOUT_S) -> Evaluators:
     return evaluators
 
 
-def _spread(
-    pool: ThreadPoolExecutor, team: list[Worker], bench: Bench, points: Sequence[Tried]
-) -> Iterator[Attempt]:
-    """Yield an attempt at each point, made by whichever worker is idle."""
-    idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-    for worker in team:
-        worker.launch()
-        idle.put(worker)
-    job = json.dumps(asdict(Job.of(bench, team[0].threads)))
-
-    def ask(point: Tried) -> Attempt:
-        worker = idle.get()
-        try:
-            return worker.attempt(job, point)
-        finally:
-            idle.put(worker)
-
-    for future in as_completed([pool.submit(ask, point) for point in points]):
-        yield future.result()
+def _spread(submit: Callable[[Tried], Future[Attempt]], asked: Waiting) -> Iterator[Attempt]:
+    """Yield an attempt at each point, the first that has ended."""
+    running: set[Future[Attempt]] = set()
+    while asked or running:
+        while asked:
+            running.add(submit(asked.popleft()))
+        ended, running = wait(running, return_when=FIRST_COMPLETED)
+        yield ended.pop().result()
+        running |= ended
 
 
 class Worker:

@@ -37,8 +37,8 @@ import optuna
 from hwsim.cost.compression import float32_bytes
 from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import METRICS, Evaluation, LayerResult, Part, traffic_bytes
-from hwsim.explore.exploration import BATCH
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.exploration import propose
+from hwsim.explore.search import SEARCHES, may_be_pending
 from hwsim.explore.space import search_space
 from hwsim.explore.study import Study
 
@@ -146,13 +146,15 @@ class Truth:
 
 
 def searched(truth, name, seed, budget):
-    """The evaluations of a search."""
-    done, where = [], space()
-    while len(done) < budget:
-        rng = np.random.default_rng([seed, len(done)])
-        points = SEARCHES[name](where, list(done), truth.objectives, rng, min(BATCH, budget - len(done)))
-        done += [truth.evaluation(point, len(done) + place) for place, point in enumerate(points)]
-    return done
+    """The evaluations of a search, which knows those that an exploration knows."""
+    given = {"search": name, "seed": seed, "budget": budget, "objectives": truth.objectives}
+    study, where, proposed = bench().study.model_copy(update=given), space(), []
+    while len(proposed) < budget:
+        known = max(0, len(proposed) - may_be_pending(study.in_flight))
+        pending = [e.point for e in proposed[known:]]
+        points = propose(study, where, proposed[:known], [], pending)
+        proposed += [truth.evaluation(point, len(proposed) + place) for place, point in enumerate(points)]
+    return proposed
 
 
 def by_optuna(truth, seed, budget):

@@ -274,6 +274,29 @@ def test_of_points_that_are_certain_the_one_of_most_hypervolume_is_chosen(seed):
     assert gains[best] > 0.9 * max(gains)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_points_chosen_in_two_steps_are_those_chosen_in_one_while_the_first_are_pending(seed):
+    drawn = np.random.default_rng(seed)
+    layers = [[drawn.random((3, 2)) for _ in range(4)]]
+    given = Features(tuple(map(tuple, layers)), np.array([0, 1]), 1.0)
+    choices = drawn.integers(0, 3, (40, 4))
+    rows = given.of(np.zeros(40, np.int64), choices)
+    scale = Scale(1000, 990, 10)
+    posterior = fit(given, rows[:6], np.abs(drawn.normal(0.5, 0.2, 6)), np.full(6, 1e-4))
+    costs = drawn.random((40, 2))
+    measured = np.column_stack([costs[:6], drawn.integers(0, 300, 6)]).astype(float)
+
+    def chosen(order, count, pending=0):
+        promises = Promises(costs[order], rows[order])
+        rng = np.random.default_rng(seed)
+        found = most_promising(promises, posterior, measured, scale, rng, count, pending=pending)
+        return [int(order[place]) for place in found]
+
+    at_once = chosen(np.arange(6, 40), 6)
+    first, then = at_once[:2], [place for place in range(6, 40) if place not in at_once[:2]]
+    assert chosen(np.array([*first, *then]), 4, pending=2) == at_once[2:]
+
+
 def test_points_beyond_the_limits_are_chosen_last():
     scale = Scale(10_000, 10_000, 2)
     costs = np.linspace(0, 1, 12)

@@ -47,15 +47,16 @@ def spaces(draw):
     return SearchSpace(taken, tuple(patterns), draw(names), draw(names))
 
 
-def explored(name, space, budget, seed=0, batch=5):
-    """The points that a search proposes, each given costs that follow from the point alone."""
+def explored(name, space, budget, seed=0, step=5, pending=0):
+    """The points that a search proposes while some are pending, each given costs that follow from the point alone."""
     done = []
     while len(done) < budget:
-        rng = np.random.default_rng([seed, len(done)])
-        points = SEARCHES[name](space, list(done), OBJECTIVES, rng, min(batch, budget - len(done)))
+        rng, known = np.random.default_rng([seed, len(done)]), max(0, len(done) - pending)
+        where = replace(space, pending=tuple(e.point for e in done[known:]))
+        points = SEARCHES[name](where, done[:known], OBJECTIVES, rng, min(step, budget - len(done)))
         if not points:
             break
-        assert len(points) <= min(batch, budget - len(done))
+        assert len(points) <= min(step, budget - len(done))
         for point in points:
             costs = np.random.default_rng(int(point.key(), 16)).integers(1, 20, 3)
             done.append(evaluation(point, *map(int, costs), index=len(done)))
@@ -64,9 +65,9 @@ def explored(name, space, budget, seed=0, batch=5):
 
 @pytest.mark.parametrize("name", ["random", "evolve"])
 @settings(max_examples=15, deadline=None)
-@given(space=spaces(), seed=st.integers(0, 99))
-def test_a_search_with_a_large_budget_visits_every_point_of_the_space_once(name, space, seed):
-    points = explored(name, space, 10_000, seed)
+@given(space=spaces(), seed=st.integers(0, 99), pending=st.integers(0, 9))
+def test_a_search_with_a_large_budget_visits_every_point_of_the_space_once(name, space, seed, pending):
+    points = explored(name, space, 10_000, seed, pending=pending)
     every = {
         space.point(bits, datapath, quantizer)
         for *bits, datapath, quantizer in itertools.product(

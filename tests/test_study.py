@@ -28,6 +28,7 @@ studies = st.builds(
     search=st.sampled_from(["evolve", "uniform", "random"]),
     budget=st.integers(1, 1_000_000),
     seed=st.integers(0, 2**63 - 1),
+    in_flight=st.integers(1, 1_000_000),
     data=st.builds(
         Data, calibration=names, calibration_images=st.integers(0), test=names, test_images=st.integers(0)
     ),
@@ -161,6 +162,23 @@ def test_the_mapping_point_is_written_where_it_is_chosen_and_refused_where_there
     assert tomllib.loads(study.to_toml())["hardware"]["mapping"] == "smallest"
     (tmp_path / "s.toml").write_text('title = "T"\nmodel = "digits"\n[hardware]\nmapping = "smalest"')
     with pytest.raises(HwsimError, match='unknown mapping "smalest"; known: smallest, balanced, fastest'):
+        read_study(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("0", "greater than or equal to 1, not 0"),
+        ("-8", "greater than or equal to 1, not -8"),
+        ("1.5", "a valid integer, not 1.5"),
+        ("true", "a valid integer, not True"),
+        ('"8"', "a valid integer, not '8'"),
+        ("10000000", "less than or equal to 1000000, not 10000000"),
+    ],
+)
+def test_points_in_flight_are_a_whole_number(tmp_path, value, rule):
+    (tmp_path / "s.toml").write_text(f'title = "T"\nmodel = "digits"\nin_flight = {value}\n')
+    with pytest.raises(HwsimError, match=f"in_flight: input should be {rule}$"):
         read_study(tmp_path / "s.toml")
 
 

@@ -86,7 +86,7 @@ def _plan(study: Study, output: Path | None, workers: int, retry: bool, as_json:
     from hwsim.explore.plan import plan
 
     planned = plan(study, output, threads=max(1, (os.cpu_count() or 1) // workers), retry=retry)
-    least, most = planned.seconds.of(planned.left, workers)
+    least, most = planned.seconds_of(workers)
     facts = {
         "space": planned.size,
         "search": study.search,
@@ -113,9 +113,10 @@ def _show_plan(planned: Plan, search: str, workers: int, least: float, most: flo
         f'evaluations: {planned.planned:,} planned by search "{search}", {planned.kept:,} of them in the store{aside}, '
         f"{planned.left:,} left"
     )
+    idle = f", {planned.in_flight} of them at work (in_flight)" if workers > planned.in_flight else ""
     print(
-        f"time: {_between(least, most)} with {workers} worker{'s'[: workers > 1]}, {_between(each.least, each.most)} an "
-        f"evaluation ({each.basis}); a search's own work is not counted"
+        f"time: {_between(least, most)} with {workers} worker{'s'[: workers > 1]}{idle}, "
+        f"{_between(each.least, each.most)} an evaluation ({each.basis}); a search's own work is not counted"
     )
     print(
         f"disk: {planned.disk_bytes / 1e6:,.1f} MB of store and results, from {planned.row_bytes:,} bytes an evaluation, "

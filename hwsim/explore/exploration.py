@@ -23,7 +23,7 @@ from hwsim.explore.explanation import Beliefs
 from hwsim.explore.folder import STORE, STUDY, claimed
 from hwsim.explore.inquiry import Inquiry
 from hwsim.explore.question import Branch
-from hwsim.explore.search import SEARCHES, SearchSpace, may_be_pending, step
+from hwsim.explore.search import SEARCHES, SearchSpace
 from hwsim.explore.space import search_space
 from hwsim.explore.store import Store, open_store
 from hwsim.explore.study import Study
@@ -121,15 +121,15 @@ def _evaluated(
 class _Order:
     """The points proposed so far, one after the other, and what is ``found`` of them; ``waiting`` are those nobody is at yet.
 
-    No time changes the order: a step is proposed from what all points came to but some last ones, which are pending
-    whether they have ended or not. ``done`` and ``aside`` are what the points before those came to, and ``known`` how many
-    were done when a point was proposed.
+    No time changes the order. Once all but the last ones, half of those that may be in flight, have ended, the other half is
+    proposed from what those came to (``done`` and ``aside``), and the last ones are pending, whether they have ended or
+    not. ``known`` is how many were done when a point was proposed.
     """
 
     def __init__(self, study: Study, space: SearchSpace, kept: _Kept) -> None:
         self._study, self._space, self._kept = study, space, kept
         self._points: list[DesignPoint] = []
-        self._allowed = may_be_pending(study.in_flight)
+        self._allowed = study.in_flight // 2
         self.found: dict[DesignPoint, Evaluation | SetAside] = {}
         self.waiting: Waiting = deque()
         self.done: list[Evaluation] = []
@@ -154,7 +154,7 @@ class _Order:
             new = propose(self._study, self._space, self.done, self.aside, pending)
             if not new and not pending:
                 return
-            self._allowed = may_be_pending(self._study.in_flight) if new else 0
+            self._allowed = self._study.in_flight // 2 if new else 0
             for point in new:
                 self._add(point)
 
@@ -218,7 +218,7 @@ def propose(
     """Return the next points of a study's search: none where the budget is spent or the search knows of none."""
     search = look_up("search", study.search, SEARCHES)
     begun = len(done) + len(aside) + len(pending)
-    count = min(step(study.in_flight), study.budget - begun)
+    count = min(study.in_flight - len(pending), study.budget - begun)
     if not count:
         return []
     rng = np.random.default_rng([study.seed, begun])

@@ -34,17 +34,13 @@ class Seconds:
     most: float
     basis: str
 
-    def of(self, evaluations: int, workers: int) -> tuple[float, float]:
-        """Return the least and most seconds of some evaluations on workers that never wait."""
-        return evaluations * self.least / workers, evaluations * self.most / workers
-
 
 @dataclass(frozen=True)
 class Plan:
     """An exploration beforehand.
 
     ``size`` designs are in the space, of which ``planned`` are to be evaluated and ``kept`` already are, ``set_aside``
-    were given up. ``row_bytes`` is the text of one evaluation in the store.
+    were given up. ``row_bytes`` is the text of one evaluation in the store; ``in_flight`` is the study's.
     """
 
     size: int
@@ -53,6 +49,17 @@ class Plan:
     set_aside: int
     seconds: Seconds
     row_bytes: int
+    in_flight: int
+
+    def seconds_of(self, workers: int) -> tuple[float, float]:
+        """Return the least and most seconds that the evaluations left take some workers.
+
+        At least as many points as may be are under evaluation, at most half of them: more are proposed when the others have
+        ended.
+        """
+        half = max(1, self.in_flight // 2)
+        least = self.left * self.seconds.least / min(workers, self.in_flight)
+        return least, self.left * self.seconds.most / min(workers, half)
 
     @property
     def left(self) -> int:
@@ -93,7 +100,9 @@ def plan(study: Study, directory: Path | None, *, threads: int, retry: bool = Fa
     else:
         seconds, evaluation = measured(bench, _two_points(space), threads)
         row_bytes = row_bytes or len(json.dumps(evaluation.to_json()))
-    return Plan(space.size, planned, min(kept, planned), min(aside, planned), seconds, row_bytes)
+    return Plan(
+        space.size, planned, min(kept, planned), min(aside, planned), seconds, row_bytes, study.in_flight
+    )
 
 
 @contextmanager

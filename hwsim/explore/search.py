@@ -32,20 +32,6 @@ if TYPE_CHECKING:
     from hwsim.explore.question import Branch
 
 
-def step(in_flight: int) -> int:
-    """Return how many points are proposed at a time: half of those in flight, so that the others are under evaluation."""
-    return max(1, in_flight // 2)
-
-
-def may_be_pending(in_flight: int) -> int:
-    """Return how many points, the last ones of all, need not be known for a step to be proposed.
-
-    >>> [step(in_flight) + may_be_pending(in_flight) for in_flight in (1, 2, 3, 8)]
-    [1, 2, 3, 8]
-    """
-    return in_flight - step(in_flight)
-
-
 @dataclass(frozen=True)
 class SearchSpace:
     """What a design point chooses from.

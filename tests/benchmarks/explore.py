@@ -38,7 +38,7 @@ from hwsim.cost.compression import float32_bytes
 from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import METRICS, Evaluation, LayerResult, Part, traffic_bytes
 from hwsim.explore.exploration import propose
-from hwsim.explore.search import SEARCHES, may_be_pending
+from hwsim.explore.search import SEARCHES
 from hwsim.explore.space import search_space
 from hwsim.explore.study import Study
 
@@ -150,7 +150,7 @@ def searched(truth, name, seed, budget):
     given = {"search": name, "seed": seed, "budget": budget, "objectives": truth.objectives}
     study, where, proposed = bench().study.model_copy(update=given), space(), []
     while len(proposed) < budget:
-        known = max(0, len(proposed) - may_be_pending(study.in_flight))
+        known = max(0, len(proposed) - study.in_flight // 2)
         pending = [e.point for e in proposed[known:]]
         points = propose(study, where, proposed[:known], [], pending)
         proposed += [truth.evaluation(point, len(proposed) + place) for place, point in enumerate(points)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -187,6 +188,7 @@ class Choice(NamedTuple):
         return " ".join(filter(None, self))
 
     @classmethod
+    @functools.cache  # a search parses the same few texts for every point
     def parse(cls, text: str) -> Choice:
         """Return the choice that a text names."""
         bits, *words = text.split()

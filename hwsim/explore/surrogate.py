@@ -12,9 +12,10 @@ The sums' fronts can be merged exactly; the parts correct what is expected of a 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ _GRID: dict[str, tuple[Any, ...]] = {
     "weights": (0.03, 0.1, 0.3, 1.0),
     "inputs": (0.03, 0.1, 0.3, 1.0),
 }
-"""What each number of a prior may be."""
+"""What each number of a prior may be, in the order of its fields."""
 
 _COUNTED = 0.3
 """Share of counting's variance that counts: designs are measured on the same images, which most of them get right alike."""
@@ -266,11 +267,16 @@ def fit(given: Features, rows: FloatArray, sums: FloatArray, variance: FloatArra
 
     Each number of the prior in turn becomes that of a grid under which the evidence is largest, twice.
     """
-    best = _fit(Prior(given), rows, sums, variance)
-    for name, values in [*_GRID.items()] * (2 if len(rows) else 0):
-        tried = (_fit(replace(best[1].prior, **{name: value}), rows, sums, variance) for value in values)
-        best = max(best, *tried, key=lambda found: found[0])
-    return best[1]
+
+    @functools.cache
+    def fitted(numbers: tuple[float, ...]) -> tuple[float, Posterior]:
+        return _fit(Prior(given, *numbers), rows, sums, variance)
+
+    best = tuple(getattr(Prior, name) for name in _GRID)
+    for place, values in [*enumerate(_GRID.values())] * (2 if len(rows) else 0):
+        tried = ((*best[:place], value, *best[place + 1 :]) for value in values)
+        best = max(best, *tried, key=lambda numbers: fitted(numbers)[0])
+    return fitted(best)[1]
 
 
 def _fit(prior: Prior, rows: FloatArray, sums: FloatArray, variance: FloatArray) -> tuple[float, Posterior]:

@@ -12,9 +12,9 @@ import tiny
 
 
 class Cluster:
-    """A scheduler on loopback, and workers of one thread each."""
+    """A scheduler on loopback, and workers of one thread each; ``environment`` is what they have beside the usual."""
 
-    def __init__(self, folder, cache, workers=2):
+    def __init__(self, folder, cache, workers=2, protocol="tcp", **environment):
         self.folder, self.started = Path(folder), []
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -23,10 +23,10 @@ class Cluster:
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "HWSIM_CACHE": str(cache),
-        }
+        } | environment
         told = self.folder / "scheduler.json"
         self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+            "scheduler", "--protocol", protocol, "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
             "--dashboard-address", "127.0.0.1:0", "--scheduler-file", told,
         )  # fmt: skip
         _until(lambda: told.exists() and told.read_text().endswith("}"), "the scheduler starts")

@@ -93,6 +93,7 @@ def _connected(address: str) -> Iterator[Any]:
         import distributed
     except ImportError:
         raise HwsimError("--cluster needs Dask: pip install 'hwsim[cluster]'") from None
+    _refuse_without_certificate(address, distributed.Security())
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
@@ -110,6 +111,21 @@ def _connected(address: str) -> Iterator[Any]:
     finally:
         with contextlib.suppress(Exception):  # it may be closed already, or its scheduler gone
             client.close(timeout=2)
+
+
+def _refuse_without_certificate(address: str, security: Any) -> None:
+    """Refuse an address behind TLS where Dask's configuration names no certificate, or one that cannot be read."""
+    if address.startswith("tls://"):
+        why = "none is configured"
+        try:
+            if security.get_connection_args("client")["ssl_context"]:
+                return
+        except (OSError, ValueError) as error:
+            why = reason(error)
+        raise HwsimError(
+            f"{address} asks for a certificate ({why}); name CA_FILE, CLIENT__CERT and CLIENT__KEY of Dask, each a variable that "
+            "begins with DASK_DISTRIBUTED__COMM__TLS__"
+        )
 
 
 def refuse_other_versions(found: Mapping[str, Any]) -> None:

@@ -4,13 +4,13 @@ python tests/benchmarks/scaling.py [--quick] [--json]
 
 The same exploration of the digits network is run on one thread, with one and two workers, and on clusters of one and two
 workers, in turn and each by a process of its own. A speedup is the time on one thread over that of another way in the same
-round, and its median over the rounds: of the whole exploration, and of what comes after the first batch, when processes have
-started, which is what a long exploration sees. Whatever the way, the store's rows must be the same: else the exit status is 1.
+round, and its median over the rounds: of the whole exploration, and of what comes after its first eight points, when processes
+have started, which is what a long exploration sees. Whatever the way, the store's rows must be the same: else the exit status is 1.
 
 What two processes can gain depends on the machine and who else is at work there. So two busy loops are timed beside
 one in every round (`two_loops`, 2 on two idle cores), and the load before and the cores stand with the figures. A worker
-evaluates a point on as many threads as there are cores for each, one of a cluster on one; a batch of eight points is
-begun when the one before has ended, so that a worker may wait for another.
+evaluates a point on as many threads as there are cores for each, one of a cluster on one. Eight points are in flight, and more are
+proposed when half of them have ended, so that no worker waits for another before the last points.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 from dask_cluster import Cluster
-from hwsim.explore.attempt import attempt
+from hwsim.explore.attempt import one_by_one
 from hwsim.explore.cluster import cluster
-from hwsim.explore.exploration import BATCH, EVALUATING, explore
+from hwsim.explore.exploration import EVALUATING, explore
 from hwsim.explore.folder import STORE
 from hwsim.explore.study import Study
 from hwsim.explore.workers import TIMEOUT_S, workers
 
-ROUNDS, POINTS, QUICK_POINTS = 5, 96, 12
+ROUNDS, POINTS, QUICK_POINTS, FIRST = 5, 96, 24, 8
 STUDY = """
 title = "Scaling"
 model = "digits"
@@ -65,7 +65,7 @@ print(time.perf_counter() - start)
 @contextmanager
 def one_thread(bench):
     """Evaluate in this process, on one thread."""
-    yield lambda points: (attempt(bench, point, 1) for point in points)
+    yield one_by_one(bench, 1)
 
 
 def _at(address, number):
@@ -94,7 +94,7 @@ def _loops(count):
 
 
 def timed(points, folder, way, number, address):
-    """The seconds of an exploration one way, those after its first batch, and the rows of its store."""
+    """The seconds of an exploration one way, those after its first points, and the rows of its store."""
     study = Study.model_validate(tomllib.loads(STUDY) | {"budget": points})
     begun, at = time.perf_counter(), {}
 
@@ -105,7 +105,7 @@ def timed(points, folder, way, number, address):
     explore(study, folder, evaluators=WAYS[way](address, number), progress=progress)
     with closing(sqlite3.connect(folder / STORE)) as connection:
         rows = sorted(connection.execute("SELECT key, digest, text FROM evaluations"))
-    return time.perf_counter() - begun, at[points] - at[BATCH], rows
+    return time.perf_counter() - begun, at[points] - at[FIRST], rows
 
 
 def apart(*arguments):
@@ -135,7 +135,7 @@ def measure(points, rounds, folder):
             one.close()
     return {
         "speedups": _speedups(whole),
-        "speedups_after_first_batch": _speedups(after),
+        "speedups_after_first_points": _speedups(after),
         "two_loops": round(statistics.median(loops), 3),
         "seconds": {name: round(statistics.median(seconds), 2) for name, seconds in whole.items()},
         "same_rows": same,

@@ -16,14 +16,14 @@ from dask_cluster import Cluster
 from hwsim import cli, explore_study
 from hwsim.errors import HwsimError
 from hwsim.explore import errand
-from hwsim.explore.attempt import Attempt
+from hwsim.explore.attempt import Attempt, here
 from hwsim.explore.bench import open_bench
 from hwsim.explore.cluster import cluster, refuse_other_versions
 from hwsim.explore.errand import Errand
 from hwsim.explore.space import search_space
 from hwsim.explore.study import read_study
 from hwsim.explore.worker import Job
-from test_workers import children, poisoned, stored, written
+from test_workers import children, one_waits, poisoned, stored, written
 
 pytest.importorskip("distributed", reason="the extra cluster is not installed")
 
@@ -81,6 +81,11 @@ def test_two_workers_of_a_cluster_write_the_bytes_of_the_serial_run(place, seria
     assert written(place / "spread") == written(serial)
     assert {"results.json", "front.csv", "index.html"} <= written(serial).keys()
     assert stored(place / "spread") == stored(serial)
+
+
+def test_while_one_worker_is_at_a_point_the_other_goes_on_with_those_proposed_after_it(place, two):
+    spread = one_waits(place, cluster(two.address), place / "uneven")
+    assert one_waits(place, here, place / "even") == spread
 
 
 def test_a_worker_that_is_lost_costs_no_point(place, serial, two):

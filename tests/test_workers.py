@@ -20,6 +20,7 @@ from forked import Forks
 from hwsim import explore_study
 from hwsim.errors import HwsimError
 from hwsim.explore.attempt import here
+from hwsim.explore.exploration import explore
 from hwsim.explore.study import read_study
 from hwsim.explore.workers import workers
 from hwsim.results import read_results
@@ -97,6 +98,54 @@ def test_any_number_of_workers_writes_the_same_bytes_though_twenty_are_killed(pl
 
 def evaluations(folder):
     return json.loads((folder / "results.json").read_text())["evaluations"]
+
+
+UNEVEN = """
+import random, time
+from pathlib import Path
+from hwsim.quantize.min_max import threshold
+
+def waits(statistics, target):
+    until = time.monotonic() + 100
+    while not Path("others_ended").exists():
+        assert time.monotonic() < until, "nobody goes on"
+        time.sleep(0.01)
+    return threshold(statistics, target)
+
+def naps(statistics, target):
+    time.sleep(random.random() / 20)
+    return threshold(statistics, target)
+"""
+
+
+def one_waits(place, evaluators, folder):
+    """The exploration of ten points, four in flight, whose third ends when five others have; the rest take no even time."""
+    (place / "uneven.py").write_text(UNEVEN)
+    names = [f"activations=uneven.py:naps tolerance={1 + n / 1000:g}" for n in range(10)]
+    names[4] = "activations=uneven.py:waits"  # what uniform proposes third
+    given = read_study(place / "study.toml")
+    space = given.space.model_copy(update={"weights": ("int4",), "quantizers": tuple(names)})
+    study = given.model_copy(update={"search": "uniform", "in_flight": 4, "space": space})
+
+    def progress(stage, done, planned):
+        if stage == "evaluate design points" and done == 5:
+            (place / "others_ended").touch()
+
+    explored = explore(study, folder, evaluators=evaluators, progress=progress)
+    assert explored.evaluations[2].point.quantizer == names[4]
+    assert len(explored.evaluations) == 10
+    return explored.evaluations, stored(folder)
+
+
+def test_while_one_worker_is_at_a_point_the_other_goes_on_with_those_proposed_after_it(place):
+    spread = one_waits(place, workers(2), place / "spread")
+    assert one_waits(place, here, place / "one_by_one") == spread
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_at_uneven_points_stores_the_same_rows(place):
+    spread = [one_waits(place, workers(count), place / str(count)) for count in (2, 3, 5, 1)]
+    assert all(found == spread[0] for found in spread)
 
 
 POISON = """

@@ -1,9 +1,9 @@
 """The store an exploration resumes from: one SQLite file, one row per evaluated design point.
 
-A row is committed as soon as its point is measured, so a kill at any moment loses at most the points under way. One
-process writes and holds the file's lock while it does: write-ahead logging then needs no memory shared between
-processes, which file systems over a network do not have. Where a file system cannot log ahead at all, SQLite keeps
-its rollback journal; both are as safe.
+A row is committed as soon as its point is measured and nothing is just being proposed, so a kill at any moment loses at most
+the points in flight. One process writes and holds the file's lock while it does: write-ahead logging then needs no memory
+shared between processes, which file systems over a network do not have. Where a file system cannot log ahead at all,
+SQLite keeps its rollback journal; both are as safe.
 """
 
 from __future__ import annotations

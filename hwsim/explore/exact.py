@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
 
 DRAWS = 4
-"""Models drawn from the posterior, beside its mean."""
+"""Models drawn from the posterior, beside its mean: one for every two points wanted, at most so many."""
 
 LONGEST_FRONT = 1500
 """Points that a front keeps on the way and at its end."""
@@ -70,7 +70,7 @@ def propose(
     first = [] if done or space.pending else uniform(space, done, guide.objectives, rng, 1)
     guide = guide.after(done)
     posterior = guide.model.believed(done)
-    models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS))]
+    models = [posterior.mean, *(posterior.draw(rng) for _ in range(min(DRAWS, -(-count // 2))))]
     found = guide.candidates(models, done, space.tried(done) | set(first), rng)
     if not found:
         return first

@@ -213,7 +213,7 @@ def propose(
     space: SearchSpace,
     done: list[Evaluation],
     aside: list[SetAside],
-    pending: Sequence[DesignPoint] = (),
+    pending: Sequence[DesignPoint],
 ) -> list[DesignPoint]:
     """Return the next points of a study's search: none where the budget is spent or the search knows of none."""
     search = look_up("search", study.search, SEARCHES)

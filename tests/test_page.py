@@ -86,6 +86,12 @@ def test_the_words_under_a_table_have_the_colours_of_its_bars(open_page: Open, r
     assert grey == ["resolve", "input_sum", "clock"]
 
 
+def test_a_study_of_two_objectives_has_one_plot_of_them(open_page: Open, tmp_path: Path, listed: Any) -> None:
+    two = dataclasses.replace(facts(listed), objectives=("accuracy_loss", "gates"))
+    page = open_page(write_report(tmp_path, listed, two, explanations(listed)))
+    assert page.locator("#plot").is_visible() and not page.locator(".multiple").is_visible()
+
+
 def test_the_hypervolume_s_figures_can_be_read_on_a_phone(open_page: Open, report: Path) -> None:
     page = open_page(report)
     page.set_viewport_size({"width": 390, "height": 844})

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import moocore
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +22,6 @@ from hwsim.cost.configurations import Axis, Table, joined
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 
-_BLOCK = 512
 _FINEST, _COARSEST = 12, 2
 """Powers of two of the boxes along each objective in which a front that is too long keeps one point each."""
 
@@ -136,62 +136,18 @@ def nondominated(costs: FloatArray) -> IntArray:
     >>> nondominated(np.array([[1.0, 3.0], [2.0, 3.0], [2.0, 1.0], [1.0, 3.0]])).tolist()
     [0, 2]
     """
-    order = np.lexsort(costs.T[::-1])
-    ranked = costs[order]
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
-    order, ranked = order[fresh], ranked[fresh]
-    return np.sort(order[_undominated_pairs(ranked) if costs.shape[1] <= 2 else _undominated(ranked)])
-
-
-def _undominated_pairs(ranked: FloatArray) -> npt.NDArray[np.bool_]:
-    """Return which rows of one or two sorted, distinct objectives stay: those whose last is lower than all before."""
-    last: FloatArray = ranked[:, -1]
-    best = np.minimum.accumulate(last)
-    kept = np.ones(len(last), bool)
-    kept[1:] = last[1:] < best[:-1]
-    return kept
-
-
-def _undominated(ranked: FloatArray) -> npt.NDArray[np.bool_]:
-    """Return which sorted, distinct rows stay: a row is dominated by earlier ones only, since it is not less in the first."""
-    kept = np.ones(len(ranked), bool)
-    front = ranked[:0]
-    for start in range(0, len(ranked), _BLOCK):
-        block = ranked[start : start + _BLOCK]
-        stays = ~_covered(block, front)
-        places = start + np.flatnonzero(stays)
-        block = block[stays]
-        earlier = np.tri(len(block), k=-1, dtype=bool)
-        among = ~_any(_below(block, block) & earlier)
-        kept[start : start + _BLOCK] = False
-        kept[places[among]] = True
-        front = np.concatenate([front, block[among]])
-    return kept
-
-
-def _covered(rows: FloatArray, front: FloatArray) -> npt.NDArray[np.bool_]:
-    """Return which rows a front dominates."""
-    return _any(_below(rows, front))
-
-
-def _any(found: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return in which rows something is found."""
-    return np.asarray(found.any(axis=1))
-
-
-def _below(rows: FloatArray, others: FloatArray) -> npt.NDArray[np.bool_]:
-    """Return, [rows, others], which others are nowhere above a row in any objective but the first."""
-    below = np.ones((len(rows), len(others)), bool)
-    for objective in range(1, rows.shape[1]):
-        below &= others[None, :, objective] <= rows[:, None, objective]
-    return below
+    return np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False))
 
 
 def _worthwhile(layer: int, count: int, terms: Sequence[Table]) -> IntArray:
     """Return a layer's choices without those that cost more than another one whatever the other layers choose."""
-    seen = [_seen(item, layer) for item in terms if layer in item.layers]
-    return nondominated(np.column_stack(seen)) if seen else np.arange(min(count, 1))
+    own = [_seen(item, layer) for item in terms if layer in item.layers]
+    if not own:
+        return np.arange(min(count, 1))
+    seen = np.column_stack(own)  # far more columns than a front has objectives
+    below = np.array([(seen <= row).all(axis=1) for row in seen])
+    equal = below & below.T
+    return np.flatnonzero(~(below & ~equal | np.tril(equal, -1)).any(axis=1))
 
 
 def _seen(item: Table, layer: int) -> FloatArray:

@@ -41,7 +41,7 @@ from hwsim.explore.folder import STORE
 from hwsim.explore.study import Study
 from hwsim.explore.workers import TIMEOUT_S, workers
 
-ROUNDS, POINTS, QUICK_POINTS, FIRST = 5, 96, 12, 8
+ROUNDS, POINTS, QUICK_POINTS, FIRST = 3, 96, 12, 8
 STUDY = """
 title = "Scaling"
 model = "digits"

@@ -40,8 +40,8 @@ from hwsim.network import FloatArray
 if TYPE_CHECKING:
     from hwsim.explore.bench import Bench
 
-DRAWS = 4
-"""Models drawn from the posterior, beside its mean: one for every two points wanted, at most so many."""
+DRAWS = 4, 2
+"""Models drawn from the posterior, beside its mean: while nothing is measured, and then."""
 
 LONGEST_FRONT = 1500
 """Points that a front keeps on the way and at its end."""
@@ -70,7 +70,7 @@ def propose(
     first = [] if done or space.pending else uniform(space, done, guide.objectives, rng, 1)
     guide = guide.after(done)
     posterior = guide.model.believed(done)
-    models = [posterior.mean, *(posterior.draw(rng) for _ in range(min(DRAWS, -(-count // 2))))]
+    models = [posterior.mean, *(posterior.draw(rng) for _ in range(DRAWS[bool(done)]))]
     found = guide.candidates(models, done, space.tried(done) | set(first), rng)
     if not found:
         return first

@@ -6,7 +6,7 @@ The space is that of the digits network with four choices of weights and input i
 evaluated once as `hwsim explore` evaluates it and kept in explore_energy.npz (`--build` evaluates them again, half an hour
 of one core). A search is told what is kept in place of a measurement. Printed are the least and mean share of the true front's
 hypervolume over ten seeds at several budgets, hypervolumes as in explore.py, and how far the energies that `exact` expected were
-from those kept: of the first batch, and of all others.
+from those kept: of the first in flight, and of all others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hwsim.cost.compression import float32_bytes
 from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import METRICS, Evaluation, LayerResult, Part
 from hwsim.explore.exact import guide_of
-from hwsim.explore.search import BATCH, SEARCHES
+from hwsim.explore.exploration import propose
 from hwsim.explore.space import search_space
 from hwsim.explore.study import Study
 
@@ -151,25 +151,25 @@ class Truth:
 
 
 def searched(truth, name, seed, budget):
-    """The evaluations of a search."""
-    done, where = [], space()
-    while len(done) < budget:
-        rng = np.random.default_rng([seed, len(done)])
-        points = SEARCHES[name](where, list(done), truth.objectives, rng, min(BATCH, budget - len(done)))
-        done += [truth.evaluation(point, len(done) + place) for place, point in enumerate(points)]
-    return done
+    """The evaluations of a search, which knows those that an exploration knows."""
+    given = {"search": name, "seed": seed, "budget": budget, "objectives": truth.objectives}
+    study, where, proposed = bench().study.model_copy(update=given), space(), []
+    while len(proposed) < budget:
+        known = max(0, len(proposed) - study.in_flight // 2)
+        points = propose(study, where, proposed[:known], [], [e.point for e in proposed[known:]])
+        proposed += [truth.evaluation(point, len(proposed) + place) for place, point in enumerate(points)]
+    return proposed
 
 
 def expected(truth, done):
-    """How far the energies expected of some evaluations were from theirs, each before its batch."""
-    guide = guide_of(space(), truth.objectives)
+    """How far the energies expected of some evaluations were from theirs, each known when all before its flight were."""
+    guide, flight = guide_of(space(), truth.objectives), bench().study.in_flight
     place = truth.objectives.index("energy") - 1
     found = []
-    for start in range(0, len(done), BATCH):
-        (price,) = guide.after(done[:start]).prices
-        batch = done[start : start + BATCH]
-        energies = price.of(np.array([space().places(e.point) for e in batch]))[:, place]
-        found += [energy / METRICS["energy"].of(e) - 1 for energy, e in zip(energies, batch, strict=True)]
+    for index, e in enumerate(done):
+        (price,) = guide.after(done[: max(0, index + 1 - flight)]).prices
+        energy = price.of(np.array([space().places(e.point)]))[0, place]
+        found.append(energy / METRICS["energy"].of(e) - 1)
     return np.array(found)
 
 
@@ -184,8 +184,11 @@ def table():
             told = (f"{count}: {min(own):.4f} {np.mean(own):.4f}" for count, own in shares.items())
             print(f"  {name:8} {'   '.join(told)}", flush=True)
         errors = 100 * np.array([expected(truth, run) for run in runs["exact"]])
-        first, rest = np.sqrt((errors[:, :BATCH] ** 2).mean()), np.sqrt((errors[:, BATCH:] ** 2).mean())
-        print(f"  energies of the first batch {first:.2f}% off, of the others {rest:.2f}% (root mean square)")
+        flight = bench().study.in_flight
+        first, rest = (np.sqrt((part**2).mean()) for part in np.split(errors, [flight], axis=1))
+        print(
+            f"  energies of the first {flight} {first:.2f}% off, of the others {rest:.2f}% (root mean square)"
+        )
 
 
 if __name__ == "__main__":

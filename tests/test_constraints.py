@@ -58,17 +58,17 @@ def test_the_designs_within_a_budget_are_named(folder, evaluations, monkeypatch,
 def test_where_no_design_is_within_a_bound_the_nearest_is_named_and_by_how_much_it_misses(
     folder, evaluations, monkeypatch, capsys
 ):
-    bounds = "accuracy_loss = -200\naccuracy = 0"  # what only measuring tells
+    bounds = "accuracy = 100\naccuracy_loss = 100"  # what only measuring tells
     status, out, _ = hwsim(monkeypatch, capsys, folder, "none", "evolve", bounds)
-    best = min(evaluations, key=METRICS["accuracy_loss"].of)
-    loss = METRICS["accuracy_loss"].of(best)
+    best = max(evaluations, key=METRICS["accuracy"].of)
+    accuracy = METRICS["accuracy"].of(best)
     assert status == 0
     assert (
-        f"no design keeps the constraints; nearest is {best.point.key()}, which misses accuracy_loss at most -200 by "
-        f"{loss + 200:.7g} (has {loss:.7g})\n" in out
+        f"no design keeps the constraints; nearest is {best.point.key()}, which misses accuracy at least 100 by "
+        f"{100 - accuracy:.7g} (has {accuracy:.7g})\n" in out
     )
     _, out, _ = hwsim(monkeypatch, capsys, folder, "none", "evolve", bounds, "--json")
-    assert json.loads(out)["nearest_misses"] == {"accuracy_loss": loss + 200}
+    assert json.loads(out)["nearest_misses"] == {"accuracy": 100 - accuracy}
 
 
 def test_a_design_within_a_bound_is_named_though_the_bound_is_on_no_objective(

@@ -7,7 +7,6 @@ import time
 from contextlib import closing
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
@@ -29,11 +28,8 @@ pytest.importorskip("distributed", reason="the extra cluster is not installed")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, synthesis_cache):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        patch.chdir(tiny.write(tmp_path_factory.mktemp("study")))
-        yield Path.cwd()
+def place(tmp_path_factory, working_in):
+    return working_in(tiny.write(tmp_path_factory.mktemp("study")))
 
 
 @pytest.fixture(scope="module")

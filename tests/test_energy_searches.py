@@ -13,7 +13,9 @@ def benchmark():
     where = Path(__file__).parent / "benchmarks" / "explore_energy.py"
     spec = spec_from_file_location(where.stem, where)
     found = module_from_spec(spec)
-    spec.loader.exec_module(found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(where.parent)  # as where it is run
+        spec.loader.exec_module(found)
     return found
 
 

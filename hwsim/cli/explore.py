@@ -182,7 +182,7 @@ def _facts(explored: Explored, page: Path) -> dict[str, Any]:
     (kept, near), constraints = _within(explored), study.constraints
     facts = {
         "report": str(page),
-        "search": explored.bench.study.search,
+        "search": study.search,
         "evaluated": len(explored.evaluations),
         "reused": explored.reused,
         "front": [e.point.key() for e in explored.front],
@@ -208,14 +208,14 @@ def _show(explored: Explored, page: Path) -> None:
     from hwsim.explore.constraints import missed_text
     from hwsim.report import terminal_table
 
-    Console().print(terminal_table(explored.evaluations, explored.bench.study.objectives))
+    study = explored.bench.study
+    Console().print(terminal_table(explored.evaluations, study.objectives))
     fresh, aside = len(explored.evaluations) - explored.reused, explored.set_aside
     print(
-        f'{len(explored.evaluations)} design points by search "{explored.bench.study.search}", '
+        f'{len(explored.evaluations)} design points by search "{study.search}", '
         f"{len(explored.front)} on the front: {fresh} evaluated now, "
         f"{explored.reused} reused{f', {len(aside)} set aside' if aside else ''}"
     )
-    study = explored.bench.study
     constraints = study.constraints or {}
     kept, near = _within(explored)
     if near:

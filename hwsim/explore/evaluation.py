@@ -218,7 +218,6 @@ _ASKED_FOR = {
     "energies",
     "right",
     "coders",
-} | {
     "layer_quantizers",
     "own_quantizer",
 }

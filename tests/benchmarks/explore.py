@@ -22,24 +22,19 @@ from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import json
 import sys
 import time
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
-import moocore
 import numpy as np
 import optuna
+from complete_space import CompleteSpace, every_point, searched, space_of
 
-from hwsim.cost.compression import float32_bytes
 from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import METRICS, Evaluation, LayerResult, Part, traffic_bytes
-from hwsim.explore.exploration import propose
 from hwsim.explore.search import SEARCHES
-from hwsim.explore.space import search_space
 from hwsim.explore.study import Study
 
 KEPT = Path(__file__).with_suffix(".npz")
@@ -75,18 +70,6 @@ def bench():
     return open_bench(Study.model_validate(tomllib.loads(STUDY)))
 
 
-def space():
-    return replace(search_space(bench().study, bench().network), bench=bench())
-
-
-def every_point():
-    found = space()
-    choices = (texts for _, texts in found.layers)
-    return [
-        found.point(bits, found.datapaths[0], found.quantizers[0]) for bits in itertools.product(*choices)
-    ]
-
-
 def figures(e):
     """What is kept of an evaluation."""
     return [e.correct, METRICS["gates"].of(e), traffic_bytes(e), e.file_bytes]
@@ -94,7 +77,7 @@ def figures(e):
 
 def build():
     """Evaluate every design and keep what was measured."""
-    points = every_point()
+    points = every_point(space_of(bench()))
     rows = []
     for number, point in enumerate(points):
         rows.append(figures(bench().evaluate(number, point)))
@@ -103,19 +86,13 @@ def build():
     np.savez_compressed(KEPT, **dict(zip(COLUMNS, np.array(rows).T, strict=True)))
 
 
-class Truth:
+class Truth(CompleteSpace):
     """Every design as it was evaluated."""
 
     def __init__(self, objectives=()):
         with np.load(KEPT) as kept:
             rows = np.stack([kept[name] for name in COLUMNS], axis=1)
-        self.rows = dict(zip(every_point(), rows.tolist(), strict=True))
-        self.float32_bytes = float32_bytes(bench().quantized(next(iter(self.rows))))
-        self.objectives = objectives or bench().study.objectives
-        costs = self.costs([self.evaluation(point, 0) for point in self.rows])
-        self.front = costs[moocore.is_nondominated(costs, keep_weakly=False)]
-        self.low, self.high = self.front.min(axis=0), self.front.max(axis=0)
-        self.volume = self.hypervolume(self.front)
+        super().__init__(bench(), rows.tolist(), objectives)
 
     def evaluation(self, point, index):
         """An evaluation with the figures that were kept, all of them in one layer."""
@@ -128,33 +105,11 @@ class Truth:
             index, point, int(correct), images, right, self.float32_bytes, int(size), rate, (layer,)
         )
 
-    def costs(self, evaluations):
-        return np.array([[METRICS[name].cost(e) for name in self.objectives] for e in evaluations])
-
-    def hypervolume(self, costs):
-        return moocore.hypervolume((costs - self.low) / (self.high - self.low), np.full(costs.shape[1], 1.1))
-
-    def share(self, evaluations):
-        """The part of the true front's hypervolume that some evaluations dominate."""
-        return self.hypervolume(self.costs(evaluations)) / self.volume
-
     def holds(self, seed):
         """Whether a design drawn by a seed is evaluated now as it was kept."""
         points = list(self.rows)
         point = points[np.random.default_rng(seed).integers(len(points))]
         return figures(bench().evaluate(0, point)) == self.rows[point]
-
-
-def searched(truth, name, seed, budget):
-    """The evaluations of a search, which knows those that an exploration knows."""
-    given = {"search": name, "seed": seed, "budget": budget, "objectives": truth.objectives}
-    study, where, proposed = bench().study.model_copy(update=given), space(), []
-    while len(proposed) < budget:
-        known = max(0, len(proposed) - study.in_flight // 2)
-        pending = [e.point for e in proposed[known:]]
-        points = propose(study, where, proposed[:known], [], pending)
-        proposed += [truth.evaluation(point, len(proposed) + place) for place, point in enumerate(points)]
-    return proposed
 
 
 def by_optuna(truth, seed, budget):
@@ -163,7 +118,7 @@ def by_optuna(truth, seed, budget):
     study = optuna.create_study(
         directions=["minimize"] * len(truth.objectives), sampler=optuna.samplers.NSGAIISampler(seed=seed)
     )
-    done, where = {}, space()
+    done, where = {}, truth.space
     while len(done) < budget:
         trial = study.ask()
         bits = [trial.suggest_categorical(name, texts) for name, texts in where.layers]

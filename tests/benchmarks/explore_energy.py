@@ -11,22 +11,17 @@ from those kept: of the first in flight, and of all others.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import tomllib
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import moocore
 import numpy as np
+from complete_space import CompleteSpace, every_point, searched, space_of
 
-from hwsim.cost.compression import float32_bytes
 from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import METRICS, Evaluation, LayerResult, Part
 from hwsim.explore.exact import guide_of
-from hwsim.explore.exploration import propose
-from hwsim.explore.space import search_space
 from hwsim.explore.study import Study
 
 KEPT = Path(__file__).with_suffix(".npz")
@@ -65,20 +60,10 @@ def bench():
     return open_bench(Study.model_validate(tomllib.loads(STUDY)))
 
 
-def space():
-    return replace(search_space(bench().study, bench().network), bench=bench())
-
-
-def every_point():
-    found = space()
-    choices = (texts for _, texts in found.layers)
-    return [found.point(bits, *found.shared[0]) for bits in itertools.product(*choices)]
-
-
 def build():
     """Evaluate every design; keep right images, gates, and each layer's energy in circuits and memories in pJ."""
     rows = []
-    for number, point in enumerate(every_point()):
+    for number, point in enumerate(every_point(space_of(bench()))):
         e = bench().evaluate(0, point, threads=1)
         rows.append((e.correct, METRICS["gates"].of(e), {layer.name: split(layer) for layer in e.layers}))
         print(f"{number + 1} evaluated", file=sys.stderr, flush=True)
@@ -98,20 +83,14 @@ def split(layer):
     return sum(layer.energy_pj.values()) - memory, memory
 
 
-class Truth:
+class Truth(CompleteSpace):
     """Every design as it was evaluated."""
 
     def __init__(self, objectives):
         with np.load(KEPT) as kept:
             rows = zip(*(kept[name].tolist() for name in ("correct", "gates", "energies")), strict=True)
             self.layers = kept["layers"].tolist()
-        self.rows = dict(zip(every_point(), rows, strict=True))
-        self.objectives = objectives
-        self.float32_bytes = float32_bytes(bench().quantized(next(iter(self.rows))))
-        costs = self.costs([self.evaluation(point, 0) for point in self.rows])
-        front = costs[moocore.is_nondominated(costs, keep_weakly=False)]
-        self.low, self.high, self.front = front.min(axis=0), front.max(axis=0), front
-        self.volume = self.hypervolume(front)
+        super().__init__(bench(), rows, objectives)
 
     def evaluation(self, point, index):
         """An evaluation with the figures that were kept, all gates in one layer."""
@@ -139,36 +118,15 @@ class Truth:
         images, right = len(bench().test), bench().float_correct
         return Evaluation(index, point, correct, images, right, self.float32_bytes, 1, 1.0, tuple(layers))
 
-    def costs(self, evaluations):
-        return np.array([[METRICS[name].cost(e) for name in self.objectives] for e in evaluations])
-
-    def hypervolume(self, costs):
-        return moocore.hypervolume((costs - self.low) / (self.high - self.low), np.full(costs.shape[1], 1.1))
-
-    def share(self, evaluations):
-        """The part of the true front's hypervolume that some evaluations dominate."""
-        return self.hypervolume(self.costs(evaluations)) / self.volume
-
-
-def searched(truth, name, seed, budget):
-    """The evaluations of a search, which knows those that an exploration knows."""
-    given = {"search": name, "seed": seed, "budget": budget, "objectives": truth.objectives}
-    study, where, proposed = bench().study.model_copy(update=given), space(), []
-    while len(proposed) < budget:
-        known = max(0, len(proposed) - study.in_flight // 2)
-        points = propose(study, where, proposed[:known], [], [e.point for e in proposed[known:]])
-        proposed += [truth.evaluation(point, len(proposed) + place) for place, point in enumerate(points)]
-    return proposed
-
 
 def expected(truth, done):
     """How far the energies expected of some evaluations were from theirs, each known when all before its flight were."""
-    guide, flight = guide_of(space(), truth.objectives), bench().study.in_flight
+    guide, flight = guide_of(truth.space, truth.objectives), bench().study.in_flight
     place = truth.objectives.index("energy") - 1
     found = []
     for index, e in enumerate(done):
         (price,) = guide.after(done[: max(0, index + 1 - flight)]).prices
-        energy = price.of(np.array([space().places(e.point)]))[0, place]
+        energy = price.of(np.array([truth.space.places(e.point)]))[0, place]
         found.append(energy / METRICS["energy"].of(e) - 1)
     return np.array(found)
 

@@ -277,9 +277,9 @@ def test_weights_that_crash_a_datapath_are_left_out_of_it_alone_and_the_rest_is_
 
 @pytest.mark.slow
 def test_what_is_left_out_does_not_depend_on_the_number_of_workers(place):
-    for count in (1, 3):
-        explore_study(crashing(place), place / str(count), evaluators=workers(count))
-    assert written(place / "1") == written(place / "3")
+    for name, count in (("by_one", 1), ("by_three", 3)):
+        explore_study(crashing(place), place / name, evaluators=workers(count))
+    assert written(place / "by_one") == written(place / "by_three")
 
 
 def test_a_worker_that_cannot_load_the_study_says_why_in_one_sentence(place, monkeypatch):

@@ -25,7 +25,7 @@ from hwsim.explore.question import Alive, Pricing
 from hwsim.formats import Int, IntArray, WeightFormat
 from hwsim.layers import Rescale
 from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
-from hwsim.quantize import quantize
+from hwsim.quantize import fold_batch_norm, quantize
 from hwsim.quantize.settings import Settings
 
 if TYPE_CHECKING:
@@ -408,7 +408,7 @@ def _quantized(
     bench: Bench, weights: Mapping[str, _Weights], quantizer: str, width: int = 8
 ) -> QuantizedNetwork:
     """Return the network with some kinds of weights and activations of one width."""
-    signed = bench.network.signed_inputs()
+    signed = fold_batch_norm(bench.network).signed_inputs()
     bits = bit_config(
         ((name, LayerBits(weights[name].format, Int(width, signed[name]), Int(32))) for name in signed),
         {name: kind.quantizer for name, kind in weights.items() if kind.quantizer},

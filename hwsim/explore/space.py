@@ -17,6 +17,7 @@ from hwsim.explore.search import SearchSpace
 from hwsim.explore.study import Space, Study
 from hwsim.formats import Levels, parse_int, parse_weight
 from hwsim.network import FloatNetwork
+from hwsim.quantize.fold import fold_batch_norm
 from hwsim.quantize.settings import Settings
 
 _LISTS = ("accumulators", "weights", "activations", "overflows", "coders", "quantizers")
@@ -30,12 +31,12 @@ _Choice = tuple[Any, ...]
 
 
 def search_space(study: Study, network: FloatNetwork) -> SearchSpace:
-    """Return a study's choices for a network's layers; a fixed layer has one choice.
+    """Return a study's choices for a network's layers, batch norm folded; a fixed layer has one choice.
 
     Raises :class:`HwsimError` for bits that a layer cannot have or a datapath (or an array) cannot be made for, for groups that are
     empty, overlap or name no layer, and for buffers of the space that hold no tile.
     """
-    space, signed = study.space, network.signed_inputs()
+    space, signed = study.space, fold_batch_norm(network).signed_inputs()
     group = _groups(space, tuple(signed))
     _check_named(space, group, tuple(signed))
     fixed = {name: _fixed(name, text, signed[name]) for name, text in space.fixed.items()}

@@ -7,6 +7,7 @@ import pty
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 import tomllib
@@ -61,6 +62,11 @@ def test_help_lists_the_commands_in_the_order_of_the_work(done):
         assert (shown.returncode, shown.stderr) == (0, "")
         listed = shown.stdout.partition("Commands:\n")[2].split("\n")
         assert [line.split()[0] for line in listed if line.strip()] == COMMANDS
+
+
+def test_the_version_is_that_of_the_package_and_the_package_runs_as_a_module():
+    shown = subprocess.run([sys.executable, "-m", "hwsim", "--version"], capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, f"hwsim {version('hwsim')}\n", "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

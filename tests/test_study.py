@@ -101,6 +101,10 @@ def test_a_study_with_an_array_reads_back_equal(study):
         ("[array]\nrows = 0", "array.rows: input should be greater than 0, not 0"),
         ("[array]\ncolumms = 4", r'unknown key "array.columms"; known: .* \(did you mean "columns"'),
         (
+            "[array]\ntest_images = 4",
+            r'unknown key "array.test_images"; .* \(test_images stands under \[data\]\)',
+        ),
+        (
             "[memory]\ninner_buffer_bytes = 9999\n[array]",
             "inner buffer of 9999 bytes is larger than the outer",
         ),

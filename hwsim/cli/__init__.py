@@ -10,7 +10,8 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -69,6 +70,23 @@ app = typer.Typer(
 )
 for name, command in COMMANDS.items():
     app.command(name)(command)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"hwsim {version('hwsim')}")
+        raise typer.Exit
+
+
+_VERSION = typer.Option(
+    "--version", callback=_say_version, is_eager=True, help="Print the version and leave."
+)
+
+
+@app.callback()
+def _options(_: Annotated[bool, _VERSION] = False) -> None:
+    """What can be given before a command."""
+
 
 _INTERRUPTED = 130
 

@@ -447,10 +447,7 @@ def _first(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        table: Any = Study
-        for part in problem["loc"][:-1]:
-            table = _table_of(table.model_fields[part].annotation) if part in table.model_fields else table
-        return f'unknown key "{where}"; known: {", ".join(table.model_fields)}{_hint(str(problem["loc"][-1]), table.model_fields)}'
+        return f'unknown key "{where}"; known: {_unknown(problem["loc"])}'
     if problem["type"] == "missing":
         return f'the key "{where}" is missing; add it'
     message = _LISTS.get(problem["type"], problem["msg"]).removeprefix("Value error, ")
@@ -460,6 +457,17 @@ def _first(error: ValidationError) -> str:
         if problem["type"] == "value_error"
         else f", not {reprlib.repr(list(given) if isinstance(given, tuple) else given)}"
     )
+
+
+def _unknown(key: tuple[int | str, ...]) -> str:
+    """Return the keys that stand where an unknown one was given, and where that one or one like it may be meant."""
+    table, name = Study, str(key[-1])
+    for part in key[:-1]:
+        table = _table_of(table.model_fields[part].annotation) if part in table.model_fields else table
+    tables = {where: _table_of(field.annotation) for where, field in Study.model_fields.items()}
+    homes = [f"[{where}]" for where, its in tables.items() if name in getattr(its, "model_fields", ())]
+    hint = f" ({name} stands under {homes[0]})" if homes else _hint(name, table.model_fields)
+    return ", ".join(table.model_fields) + hint
 
 
 def _table_of(annotation: Any) -> Any:

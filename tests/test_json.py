@@ -44,7 +44,7 @@ CASES = {
         ["bag-of-tricks", "--network", "digits", "--images", "20", "-o", "table"],
         ["aciqq", "-o", "nothing"],
     ),
-    "teach": ([], ["--measure", "out", "-o", "nothing.html"]),
+    "teach": ([], ["out", "-o", "nothing.html"]),
 }
 """Of each command, arguments that it answers and arguments that it refuses."""
 

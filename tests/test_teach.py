@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import re
-import shutil
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -17,7 +16,12 @@ import pytest
 import hwsim
 import tiny
 from hwsim.errors import HwsimError
+from hwsim.explore.evaluation import METRICS
+from hwsim.explore.exploration import explore
+from hwsim.explore.study import read_study
 from hwsim.formats import Int, parse_format
+from hwsim.results import write_results
+from hwsim.simulate.inference import measure_accuracy
 from hwsim.steps.teach import teaching_page
 from hwsim.teach import measure as measured
 from hwsim.teach.page import page
@@ -95,15 +99,18 @@ def test_wider_circuits_cost_more():
 def test_choices_measured_again_are_those_shipped(keys):
     """Circuit, synthesis, energy and accuracy, by other ways in where there are any."""
     from hwsim.explore.bench import open_bench
-    from hwsim.explore.study import read_study
 
     bench = open_bench(read_study(REPORT / "study.toml"))
+    places = measured._largest_outputs(bench, DATA["layer"])
+    assert places[measured.IMAGE, 1:].tolist() == DATA["place"] == [DATA["label"], 0, 0]
     for key in keys:
         weight, activation, accumulator, overflow = parted(key)
-        streams = measured._streams(bench, weight, activation)
+        streams = measured._streams(bench, DATA["layer"], places, weight, activation)
         operands = {name: row[:, measured.IMAGE].tolist() for name, row in streams.items()}
         assert operands == DATA["operands"][f"{weight}*{activation}"]
-        found = measured._choice(bench, streams, weight, activation, accumulator, overflow)
+        network = measured._network(bench, weight, activation, accumulator, overflow)
+        accuracy = measure_accuracy(network, bench.test.images, bench.test.labels)
+        found = measured._choice(bench, DATA["layer"], streams, network, accuracy)
         assert found == DATA["choices"][key]
         name = "shift_mac" if weight.startswith("pow2") else "mac"
         formats = {"activation": f"uint{activation}", "accumulator": f"int{accumulator}"}
@@ -118,7 +125,7 @@ def test_the_data_were_measured_on_the_exploration_that_they_name():
         assert DATA["stamp"][what] == facts["stamp"][what]
     assert DATA["stamp"]["quantizer"] == str(measured.SETTINGS)
     assert DATA["study"]["title"] == facts["title"]
-    assert DATA["study"]["commands"] == [facts["command"], "hwsim teach --measure reports/digits"]
+    assert DATA["study"]["commands"] == [facts["command"], "hwsim teach reports/digits"]
 
 
 def test_the_page_says_with_what_it_was_measured(browsed):
@@ -157,13 +164,96 @@ def measured_file():
     return (Path(measured.__file__).parent / "choices.json.gz").read_bytes()
 
 
-def test_an_exploration_of_another_network_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tiny.write(tmp_path))
-    (tmp_path / "found").mkdir()
-    shutil.copy("study.toml", "found/study.toml")
-    with pytest.raises(HwsimError, match='"found" explores tiny; the page shows digits'):
-        teaching_page("page.html", study="found")
+@pytest.mark.parametrize(
+    ("study", "layer", "sentence"),
+    [
+        ("study.toml", "", "technology gates has no delay and no energy to show; choose open45, say"),
+        ("own.toml", "conv2", 'unknown layer with weights "conv2"; known: conv, out'),
+        ("", "conv", "--layer conv is one of a study's network; write hwsim teach STUDY --layer conv"),
+        ("none.toml", "", "none.toml"),
+        ("empty", "", "results"),
+    ],
+)
+def test_a_study_that_has_no_page_is_refused_in_a_sentence(own, study, layer, sentence):
+    with pytest.raises(HwsimError, match=sentence):
+        teaching_page("page.html", study=study, layer=layer)
     assert not Path("page.html").exists()
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch, working_in):
+    """A folder with a study of a network of one's own, and few choices to measure."""
+    working_in(tiny.write(tmp_path))
+    text = tiny.STUDY.replace('"gates"', '"open45"').replace("budget = 10", "budget = 2")
+    text = text.replace('"int3", "int4"', '"int8"').replace("[4]", "[8]").replace('"int12"', '"int32"')
+    Path("own.toml").write_text(text)
+    Path("empty").mkdir()
+    for name, few in (
+        ("WEIGHTS", ("int8",)),
+        ("ACTIVATIONS", (8,)),
+        ("ACCUMULATORS", (32,)),
+        ("OVERFLOWS", ("wrap",)),
+    ):
+        monkeypatch.setattr(measured, name, few)
+    return tmp_path
+
+
+def accuracy_of(bits, signed):
+    """The accuracy of a network of one's own where both layers have some bits, by the library's own way in."""
+    text = "[layers]\n" + "".join(
+        f'{layer} = "{bits.replace("*", "*" if negative else "*u")}"\n' for layer, negative in signed.items()
+    )
+    network = hwsim.quantize_model(
+        "net.py:net", text, calibration="images.npz", images=8, quantizer=str(measured.SETTINGS)
+    )
+    return hwsim.simulate_network(network, data="images.npz", verify=0).accuracy.correct
+
+
+def test_a_page_about_a_study_s_own_network(own, open_page, monkeypatch):
+    """Levels, sums and accuracies are those of its layer: by hand, by the library, and in the browser."""
+    monkeypatch.setattr(measured, "ACCUMULATORS", (16, 32))
+    assert teaching_page("page.html", study="own.toml", layer="conv") == 2
+    opened = open_page(own / "page.html")
+    data = json.loads(opened.text_content("#data"))
+    assert (data["model"], data["layer"], data["signed"], data["scores"]) == ("tiny", "conv", True, False)
+    assert sum(data["levels"]["int8"]["counts"]) == len(data["weights"]) == 18
+    for key, choice in data["choices"].items():
+        weight, activation, accumulator, overflow = parted(key)
+        operands = data["operands"][f"{weight}*{activation}"]
+        assert len(operands["weight"]) == len(choice["sum"]) == 9
+        if accumulator == 32:
+            assert choice["sum"] == np.cumsum(np.multiply(*operands.values())).tolist()
+    for key in ("int8*8/16/wrap", "int8*8/32/wrap"):
+        weight, activation, accumulator, overflow = parted(key)
+        bits = f"{weight}*int{activation}/int{accumulator}/{overflow}"
+        assert data["choices"][key]["correct"] == accuracy_of(bits, {"conv": True, "out": False})
+    front = [(loss, gates) for loss, gates, best in data["study"]["points"] if best]
+    assert front and all(
+        any(loss <= p[0] and gates <= p[1] for loss, gates in front) for p in data["study"]["points"]
+    )
+    assert "layer conv of the network tiny adds up 9 products" in opened.inner_text("header")
+    assert opened.inner_text("#choice") == "int8*int8/int32"
+    assert "2 choices of this page of Tiny; the line" in opened.inner_text("main")
+    assert "hwsim teach own.toml --layer conv" in opened.inner_text("footer")
+    opened.focus("#walk")
+    for _ in range(12):
+        opened.keyboard.press("ArrowRight")
+    assert opened.inner_text("#cycle-number") == "9"
+    assert opened.said == []
+
+
+def test_a_page_about_an_exploration_shows_its_designs(own, open_page):
+    explored = explore(read_study(Path("own.toml")), Path("found"))
+    write_results(explored, Path("found"), "hwsim explore own.toml -o found")
+    teaching_page("page.html", study="found")
+    opened = open_page(own / "page.html")
+    data = json.loads(opened.text_content("#data"))
+    assert (data["layer"], data["scores"], data["signed"]) == ("out", True, False)
+    assert [point[:2] for point in data["study"]["points"]] == [
+        [round(METRICS[name].of(e), 4) for name in ("accuracy_loss", "gates")] for e in explored.evaluations
+    ]
+    assert "2 designs of Tiny, which chose them layer by layer" in opened.inner_text("main")
+    assert opened.locator("#pareto .point, #pareto .front-point").count() == 2 and opened.said == []
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +322,7 @@ def test_what_the_script_computes_is_what_the_circuits_did(browsed):
         assert said["gates"] == rounded(choice["gates"])
         assert said["delay"] == f"{rounded(choice['delay_ps'])} ps"
         assert said["energy"] == f"{rounded(sum(choice['energy_fj'].values()))} fJ"
-        assert f"{choice['correct']} of 697 digits right" in said["network"]
+        assert f"{choice['correct']} of 697 test images right" in said["network"]
         assert said["marks"] == len(DATA["levels"][weight]["codes"]) and said["here"] == 1
 
 
@@ -259,6 +349,26 @@ def test_a_slider_by_hand_changes_the_choice(browsed):
     assert browsed.evaluate("document.body.dataset.choice") == "pow2x4*8/16/wrap"
     browsed.locator("text=saturates").click()
     assert browsed.evaluate("document.body.dataset.choice") == "pow2x4*8/16/saturate"
+
+
+TEXTS = """(selector) => [...document.querySelectorAll(selector)].map((text) => {
+  const { left, right, top, bottom } = text.getBoundingClientRect();
+  return [left, right, top, bottom, text.textContent];
+})"""
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
+@pytest.mark.parametrize("key", ["int8*8/32/wrap", "pow2x4*8/32/saturate"])
+def test_no_two_numbers_overlap(browsed, width, key):
+    browsed.set_viewport_size({"width": width, "height": 900})
+    browsed.wait_for_function("width => innerWidth === width", arg=width)
+    chosen(browsed, key)
+    for board in ("#wave text", "#walk text", "#pareto text", "#levels text"):
+        for one, other in itertools.combinations(browsed.evaluate(TEXTS, board), 2):
+            apart = (
+                one[1] <= other[0] or other[1] <= one[0] or one[3] <= other[2] + 2 or other[3] <= one[2] + 2
+            )
+            assert apart, (board, one, other)
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

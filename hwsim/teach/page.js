@@ -75,11 +75,15 @@ function levels() {
       const left = x(-1 + (2 * k) / bins), right = x(-1 + (2 * (k + 1)) / bins);
       add("rect", { class: "bar", x: left, y: y(count), width: Math.max(1, right - left - 1), height: floor - y(count) });
     });
+    let end = 0;
     found.places.forEach((place, k) => {
       const top = scale(0, most, floor, 22)(found.counts[k]);
       add("line", { class: "level", x1: x(place), x2: x(place), y1: floor, y2: top });
       if (found.codes.length <= 40) add("circle", { class: "level-head", cx: x(place), cy: top, r: 3.5 });
-      if (found.codes.length <= 16) add("text", { x: x(place), y: height - 10, "text-anchor": "middle" }, number(found.codes[k]));
+      const said = number(found.codes[k]), half = 4 * said.length;
+      if (found.codes.length > 16 || x(place) - half < end) return;
+      add("text", { x: x(place), y: height - 10, "text-anchor": "middle" }, said);
+      end = x(place) + half;
     });
     if (found.codes.length > 16) {
       for (const place of [-1, 0, 1]) {
@@ -120,7 +124,9 @@ function walk() {
     }
     add("line", { class: "grid", x1: x(0), x2: x(choice.sum.length), y1: y(0), y2: y(0) });
     add("text", { x: x(0) - 8, y: y(0) + 4, "text-anchor": "end" }, "0");
-    for (let k = 16; k <= choice.sum.length; k += 16) add("text", { x: x(k), y: height - 9, "text-anchor": "middle" }, k);
+    const step = [1, 2, 5].flatMap((m) => [m, 10 * m, 100 * m, 1000 * m]).sort((a, b) => a - b)
+      .find((size) => choice.sum.length / size <= (width - 82) / 40);
+    for (let k = step; k <= choice.sum.length; k += step) add("text", { x: x(k), y: height - 9, "text-anchor": "middle" }, k);
     const path = (values) => values.map((v, k) => `${k ? "" : `M${x(0)} ${y(0)}`}H${x(k + 1).toFixed(1)}V${y(inside(v)).toFixed(1)}`).join("");
     add("path", { class: "exact", d: path(exact) });
     add("path", { class: "sum", d: path(choice.sum) });
@@ -151,7 +157,9 @@ function wave() {
   const at = Number(find("cycle").value);
   find("cycle-number").textContent = at;
   draw("wave", 236, (add, width, height) => {
-    const left = 104, shown = Math.max(5, Math.min(13, Math.floor((width - left - 14) / 62)));
+    const left = 104, lines = [operands.weight, operands.activation, products, choice.sum];
+    const longest = Math.max(4, ...lines.flat().map((value) => number(value).length));
+    const shown = Math.max(1, Math.min(13, choice.sum.length, Math.floor((width - left - 14) / (7 * longest + 16))));
     const first = Math.max(0, Math.min(choice.sum.length - shown, at - 1 - Math.floor(shown / 2)));
     const x = scale(0, shown, left, width - 14), row = (k) => 22 + k * 35;
     const names = ["clock", "weight", "activation", "product", "accumulator", "overflow"];
@@ -161,7 +169,7 @@ function wave() {
     add("path", { class: "bus", d: clock.join("") });
     for (let k = 0; k < shown; k += 1) {
       const cycle = first + k, now = cycle === at - 1;
-      [operands.weight, operands.activation, products, choice.sum].forEach((values, line) => {
+      lines.forEach((values, line) => {
         const y = row(line + 1), a = x(k), b = x(k + 1);
         const hot = line === 3 && over[cycle];
         add("path", { class: `bus${now ? " now" : ""}${hot ? " hot" : ""}`, d: `M${a} ${y + 10}L${a + 5} ${y}H${b - 5}L${b} ${y + 10}L${b - 5} ${y + 20}H${a + 5}Z` });
@@ -203,9 +211,10 @@ function circuit() {
 }
 
 function network() {
-  const { choice, key } = state, loss = (100 * (data.float_correct - choice.correct)) / data.images;
+  const { choice, key } = state, lost = (c) => (100 * (data.float_correct - c.correct)) / data.images;
+  const loss = lost(choice);
   find("network-said").textContent =
-    `It reads ${number(choice.correct)} of ${number(data.images)} digits right (${number((100 * choice.correct) / data.images, 1)}%; without quantization ` +
+    `It gets ${number(choice.correct)} of ${number(data.images)} test images right (${number((100 * choice.correct) / data.images, 1)}%; without quantization ` +
     `${number((100 * data.float_correct) / data.images, 1)}%) with ${number(choice.network_gates)} gates. ` +
     `${number(choice.overflowed)} of ${number(choice.sums)} sums overflow.`;
   if (!visited.some((seen) => seen.key === key)) visited.push({ key, x: choice.network_gates, y: loss });
@@ -214,12 +223,15 @@ function network() {
     const gates = [...points.map((p) => p[1]), ...Object.values(data.choices).map((c) => c.network_gates)];
     const x = scale(Math.min(...gates) * 0.97, Math.max(...gates) * 1.02, 56, width - 20);
     const bend = (v) => Math.sign(v) * Math.log10(1 + Math.abs(v));
-    const y = (v) => scale(bend(-0.6), bend(95), height - 44, 40)(bend(v));
-    for (const tick of [0, 1, 3, 10, 30, 90]) {
+    const losses = [loss, ...points.map((p) => p[0]), ...Object.values(data.choices).map(lost)];
+    const least = Math.min(-0.6, 1.2 * Math.min(...losses)), most = Math.max(...losses);
+    const y = (v) => scale(bend(least), bend(1.1 * most + 2), height - 44, 40)(bend(v));
+    for (const tick of [-30, -10, -3, -1, 0, 1, 3, 10, 30, 90].filter((value) => value >= least && value <= most)) {
       add("line", { class: "grid", x1: 56, x2: width - 20, y1: y(tick), y2: y(tick) });
-      add("text", { x: 48, y: y(tick) + 4, "text-anchor": "end" }, tick);
+      add("text", { x: 48, y: y(tick) + 4, "text-anchor": "end" }, number(tick));
     }
-    const step = (Math.max(...gates) - Math.min(...gates)) > 90000 ? 40000 : 20000;
+    const span = Math.max(...gates) - Math.min(...gates), decade = 10 ** Math.floor(Math.log10(span || 1));
+    const step = [0.1, 0.2, 0.5, 1, 2, 5].map((size) => size * decade).find((size) => span / size <= (width - 76) / 90);
     for (let tick = Math.ceil(Math.min(...gates) / step) * step; tick < Math.max(...gates); tick += step) {
       add("text", { x: x(tick), y: height - 24, "text-anchor": "middle" }, number(tick));
     }
@@ -240,24 +252,34 @@ function update(first = false) {
   find("weight-bits").textContent = state.weight;
   find("activation-bits").textContent = state.activation;
   find("accumulator-bits").textContent = state.accumulator;
-  find("choice").textContent = `${state.name}*uint${state.activation}/int${state.accumulator}${state.overflow === "wrap" ? "" : "/saturate"}`;
+  find("choice").textContent = `${state.name}*${data.signed ? "int" : "uint"}${state.activation}/int${state.accumulator}${state.overflow === "wrap" ? "" : "/saturate"}`;
   document.body.dataset.choice = state.key;
   const over = state.over.findIndex(Boolean);
-  if (first || over >= 0) find("cycle").value = over >= 0 ? over + 1 : 64;
+  if (first || over >= 0) find("cycle").value = over >= 0 ? over + 1 : Math.ceil(state.choice.sum.length / 2);
   levels(); walk(); wave(); circuit(); network();
 }
 
-function digit() {
-  const context = find("digit").getContext("2d"), most = Math.max(...data.image.flat());
+function image() {
+  const canvas = find("image"), context = canvas.getContext("2d"), most = Math.max(1, ...data.image.flat(2));
+  [canvas.width, canvas.height] = [data.image[0].length, data.image.length];
   data.image.forEach((row, y) => row.forEach((value, x) => {
     const grey = Math.round(255 - (235 * value) / most);
-    context.fillStyle = `rgb(${grey},${grey},${grey})`;
+    context.fillStyle = `rgb(${Array.isArray(value) ? value : [grey, grey, grey]})`;
     context.fillRect(x, y, 1, 1);
   }));
-  find("label").textContent = data.label;
-  find("technology").textContent = data.technology;
-  find("study").textContent = data.study.title;
-  find("points").textContent = data.study.points.length;
+}
+
+function facts() {
+  const { study, place: [channel, row, column] } = data, sum = Object.values(data.choices)[0].sum.length;
+  const said = {
+    label: data.label, technology: data.technology, study: study.title, points: number(study.points.length),
+    model: data.model, layer: data.layer, products: number(sum), weights: number(data.levels.int8.counts.reduce((a, b) => a + b)),
+    shown: data.scores ? `its score for class ${channel}` : `output ${channel} of the layer at row ${row}, column ${column}`,
+    chose: study.explored ? "designs" : "choices of this page", bits: study.explored ? ", which chose them layer by layer" : "",
+  };
+  for (const [id, text] of Object.entries(said)) find(id).textContent = text;
+  find("walk").setAttribute("aria-label", `the accumulator after each of ${number(sum)} products; arrow keys move along it`);
+  find("cycle").max = sum;
 }
 
 function stamp() {
@@ -275,10 +297,11 @@ find("controls").addEventListener("submit", (event) => event.preventDefault());
 find("cycle").addEventListener("input", () => { walk(); wave(); });
 find("walk").addEventListener("keydown", (event) => {
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (by) { event.preventDefault(); point(Math.max(1, Math.min(128, Number(find("cycle").value) + by))); }
+  if (by) { event.preventDefault(); point(Math.max(1, Math.min(state.choice.sum.length, Number(find("cycle").value) + by))); }
 });
 window.addEventListener("resize", () => update());
-digit();
+image();
+facts();
 stamp();
 find("accumulator").max = ACCUMULATORS.length - 1;
 find("activation").max = ACTIVATIONS.length - 1;

@@ -1,7 +1,9 @@
 """Published tables: complete, measured as the commands measure, and paired intervals that are right."""
 
 import csv
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from hwsim.reproduce.coding import BUDGETS
 from hwsim.reproduce.fake import FakeQuantized
 from hwsim.reproduce.measure import Measured, gain, measure
 from hwsim.reproduce.table import Claim, Row, Setup, Table
+from hwsim.reproduce.write import figure
 from hwsim.simulate.inference import run
 
 
@@ -80,9 +83,31 @@ def test_a_table_is_written_from_the_commands_own_measurements(tmp_path, monkeyp
         assert f"| {claim.text} |" in text
     assert "digits: 60 images" in text
     assert (tmp_path / "out" / "figure.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "out" / "figure.pdf").read_bytes().startswith(b"%PDF-")
     again = reproduce("bag-of-tricks", tmp_path / "again", networks=["digits"], images=60)
-    for name in ("rows.csv", "claims.csv", "figure.svg", "accumulators.csv"):
+    for name in ("rows.csv", "claims.csv", "figure.svg", "figure.pdf", "accumulators.csv"):
         assert (again.parent / name).read_bytes() == (readme.parent / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_checked_in_figure_is_drawn_again_from_the_checked_in_rows(name):
+    """A share in hundredths of a percent is one count of at most 9,886 images."""
+    paper, folder = PAPERS[name], Path(__file__).parents[1] / "reports" / f"reproduce-{name}"
+
+    def counted(percent, images):
+        return Measured(np.arange(int(images)) < round(float(percent) * int(images) / 100), 0.0)
+
+    with (folder / "rows.csv").open() as file:
+        listed = [row for row in csv.DictReader(file) if row["images"]]
+    stated = re.findall(r"([\w-]+): (\d+) images, ([\d.]+)% in float", (folder / "README.md").read_text())
+    setups = {setup.name: setup for setup in paper.setups}
+    rows = tuple(
+        Row(setups[f"{r['group']} {r['method']}"], r["network"], counted(r["top1"], r["images"]))
+        for r in listed
+    )
+    table = Table(paper, rows, {network: counted(percent, images) for network, images, percent in stated})
+    for kind, content in figure(table).items():
+        assert content == (folder / f"figure.{kind}").read_bytes()
 
 
 def test_codes_of_variable_length_stand_beside_the_circuits_integers(tmp_path, monkeypatch):

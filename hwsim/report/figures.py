@@ -66,6 +66,11 @@ def encoded(drawn: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def vector_files(drawn: Figure) -> dict[str, bytes]:
+    """Return a figure as ``svg`` and ``pdf``, the same bytes each time."""
+    return {kind: encoded(drawn, kind) for kind in ("svg", "pdf")}
+
+
 def _draw(listed: Sequence[Row], x: str, y: str, title: str) -> Figure:
     drawn, axes = _canvas()
     styles: dict[bool, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hwsim.quantize.alone import Effect
-from hwsim.report.figures import LINE, STYLE, encoded
+from hwsim.report.figures import LINE, STYLE, vector_files
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5c6573", "#1d2430")
 _LOWEST = 1e-9
@@ -29,7 +29,7 @@ def sensitivity_drawings(layers: Mapping[str, Mapping[str, Effect]], title: str)
         both[1].set_xticks(range(len(layers)), [_plain(name) for name in layers], rotation=90, fontsize=8)
         for label in both[1].get_xticklabels():
             label.set_parse_math(False)
-        return {kind: encoded(drawn, kind) for kind in ("svg", "pdf")}
+        return vector_files(drawn)
 
 
 def _draw(axes: Any, layers: Mapping[str, Mapping[str, Effect]], part: str) -> None:

@@ -27,7 +27,7 @@ from hwsim.datapath.datapath import Datapath, describe
 from hwsim.datapath.decomposable_mac import DecomposableMac
 from hwsim.datapath.mac import Mac
 from hwsim.formats import Int
-from hwsim.report.figures import BLUE, LINE, ORANGE, SOFT, STYLE, encoded
+from hwsim.report.figures import BLUE, LINE, ORANGE, SOFT, STYLE, vector_files
 from hwsim.reproduce.adders import layer_tree_gates, taps
 from hwsim.reproduce.circuits import ConstantDots, Product, Sum
 from hwsim.reproduce.table import Show, silent
@@ -210,7 +210,7 @@ def reproduce_gates(directory: Path, *, show: Show = silent) -> Path:
             directory / "unrolled.csv": as_csv(layers),
             directory / "correlations.csv": as_csv(ranks),
             directory / "family.csv": as_csv(points),
-            directory / "figure.svg": _figure(areas, points),
+            **{directory / f"figure.{kind}": content for kind, content in figure(areas, points).items()},
         }
     )
     return readme
@@ -459,7 +459,8 @@ def _readme(
     return "\n\n".join(parts) + "\n"
 
 
-def _figure(areas: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]) -> bytes:
+def figure(areas: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Return areas beside published ones, and gates beside two estimates of them, as ``svg`` and ``pdf``."""
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(12.6, 4.4), layout="constrained")
         FigureCanvasAgg(drawn)
@@ -467,7 +468,7 @@ def _figure(areas: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, An
         _draw_areas(left, areas)
         _draw_estimate(middle, points, "pyrtl_um2", "PyRTL's area estimate, um2")
         _draw_estimate(right, points, "bit_operations", "weight bits x activation bits")
-        return encoded(drawn, "svg")
+        return vector_files(drawn)
 
 
 _COLOURS = (BLUE, SOFT, ORANGE, GREEN)

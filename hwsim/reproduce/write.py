@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hwsim import files
-from hwsim.report.figures import BLUE, INK, LINE, ORANGE, SOFT, STYLE, encoded
+from hwsim.report.figures import BLUE, INK, LINE, ORANGE, SOFT, STYLE, vector_files
 from hwsim.reproduce.table import Setup, Table
 
 GREEN, PURPLE = "#009e73", "#cc79a7"
@@ -24,7 +24,7 @@ _COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 def write(
     table: Table, directory: Path, command: str, sections: Mapping[str, str], extra: Mapping[str, str]
 ) -> Path:
-    """Write ``README.md``, ``rows.csv``, ``claims.csv`` and ``figure.svg``; return the first's path.
+    """Write ``README.md``, ``rows.csv``, ``claims.csv``, ``figure.svg`` and ``figure.pdf``; return the first's path.
 
     ``sections`` are further texts by heading, ``extra`` further files by name.
     """
@@ -33,7 +33,7 @@ def write(
         readme: _readme(table, command, sections),
         directory / "rows.csv": as_csv(_rows(table)),
         directory / "claims.csv": as_csv(_claims(table)),
-        directory / "figure.svg": _figure(table),
+        **{directory / f"figure.{kind}": content for kind, content in figure(table).items()},
     }
     files.write_together(contents | {directory / name: text for name, text in extra.items()})
     return readme
@@ -143,7 +143,8 @@ def _share(recovered: float | None) -> str:
     return "" if recovered is None else f", {100 * recovered:.0f}% of the loss"
 
 
-def _figure(table: Table) -> bytes:
+def figure(table: Table) -> dict[str, bytes]:
+    """Return what setups lose on each network as ``svg`` and ``pdf``."""
     with matplotlib.rc_context(STYLE):
         setups = table.paper.setups
         drawn = Figure(figsize=(8.4, 1.2 + 0.34 * len(setups)), layout="constrained")
@@ -162,7 +163,7 @@ def _figure(table: Table) -> bytes:
         axes.grid(color=LINE, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.legend(frameon=False, fontsize=8.5, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-        return encoded(drawn, "svg")
+        return vector_files(drawn)
 
 
 def _draw_published(axes: Any, table: Table) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+import numpy as np
+
 from hwsim.explore.accuracy_model import AccuracyModel
 from hwsim.explore.evaluation import Evaluation
 from hwsim.explore.exact import Guide, guide_of
@@ -77,5 +79,5 @@ def _energies(guide: Guide, proposals: _Proposals) -> Iterator[tuple[str, float]
         then = guide.after(known)
         for evaluation in proposed:
             for branch, choices in then.priced([evaluation.point]):
-                energy = then.prices[branch].of(choices[None])[0, place]
+                energy = then.prices[branch].of(np.array([choices]))[0, place]
                 yield evaluation.point.key(), float(f"{energy:.6g}")

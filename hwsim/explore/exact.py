@@ -15,7 +15,7 @@ is well-suited to parallelize optimization, 2010).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -75,8 +75,7 @@ def propose(
     if not found:
         return first
     pending = guide.priced(space.pending)
-    places = [*pending, *found.values()]
-    branch, choices = (np.array(part) for part in zip(*places, strict=True))
+    branch, choices = (np.array(part) for part in zip(*pending, *found, strict=True))
     promises = guide.promises(branch, choices)
     chosen = most_promising(
         promises,
@@ -88,8 +87,7 @@ def propose(
         pending=len(pending),
         limits=guide.limits,
     )
-    points = list(found)
-    return first + [points[place - len(pending)] for place in chosen]
+    return first + [guide.point(*found[place - len(pending)]) for place in chosen]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,21 +131,22 @@ def most_promising(
     some = np.union1d(np.arange(pending), some)
     costs, rows, mean = promises.costs[some], promises.rows[some], mean[some]
     places = _places(rng, low, high, measured, hoped[some])
-    within = (costs[:, None] <= places[:, :-1]).all(axis=2)
-    beyond = scale.sums(scale.float_correct - places[:, -1]) - mean[:, None]
+    within = _below(costs, places[:, :-1])
+    point, place = within.nonzero()
+    beyond = scale.sums(scale.float_correct - places[:, -1])[place] - mean[point]
     counting = scale.variance(scale.correct(mean))
-    left = np.ones(len(places))
+    left, chance = np.ones(len(places)), np.zeros(within.shape)
     chosen: list[int] = []
     for turn in range(min(pending + count, len(mean))):
         deviation = np.sqrt(posterior.variance(rows) + counting)
-        chance = ndtr(beyond / deviation[:, None]) * within
+        chance[within] = ndtr(beyond / deviation[point])
         gain = chance @ left
         gain[chosen] = -1.0
         best = turn if turn < pending else int(gain.argmax())
         chosen.append(best)
         left *= 1 - chance[best]
         posterior = posterior.after(rows[best], counting[best])
-    return [int(some[place]) for place in chosen[pending:]]
+    return [int(some[one]) for one in chosen[pending:]]
 
 
 def _places(
@@ -166,18 +165,24 @@ def _places(
 
 def _dominated(places: FloatArray, points: FloatArray) -> npt.NDArray[np.bool_]:
     """Return which places some point dominates."""
+    return np.asarray(_below(points, places).any(axis=0))
+
+
+def _below(points: FloatArray, places: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return where a point is nowhere above a place, [points, places]."""
     below = np.ones((len(points), len(places)), bool)
-    for objective in range(places.shape[1]):
-        below &= points[:, objective, None] <= places[:, objective]
-    return np.asarray(below.any(axis=0))
+    for own, there in zip(points.T, places.T, strict=True):
+        below &= own[:, None] <= there
+    return below
+
+
+Place = tuple[int, tuple[int, ...]]
+"""A point as the index of its prices, its branch, and the place of each of the space's choices."""
 
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """What is known of a space before anything is evaluated.
-
-    A point is the index of its prices, its branch, and the place of each of the space's choices.
-    """
+    """What is known of a space before anything is evaluated."""
 
     space: SearchSpace
     objectives: tuple[str, ...]
@@ -201,22 +206,20 @@ class Guide:
         done: list[Evaluation],
         tried: set[DesignPoint],
         rng: np.random.Generator,
-    ) -> dict[DesignPoint, tuple[int, IntArray]]:
-        """Return points that were not tried, as branches and choices.
+    ) -> list[Place]:
+        """Return points that were not tried.
 
         They are those on the fronts of some models, and those one choice away from the measured front, of many some drawn
         at random.
         """
         near = self._neighbours([done[place] for place in nondominated(self.measured(done))])
-        found: dict[DesignPoint, tuple[int, IntArray]] = {}
+        found, known = list[Place](), set(self.priced(tried))
         for branch in range(len(self.prices)):
             fronts = [self.front(branch, model) for model in models]
             near[branch] = near[branch][self.prices[branch].within(near[branch])]
             some = rng.permutation(near[branch]) if len(near[branch]) > NEIGHBOURS else near[branch]
-            for choices in np.unique(np.concatenate([*fronts, some[:NEIGHBOURS]]), axis=0):
-                point = self.point(branch, choices)
-                if point not in tried:
-                    found[point] = branch, choices
+            rows = np.unique(np.concatenate([*fronts, some[:NEIGHBOURS]]), axis=0).tolist()
+            found += [place for row in rows if (place := (branch, tuple(row))) not in known]
         return found
 
     def _neighbours(self, designs: list[Evaluation]) -> list[IntArray]:
@@ -246,18 +249,18 @@ class Guide:
         places = pareto_merge(price.counts, tables, LONGEST_FRONT, price.largest).choices
         return np.stack([kept[column] for kept, column in zip(price.kept, places.T, strict=True)], axis=1)
 
-    def point(self, branch: int, choices: IntArray) -> DesignPoint:
-        return self.space.point(self.space.bits(choices.tolist()), *self.prices[branch].shared)
+    def point(self, branch: int, choices: Sequence[int]) -> DesignPoint:
+        return self.space.point(self.space.bits(choices), *self.prices[branch].shared)
 
-    def priced(self, points: Iterable[DesignPoint]) -> list[tuple[int, IntArray]]:
+    def priced(self, points: Iterable[DesignPoint]) -> list[Place]:
         """Return the branch and choices of points, but of those without a price."""
         branches = {price.shared: branch for branch, price in enumerate(self.prices)}
         found = [
-            (branches[point.shared], np.array(self.space.places(point), np.int64))
+            (branches[point.shared], tuple(self.space.places(point)))
             for point in points
             if point.shared in branches
         ]
-        return [(branch, own) for branch, own in found if self.prices[branch].within(own[None])[0]]
+        return [(branch, own) for branch, own in found if self.prices[branch].within(np.array([own]))[0]]
 
     def _quantizer(self, branch: int) -> int:
         """Return the place of a branch's quantizer."""

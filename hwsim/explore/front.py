@@ -145,6 +145,7 @@ def _worthwhile(layer: int, count: int, terms: Sequence[Table]) -> IntArray:
     if not own:
         return np.arange(min(count, 1))
     seen = np.column_stack(own)  # far more columns than a front has objectives
+    seen = seen[:, np.ptp(seen, axis=0) > 0]
     below = np.array([(seen <= row).all(axis=1) for row in seen])
     equal = below & below.T
     return np.flatnonzero(~(below & ~equal | np.tril(equal, -1)).any(axis=1))
@@ -174,9 +175,9 @@ def _states(begun: _Beginnings, terms: Sequence[Table]) -> Iterator[IntArray]:
     if not keys:
         yield np.arange(len(begun.choices))
         return
-    _, state = np.unique(np.column_stack(keys), axis=0, return_inverse=True)
-    order = np.argsort(state, kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(state[order])) + 1)
+    order = np.lexsort(keys)
+    changes = np.any([key[order[1:]] != key[order[:-1]] for key in keys], axis=0)
+    yield from np.split(order, np.flatnonzero(changes) + 1)
 
 
 def _spread(costs: FloatArray, limit: int) -> IntArray:
@@ -186,18 +187,17 @@ def _spread(costs: FloatArray, limit: int) -> IntArray:
     low, high = costs.min(axis=0), costs.max(axis=0)
     scaled = (costs - low) / np.where(high > low, high - low, 1.0)
     order = np.argsort(scaled.sum(axis=1), kind="stable")
-    coarse, fine = _COARSEST, _FINEST + 1
-    while fine - coarse > 1:  # coarser boxes are whole numbers of finer ones, and so no more
-        middle = (coarse + fine) // 2
-        coarse, fine = (middle, fine) if len(_boxes(scaled[order], middle)) <= limit else (coarse, middle)
-    first = _boxes(scaled[order], coarse)
+    first = _boxes(np.floor(scaled[order] * (1 << _FINEST)).astype(np.int64), limit)
     return np.unique(np.concatenate([order[first], costs.argmin(axis=0)]))
 
 
-def _boxes(scaled: FloatArray, power: int) -> IntArray:
-    """Return the first of the rows in each box of a grid, rows from 0 to 1."""
-    columns = np.floor(scaled * (1 << power)).astype(np.int64).T
-    number = columns[0]
-    for column in columns[1:]:  # numbered anew after each, so that no number is large
-        number = np.unique(number * ((1 << power) + 1) + column, return_inverse=True)[1]
-    return np.asarray(np.unique(number, return_index=True)[1], np.int64)
+def _boxes(cells: IntArray, limit: int) -> IntArray:
+    """Return the first row of each of ``limit`` boxes at most, or of the coarsest, from more rows of the finest grid's places.
+
+    Boxes are whole numbers of finer ones, so that in one order, by the places' bits, the rows of any box are together.
+    """
+    bits = cells >> np.arange(_FINEST + 1)[:, None, None] & 1
+    nested = np.lexsort((bits @ (1 << np.arange(cells.shape[1]))).astype(np.int16))
+    apart = (cells[nested[1:]] ^ cells[nested[:-1]]).max(axis=1)
+    coarse = min(int(np.partition(apart, -limit)[-limit]).bit_length(), _FINEST - _COARSEST)
+    return np.asarray(np.minimum.reduceat(nested, np.flatnonzero(np.append(1, apart >> coarse))), np.int64)

@@ -28,7 +28,7 @@ def propose(guide: Guide, tried: set[DesignPoint], count: int) -> list[DesignPoi
     for number in range(_PATHS):
         for branch in range(len(guide.prices)):
             for choices in _path(guide, branch, number):
-                point = guide.point(branch, choices)
+                point = guide.point(branch, choices.tolist())
                 if point not in tried:
                     new[point] = None
                 if len(new) == count:

@@ -651,24 +651,18 @@ DAMAGES = {"missing": missing, "empty": lambda path: path.write_bytes(b""), "hal
 
 
 @pytest.fixture(scope="module")
-def explored(base, tmp_path_factory, synthesis_cache):
+def explored(base, tmp_path_factory, working_in):
     """A folder with an exploration in ``out``, and the key of a point of its front."""
-    folder = tmp_path_factory.mktemp("explored") / "work"
-    shutil.copytree(base, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(synthesis_cache))
-        found = explore_study("study.toml", "out")
-    return folder, found.front[0].point.key()
+    folder = working_in(shutil.copytree(base, tmp_path_factory.mktemp("explored") / "work"))
+    return folder, explore_study("study.toml", "out").front[0].point.key()
 
 
 @pytest.fixture
-def copied(explored, tmp_path, monkeypatch, synthesis_cache):
+def copied(explored, tmp_path, monkeypatch):
     """A copy of that folder, which becomes the working one."""
     place = tmp_path / "work"
     shutil.copytree(explored[0], place)
     monkeypatch.chdir(place)
-    monkeypatch.setenv("HWSIM_CACHE", str(synthesis_cache))
     return place
 
 

@@ -5,16 +5,19 @@ import json
 import os
 import pty
 import re
+import select
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-import time
 import tomllib
 from contextlib import suppress
 from importlib.metadata import version
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 
 import tiny
 from hwsim import cli
@@ -220,6 +223,36 @@ def test_a_narrow_terminal_shows_the_table_without_colour(explored):
     assert max(map(len, narrow.stdout.splitlines()[:6])) <= 40
 
 
+def test_a_table_is_cut_to_a_terminal_and_whole_elsewhere(monkeypatch, capsys):
+    table = Table("design")
+    table.add_row(Text("w 4 " * 100, no_wrap=True, overflow="ellipsis"))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    output.print_table(table)
+    assert "w 4 " * 100 in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "60")
+    output.print_table(table)
+    shown = capsys.readouterr().out
+    assert "w 4 " * 20 not in shown
+    assert max(map(len, shown.splitlines())) == 60
+
+
+def test_what_asks_a_command_to_end_interrupts_it_once_unless_it_is_ignored():
+    """As ``timeout`` tells a process and then its group, and ``nohup`` keeps it from hearing of a terminal's end."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        cli._interrupt_at_signals()
+        signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 STAGES = [("load", 0, 1), ("load", 1, 1)] + [("evaluate", done, 4) for done in (0, 1, 1, 2, 3, 4, 4)]
 
 
@@ -238,13 +271,14 @@ def test_progress_of_long_work_is_lines_where_there_is_no_terminal(capsys):
     assert lines == ["load: 0 of 1", "load: 1 of 1", *(f"evaluate: {done} of 4" for done in range(5))]
 
 
-def test_a_step_that_takes_long_is_told_while_it_runs(capsys):
-    with output.repeated(output.progress_lines(seconds=0.05), seconds=0.02) as show:
-        show("compile", 0, 2)
-        until, told = time.monotonic() + 30, ""
-        while "\n" not in told and time.monotonic() < until:  # text and end of a line are written apart
-            told += capsys.readouterr().err
-    assert told == "compile: 0 of 2\n"
+def test_a_step_that_takes_long_is_told_while_it_runs(monkeypatch):
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as said, os.fdopen(theirs, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with output.repeated(output.progress_lines(seconds=0.05), seconds=0.02) as show:
+            show("compile", 0, 2)
+            assert select.select([said], [], [], 60)[0], "nothing is told"
+            assert said.readline() == "compile: 0 of 2\n"
 
 
 def test_progress_is_a_bar_on_a_terminal(monkeypatch):

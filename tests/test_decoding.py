@@ -65,8 +65,8 @@ PRUNED = MODEL.replace("rng.standard_t(2, size=", "few(rng, ").replace(
 """Weights of which a tenth are left."""
 
 
-def explore_coders(folder, model, coders, cache):
-    """Every point of a tiny space with some coders."""
+def explore_coders(folder, model, coders):
+    """Every point of a tiny space with some coders; the folder is the working one."""
     tiny.write(folder)
     (folder / "net.py").write_text(model)
     text = (folder / "study.toml").read_text().replace("budget = 10", "budget = 100")
@@ -75,21 +75,17 @@ def explore_coders(folder, model, coders, cache):
         f'coders = {json.dumps(coders)}\n\n[space.layers.out]\nweights = ["int3"]\n\n[hardware]\nimages_per_second = 2e7',
     )
     (folder / "study.toml").write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HWSIM_CACHE", str(cache))
-        yield explore(read_study(folder / "study.toml"), folder / "out")
+    return explore(read_study(folder / "study.toml"), folder / "out")
 
 
 @pytest.fixture(scope="module")
-def explored(tmp_path_factory, synthesis_cache):
-    yield from explore_coders(tmp_path_factory.mktemp("coded"), MODEL, ["packed", "huffman"], synthesis_cache)
+def explored(tmp_path_factory, working_in):
+    return explore_coders(working_in(tmp_path_factory.mktemp("coded")), MODEL, ["packed", "huffman"])
 
 
 @pytest.fixture(scope="module")
-def pruned(tmp_path_factory, synthesis_cache):
-    coders = ["bitmap", "run_length"]
-    yield from explore_coders(tmp_path_factory.mktemp("pruned"), PRUNED, coders, synthesis_cache)
+def pruned(tmp_path_factory, working_in):
+    return explore_coders(working_in(tmp_path_factory.mktemp("pruned")), PRUNED, ["bitmap", "run_length"])
 
 
 @pytest.fixture(params=["explored", "pruned"])

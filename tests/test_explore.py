@@ -330,10 +330,13 @@ def test_explorations_killed_while_circuits_are_synthesised_go_on(forks, tmp_pat
         finish(forks, folder, fresh[0])
 
 
-@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
-def test_an_interrupt_ends_with_one_line_and_status_130(forks, tmp_path, fresh, part):
+@pytest.mark.parametrize(
+    ("number", "part"),
+    [(signal.SIGINT, 0.2), (signal.SIGTERM, 0.5), (signal.SIGHUP, 0.3), (signal.SIGINT, 0.9)],
+)
+def test_an_interrupt_ends_with_one_line_and_status_130(forks, tmp_path, fresh, number, part):
     tiny.write(tmp_path)
-    status, out, err, _ = forks(tmp_path, *EXPLORE, signal=signal.SIGINT, after_s=part * fresh[1])
+    status, out, err, _ = forks(tmp_path, *EXPLORE, signal=number, after_s=part * fresh[1])
     if status:
         assert (status, out) == (130, "")
         assert err.splitlines()[-1].startswith("hwsim: interrupted")

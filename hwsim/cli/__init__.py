@@ -8,9 +8,12 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -90,9 +93,13 @@ def _options(_: Annotated[bool, _VERSION] = False) -> None:
 
 _INTERRUPTED = 130
 
+_ECHO_S = 1.0
+"""For how long a signal that comes again is the same one: what ends a program often tells its process and its group."""
+
 
 def main() -> None:
-    """Run the command line; a refused input is one sentence on stderr and exit status 2."""
+    """Run the command line; a refused input is one sentence on stderr and exit status 2, SIGTERM and SIGHUP are Ctrl-C."""
+    _interrupt_at_signals()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know nothing but ASCII
     try:
@@ -122,6 +129,21 @@ def main() -> None:
     if status == _INTERRUPTED:
         _fail("interrupted; no file is half-written, and explore goes on where it was", _INTERRUPTED)
     sys.exit(status)
+
+
+def _interrupt_at_signals() -> None:
+    """Raise KeyboardInterrupt at each signal that asks to end, unless it is ignored, as behind nohup."""
+    last = -_ECHO_S
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before >= _ECHO_S:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from hwsim.comparison import Difference, Domination, Interval, PointComparison, StudyComparison
 
 WIDEST = 48
-"""Characters of a value that a table shows."""
+"""Characters of a value that a table shows on a terminal; elsewhere it is whole."""
 
 SHOWN = 8
 """Dominated points of each front that the text names; --json has all."""
@@ -113,7 +114,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    shown = text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
+    shown = text if len(text) <= WIDEST or not sys.stdout.isatty() else text[: WIDEST - 3] + "..."
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Json
-from hwsim.cli.output import live_progress, print_json
+from hwsim.cli.output import live_progress, print_json, print_table
 from hwsim.errors import HwsimError
 
 if TYPE_CHECKING:
@@ -202,14 +202,12 @@ def _facts(explored: Explored, page: Path) -> dict[str, Any]:
 
 
 def _show(explored: Explored, page: Path) -> None:
-    from rich.console import Console
-
     from hwsim.explore.clock import slow_text
     from hwsim.explore.constraints import missed_text
     from hwsim.report import terminal_table
 
     study = explored.bench.study
-    Console().print(terminal_table(explored.evaluations, study.objectives))
+    print_table(terminal_table(explored.evaluations, study.objectives))
     fresh, aside = len(explored.evaluations) - explored.reused, explored.set_aside
     print(
         f'{len(explored.evaluations)} design points by search "{study.search}", '

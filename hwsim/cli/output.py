@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -12,11 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+    from rich.table import Table
 
 
 def print_json(value: Any) -> None:
     """Print one value as a line of strict JSON."""
     print(json.dumps(value, allow_nan=False))
+
+
+def print_table(table: Table) -> None:
+    """Print a table: cut to the width of a terminal, or COLUMNS, and whole where there is neither."""
+    from rich.console import Console
+
+    console = Console()
+    if not (console.is_terminal or "COLUMNS" in os.environ):
+        console.width = sys.maxsize
+        console.width = console.measure(table).maximum
+    console.print(table)
 
 
 Show = Callable[[str, int, int], None]

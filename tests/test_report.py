@@ -43,6 +43,7 @@ from hwsim.report.roofline import roofline
 from hwsim.report.tables import column
 from hwsim.report.tradeoffs import Row, choices, curve, knee, reference, rows
 from hwsim.report.wording import TIMES, number, runs, short_bits, visible
+from hwsim.results import read_results
 
 OBJECTIVES = ("accuracy_loss", "gates", "bandwidth", "compression_ratio")
 LAYERS = (
@@ -547,6 +548,19 @@ def test_each_figure_names_its_largest_layer_and_part() -> None:
     assert found["Gates"].layers[0][0] == largest
     assert found["Gates"].total == pytest.approx(METRICS["gates"].of(point))
     assert sum(size for _, size in found["Gates"].parts) == pytest.approx(found["Gates"].total)
+
+
+@pytest.mark.parametrize("name", ["digits", "resnet20-cifar10"])
+def test_the_parts_of_each_figure_sum_to_it(name: str) -> None:
+    """Of an exploration's own points; the compressed file's frame, 9 bytes, is a part that belongs to no layer."""
+    figures = {"Gates": "gates", "Compressed file": "file_bytes"}
+    for found in read_results(Path(__file__).parents[1] / "reports" / name).evaluations[:5]:
+        for dominance in dominances(found):
+            assert sum(size for _, size in dominance.parts) == pytest.approx(dominance.total)
+            if dominance.figure in figures:
+                assert dominance.total == pytest.approx(METRICS[figures[dominance.figure]].of(found))
+            if dominance.figure == "Compressed file":
+                assert dict(dominance.parts)["frame"] == 9
 
 
 def test_sizes_that_no_technology_gave_are_left_out(tmp_path: Path) -> None:

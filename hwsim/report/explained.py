@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from hwsim.explore.evaluation import Evaluation, LayerResult
 
@@ -48,7 +49,13 @@ def dominances(evaluation: Evaluation) -> list[Dominance]:
             "Array cycles", "per image", layers, lambda layer: [(layer.kind, float(layer.array_cycles))]
         ),
         _dominance("Memory traffic", "bytes per image", layers, _traffic),
-        _dominance("Compressed file", "bytes", layers, lambda layer: [("weights", layer.file_bytes)]),
+        _dominance(
+            "Compressed file",
+            "bytes",
+            layers,
+            lambda layer: [("weights and constants", layer.file_bytes)],
+            {"frame": evaluation.file_bytes - sum(layer.file_bytes for layer in layers)},
+        ),
         _dominance("Multiply-accumulates", "per image", layers, lambda layer: [(layer.kind, layer.macs)]),
     ]
     return [dominance for dominance in found if dominance.total]
@@ -71,14 +78,16 @@ def _dominance(
     unit: str,
     layers: Iterable[LayerResult],
     sizes: Callable[[LayerResult], list[tuple[str, float]]],
+    of_none: Mapping[str, float] = MappingProxyType({}),
 ) -> Dominance:
+    """``of_none`` are parts that belong to no layer."""
     by_layer: dict[str, float] = {}
-    by_part: dict[str, float] = {}
+    by_part = dict(of_none)
     for layer in layers:
         for part, size in sizes(layer):
             by_layer[layer.name] = by_layer.get(layer.name, 0.0) + size
             by_part[part] = by_part.get(part, 0.0) + size
-    return Dominance(figure, unit, sum(by_layer.values()), _ranked(by_layer), _ranked(by_part))
+    return Dominance(figure, unit, sum(by_part.values()), _ranked(by_layer), _ranked(by_part))
 
 
 def _ranked(sizes: dict[str, float]) -> Shares:

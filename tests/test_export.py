@@ -26,6 +26,7 @@ from hwsim.bundle.names import identifiers, quoted
 from hwsim.bundle.onnx_graph import scores_scale
 from hwsim.bundle.qdq import qdq_model, says
 from hwsim.bundle.qonnx import qonnx_model
+from hwsim.cost.compression import compress
 from hwsim.cost.yosys import yosys
 from hwsim.data import load_split
 from hwsim.errors import HwsimError
@@ -170,6 +171,92 @@ def test_the_readme_s_commands_run_as_they_stand(exported, tmp_path):
     path.write_text("\n".join(lines) + "\n")
     done = subprocess.run(["obj_dir/Vtestbench"], cwd=work, capture_output=True, text=True, timeout=100)
     assert done.returncode != 0 and "FAIL n0_stem, mac_0, row 3" in done.stdout
+
+
+KINDS = {
+    "packed": "unpack",
+    "huffman": "huffman_decode",
+    "bitmap": "bitmap_decode",
+    "run_length": "run_length_decode",
+}
+
+
+@pytest.fixture(scope="module", params=["one width", "channels of several widths"])
+def coded(request, digit_images, tmp_path_factory):
+    """A bundle of a pruned network with a coder in each layer, beside the network and the coders."""
+    allocation = "" if request.param == "one width" else " allocation=exact"
+    whole = hwsim.quantize_model("digits", "w4a4/int16", quantizer=f"activations=aciq_laplace{allocation}")
+    rng, layers = np.random.default_rng(0), []
+    for item in whole.layers:
+        pruned = item.weight is not None and rng.random(item.weight.shape) < 0.9
+        layers.append(
+            replace(item, weight=np.where(pruned, 0, item.weight)) if item.weight is not None else item
+        )
+    network = replace(whole, layers=tuple(layers))
+    names = [item.layer.name for item in layers if item.weight is not None]
+    coders = dict(zip(names, [*KINDS, *KINDS], strict=False))
+    folder = tmp_path_factory.mktemp("coded") / "bundle"
+    return bundle(network, digit_images[:4], folder, outputs=1, coders=coders), network, coders
+
+
+@icarus
+def test_decoders_make_the_layers_weights_of_the_coded_file_s_own_words(coded):
+    folder, network, coders = coded
+    compiled(folder)
+    design = json.loads((folder / "design.json").read_text())
+    assert ran(folder) == (0, f"PASS: {sum(design['vectors'].values())} vectors\n")
+    used = {re.sub(r"_\d+$", "", module) for module in design["modules"]}
+    assert len(used & set(KINDS.values())) >= 3
+    file = compress(network, codecs=coders)
+    for item, layer in zip(network.layers, design["layers"], strict=True):
+        part = set(layer["modules"]) & set(KINDS.values())
+        if not part:
+            continue
+        rows = (folder / "vectors" / f"{layer['identifier']}_{part.pop()}.hex").read_text().splitlines()[1:]
+        symbols = [int(row.split("_")[-1], 16) for row in rows]
+        memory = (folder / "memories" / f"{layer['identifier']}_weight.hex").read_text().splitlines()[1:]
+        assert (
+            symbols
+            == [int(row, 16) for row in memory]
+            == (item.weight.ravel() & (1 << item.bits.weight.bits) - 1).tolist()
+        )
+        for path in (folder / "memories").glob(f"{layer['identifier']}_coded_*.hex"):
+            stream = bytes.fromhex("".join(path.read_text().splitlines()[1:]))
+            assert stream.rstrip(b"\0") in file
+
+
+@icarus
+def test_a_bit_of_a_weight_or_of_its_code_makes_the_decoder_fail(coded, tmp_path):
+    work = tmp_path / "flipped"
+    shutil.copytree(coded[0], work)
+    compiled(work)
+    draw, layers = random.Random(1), json.loads((work / "design.json").read_text())["layers"]
+    of_part = {part: layer for layer in layers for part in set(layer["modules"]) & set(KINDS.values())}
+    for part, layer in of_part.items():
+        expected = work / "vectors" / f"{layer['identifier']}_{part}.hex"
+        streams = sorted((work / "memories").glob(f"{layer['identifier']}_coded_*.hex"))
+        for path in (
+            expected,
+            *(stream for stream in streams if len(stream.read_text().splitlines()) > 2),
+        ):
+            content = path.read_text()
+            lines = content.splitlines()
+            at = draw.randrange(1, len(lines)) if path == expected else 1
+            digit = len(lines[at]) - 1 if path == expected else 0
+            flipped = f"{int(lines[at][digit], 16) ^ (1 << draw.randrange(4) if path == expected else 8):x}"
+            lines[at] = lines[at][:digit] + flipped + lines[at][digit + 1 :]
+            path.write_text("\n".join([*lines, ""]))
+            status, said = ran(work)
+            path.write_text(content)
+            told = rf"weight {at}:" if path == expected else r"weight \d+:"
+            assert status != 0
+            assert re.search(rf"^FAIL {layer['identifier']}, {layer['modules'][part]}, {told}", said, re.M), (
+                said
+            )
+        missing = expected.rename(work / "missing.hex")
+        assert ran(work)[0] != 0
+        missing.rename(expected)
+    assert ran(work)[0] == 0
 
 
 @icarus
@@ -500,6 +587,8 @@ def test_a_point_of_an_exploration_is_exported_by_the_beginning_of_its_key(found
     assert files_there == set(told["files"])
     design = json.loads(Path("bundle/design.json").read_text())
     assert design["origin"]["Design point"].startswith(found)
+    assert all("unpack" in layer["modules"] for layer in design["layers"] if layer["bits"])
+    assert "coded weights as bus words" in Path("bundle/README.md").read_text()
     (line,) = re.findall(r"^    hwsim (simulate .*)$", Path("bundle/README.md").read_text(), re.M)
     shutil.copy("images.npz", "bundle")
     done = tiny.hwsim(*shlex.split(line), cwd=tmp_path / "bundle")

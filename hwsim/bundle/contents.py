@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from hwsim.bundle.agreement import Agreement, measure_agreement
 from hwsim.bundle.arrays import array_vectors
+from hwsim.bundle.decoders import coded_weights
 from hwsim.bundle.memories import memories
 from hwsim.bundle.names import identifiers
 from hwsim.bundle.qdq import qdq_model, says
@@ -34,14 +36,16 @@ def contents(
     seed: int = 0,
     mac: str = "mac",
     array: tuple[int, int] | None = None,
+    coders: Mapping[str, str] = MappingProxyType({}),
     origin: Mapping[str, str] | None = None,
 ) -> dict[str, bytes | str]:
     """Return the files of a network's bundle by path.
 
     The vectors are ``outputs`` outputs of each layer, drawn with ``seed`` from the first 16 of ``images``
     [n, h, w, c]; on all of them the ONNX file is held against the network. ``mac`` names the multiply-accumulate,
-    ``array`` gives the rows and columns of an output-stationary array to add in the formats of each layer, and
-    ``origin`` says where the design comes from.
+    ``array`` gives the rows and columns of an output-stationary array to add in the formats of each layer, ``coders`` the
+    codes in which weights of layers cross the bus, by name, whose decoders are added, and ``origin`` says where the design
+    comes from.
     """
     names = identifiers([item.layer.name for item in network.layers])
     formats = network.formats()
@@ -51,6 +55,9 @@ def contents(
     arrays = array_vectors(network, images[:1], *array) if array else ()
     for one in arrays:
         circuits[network.layers[one.layer].layer.name][one.part] = one.datapath
+    coded = coded_weights(network, names, coders)
+    for name, weights in coded.items():
+        circuits[name][weights.part] = weights.decoder
     modules = _modules(circuits)
     layers = [names[item.layer.name] for item in network.layers]
     vectors = golden(network, images[:VECTOR_IMAGES], outputs=outputs, seed=seed, mac=mac)
@@ -61,15 +68,17 @@ def contents(
     known = {module: datapath for datapath, module in modules.items()}
     verilog = {f"rtl/{m}.v": export(datapath, m, f"{m}_cycle") for m, datapath in known.items()}
     onnx_files, agreement = _onnx(network, names, images)
-    described = _described(network, names, circuits, modules, blocks, onnx_files, agreement, origin or {})
-    described |= {"data": network.data, "mac": mac}
+    counts = {block.file: len(block.vectors) for block in blocks} | {o.file: len(o) for o in coded.values()}
+    described = _described(network, names, circuits, modules, counts, onnx_files, agreement, origin or {})
+    described |= {"data": network.data, "mac": mac, "coded": [o.file for o in coded.values()]}
     return {
         "README.md": readme(described),
         "design.json": json.dumps(described, indent=1, allow_nan=False) + "\n",
         **verilog,
-        "testbench.v": testbench(known, blocks),
+        "testbench.v": testbench(known, blocks, list(coded.values())),
         **{block.file: _with_head(block) for block in blocks},
         **dict(memories(network, names, circuits)),
+        **{path: text for weights in coded.values() for path, text in weights.files()},
         "network.safetensors": to_bytes(network),
         "bits.toml": network.bits.to_toml(),
         **onnx_files,
@@ -109,7 +118,7 @@ def _described(
     names: Mapping[str, str],
     circuits: Mapping[str, Mapping[str, Datapath]],
     modules: Mapping[Datapath, str],
-    blocks: list[Block],
+    vectors: Mapping[str, int],
     onnx_files: Mapping[str, object],
     agreement: Agreement | None,
     origin: Mapping[str, str],
@@ -141,7 +150,7 @@ def _described(
             for item in network.layers
         ],
         "modules": {module: describe(datapath) for datapath, module in modules.items()},
-        "vectors": {block.file: len(block.vectors) for block in blocks},
+        "vectors": dict(vectors),
         "onnx": list(onnx_files),
         "onnx_agreement": None if agreement is None else asdict(agreement) | {"text": str(agreement)},
     }

@@ -16,20 +16,20 @@ _TEXT = """# A design exported by hwsim
 | `rtl/` | {modules} circuits as Verilog-2005, one module a file with the logic of its clock cycle |
 | `testbench.v` | runs every vector through its circuit and compares every port in every clock cycle |
 | `vectors/` | operands of the real network and what exact arithmetic makes of them: {vectors} clock cycles |
-| `memories/` | integer weights, requantisation constants and the input's table, for `$readmemh` |
+| `memories/` | integer weights, requantisation constants{coded} and the input's table, for `$readmemh` |
 | `network.safetensors`, `bits.toml` | the integer network and its bit configuration, for `hwsim simulate` |
 | `design.json` | all of this as data, with the map of names |
 {onnx_rows}
 A line of a file in `vectors/` is a clock cycle; its first line names the fields. Before a line whose reset is 1 the
 circuit is reset. Inputs are those of the cycle, outputs combinational, registers as they are after it.
-
+{decoders}
 ## Commands
 
 Run them in this folder. The testbench prints `PASS`, or a `FAIL` line for each of the first differences, naming layer,
 module and row of the file, and then exits with a status other than 0.
 
     iverilog -g2012 -s testbench -o testbench.vvp testbench.v rtl/*.v && vvp -n testbench.vvp
-    verilator --binary --timing -Wno-fatal -MAKEFLAGS OPT_FAST=-O0 --top-module testbench testbench.v rtl/*.v && obj_dir/Vtestbench
+    verilator --binary -j 0 --timing -Wno-fatal -MAKEFLAGS OPT_FAST=-O0 --top-module testbench testbench.v rtl/*.v && obj_dir/Vtestbench
     yosys -p 'read_verilog rtl/*.v; synth -flatten -top {top}; stat'
     hwsim simulate network.safetensors{options}
 {images}
@@ -55,6 +55,12 @@ _IMAGES = """
 The network names no data set: `images.npz` stands for images of your own, `x` uint8 [n, height, width, channels] and `y`.
 """
 
+_DECODERS = """
+A decoder's file there has a line a weight instead, of the code word that must come out, behind the width of its channel where
+channels have their own. The testbench resets the decoder, shows it the next word of the layer's `memories/*_coded_*.hex` until
+it is taken, and compares a weight in every cycle.
+"""
+
 _FILES = {
     "network.qdq.onnx": "the network with QuantizeLinear and DequantizeLinear nodes",
     "network.qonnx.onnx": "the network with QONNX's Quant nodes",
@@ -67,6 +73,8 @@ def readme(design: dict[str, Any]) -> str:
         origin=_origin(design),
         modules=len(design["modules"]),
         vectors=sum(design["vectors"].values()),
+        coded=", coded weights as bus words" if design["coded"] else "",
+        decoders=_DECODERS if design["coded"] else "",
         onnx_rows="".join(f"| `{name}` | {_FILES[name]} |\n" for name in design["onnx"]),
         top=next(iter(design["modules"]), "none"),
         options=("" if design["data"] else " --data images.npz")

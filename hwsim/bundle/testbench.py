@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hwsim.bundle.decoders import CodedWeights, declared
 from hwsim.bundle.vectors import Vectors, digits, expected_of, inputs_of
 from hwsim.datapath.datapath import Datapath
 from hwsim.datapath.netlist import RESET, port_name
@@ -23,8 +24,10 @@ class Block:
     file: str
 
 
-def testbench(modules: Mapping[str, Datapath], blocks: Sequence[Block]) -> str:
+def testbench(modules: Mapping[str, Datapath], blocks: Sequence[Block], coded: Sequence[CodedWeights]) -> str:
     """Return module ``testbench``, which reads each block's file and compares every port with it in every cycle.
+
+    Weights that are ``coded`` go from their memories through their decoder and are compared one by one.
 
     It prints ``PASS`` and the number of vectors, or a ``FAIL`` line for each of the first differences and ends with
     $fatal, which is an exit status other than 0. A value that is not known counts as different.
@@ -32,18 +35,35 @@ def testbench(modules: Mapping[str, Datapath], blocks: Sequence[Block]) -> str:
     lines = [
         "module testbench;",
         f"reg CLOCK = 0, {RESET} = 0;",
+        f"localparam SHOWN = {SHOWN};",
         "integer ROW, VECTORS = 0, ERRORS = 0;",
         *_failing(),
     ]
     for module, datapath in modules.items():
-        rows = max(len(block.vectors) for block in blocks if block.module == module)
-        lines += ["", *_instance(module, datapath, rows), *_task(module, datapath)]
+        decoded = [one for one in coded if one.decoder == datapath]
+        rows = max((len(block.vectors) for block in blocks if block.module == module), default=0)
+        under_test = [*_instance(module, datapath, rows), *_task(module, datapath)]
+        lines += ["", *(declared(module, decoded) if decoded else under_test)]
     lines += ["", "initial begin"]
     for block in blocks:
         count = len(block.vectors)
-        lines.append(f'  $readmemh("{block.file}", {block.module}_rows, 0, {count - 1});')
+        lines += _read(block.file, f"{block.module}_rows", count)
         lines.append(f'  {block.module}_check("{block.layer}", {count});')
+    for one in coded:
+        module = next(module for module, datapath in modules.items() if datapath == one.decoder)
+        for port, words in one.words.items():
+            lines += _read(one.memory(port), f"{module}_{port}s", len(words))
+        lines += _read(one.file, f"{module}_rows", len(one))
+        lines.append(f'  {module}_check("{one.layer}", {len(one)});')
     return "\n".join([*lines, *_verdict()])
+
+
+def _read(file: str, memory: str, count: int) -> list[str]:
+    """Return what reads a file; what it lacks is unknown, whatever an earlier file left there."""
+    return [
+        f"  for (ROW = 0; ROW < {count}; ROW = ROW + 1) {memory}[ROW] = 'bx;",
+        f'  $readmemh("{file}", {memory}, 0, {count - 1});',
+    ]
 
 
 def _failing() -> list[str]:
@@ -51,7 +71,7 @@ def _failing() -> list[str]:
         "task fail;",
         "  begin",
         "    ERRORS = ERRORS + 1;",
-        f'    if (ERRORS == {SHOWN}) $display("more failures are only counted");',
+        '    if (ERRORS == SHOWN) $display("more failures are only counted");',
         "  end",
         "endtask",
     ]
@@ -117,7 +137,7 @@ def _task(module: str, datapath: Datapath) -> list[str]:
         "      VECTORS = VECTORS + 1;",
         f"      if (^{module}_row === 1'bx) begin",
         "        fail;",
-        f'        if (ERRORS < {SHOWN}) $display("FAIL %0s, {module}, row %0d: it is missing", layer, ROW + 1);',
+        f'        if (ERRORS < SHOWN) $display("FAIL %0s, {module}, row %0d: it is missing", layer, ROW + 1);',
         "      end",
         *clock,
         "      #1;",
@@ -144,5 +164,5 @@ def _comparison(module: str, port: str, number: int, high: int, low: int) -> str
     told = f"FAIL %0s, {module}, row %0d: {port} is %h, expected %h"
     return (
         f"      if ({found} !== {row}) begin\n        fail;\n"
-        f'        if (ERRORS < {SHOWN}) $display("{told}", layer, ROW + 1, {found}, {row});\n      end'
+        f'        if (ERRORS < SHOWN) $display("{told}", layer, ROW + 1, {found}, {row});\n      end'
     )

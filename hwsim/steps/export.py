@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwsim import files
@@ -20,6 +20,7 @@ class Design:
     split: Split
     mac: str
     origin: dict[str, str]
+    coders: dict[str, str] = field(default_factory=dict)
 
 
 def export_design(
@@ -40,7 +41,7 @@ def export_design(
     the beginning of it. ``outputs`` outputs of each layer become vectors, drawn with ``seed``; the ONNX file is run
     on the test split of ``data`` (the design's own if left out), or its first ``images``. ``mac`` names the
     multiply-accumulate; a point has its own. With ``array``, rows and columns, an output-stationary systolic array in the
-    formats of each layer is added.
+    formats of each layer is added. Where a point's weights cross the bus in a code, its decoders are there too.
     """
     if outputs < 1:
         raise HwsimError(f"a bundle has vectors of 1 output of each layer or more, not {outputs}")
@@ -55,6 +56,7 @@ def export_design(
         seed=seed,
         mac=design.mac,
         array=array,
+        coders=design.coders,
         origin=design.origin,
     )
     files.write_folder(Path(directory), made)
@@ -74,7 +76,7 @@ def _network(source: QuantizedNetwork | Path | str, point: str, data: str, image
 def _point(folder: Path, key: str, data: str, images: int, mac: str) -> Design:
     """Return a design point of an exploration, quantized again and held against what was measured."""
     # torch takes seconds to import, which a network's file does without
-    from hwsim.explore.bench import file_bytes, open_bench
+    from hwsim.explore.bench import coders_of, file_bytes, open_bench
     from hwsim.explore.folder import STUDY
     from hwsim.explore.study import read_study
     from hwsim.results import find_point, read_results
@@ -99,4 +101,5 @@ def _point(folder: Path, key: str, data: str, images: int, mac: str) -> Design:
         "Design point": f"{found.point.key()}, {found.point.label()}",
         "Accuracy of its circuits": f"{found.correct} of {found.images} test images right",
     }
-    return Design(network, split.part(slice(images)) if images else split, found.point.datapath, origin)
+    shown = split.part(slice(images)) if images else split
+    return Design(network, shown, found.point.datapath, origin, coders_of(found.point))

@@ -25,7 +25,7 @@ from hwsim.explore.evaluation import METRICS, DesignPoint, pareto_front
 from hwsim.explore.exploration import explore
 from hwsim.explore.front import nondominated, pareto_merge
 from hwsim.explore.prices import prices
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.space import search_space
 from hwsim.explore.study import read_study
 from hwsim.formats import Int

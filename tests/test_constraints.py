@@ -18,7 +18,8 @@ from hwsim.explore.exploration import explore
 from hwsim.explore.folder import STORE
 from hwsim.explore.front import alone
 from hwsim.explore.prices import Prices
-from hwsim.explore.search import SEARCHES, uniform
+from hwsim.explore.search import uniform
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.space import search_space
 from hwsim.explore.study import read_study
 

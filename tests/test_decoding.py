@@ -30,7 +30,7 @@ from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import METRICS, DesignPoint
 from hwsim.explore.exploration import explore
 from hwsim.explore.prices import prices
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.space import search_space
 from hwsim.explore.study import Study, read_study
 from hwsim.steps.energy import network_energy

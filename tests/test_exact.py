@@ -16,7 +16,7 @@ from hwsim.explore.exact import Promises, most_promising
 from hwsim.explore.exploration import explore
 from hwsim.explore.inquiry import in_this_process
 from hwsim.explore.prices import priced_objectives, prices
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.space import search_space
 from hwsim.explore.study import read_study
 from hwsim.explore.surrogate import Features, Scale, fit

@@ -18,7 +18,8 @@ from forked import Forks, job
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import DesignPoint, Evaluation, LayerResult, Part, dominates, pareto_front
 from hwsim.explore.exploration import explore
-from hwsim.explore.search import SEARCHES, SearchSpace
+from hwsim.explore.search import SearchSpace
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.store import open_store
 from hwsim.explore.study import read_study
 

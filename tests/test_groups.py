@@ -17,7 +17,7 @@ from hwsim.errors import HwsimError
 from hwsim.explore.bench import open_bench, point_bits
 from hwsim.explore.exact import guide_of
 from hwsim.explore.exploration import explore
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.space import search_space
 from hwsim.explore.study import Study, read_study
 from hwsim.models import load_model

@@ -12,7 +12,7 @@ from hwsim import cli
 from hwsim.errors import HwsimError
 from hwsim.explore.exploration import explore
 from hwsim.explore.plan import plan
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.study import read_study
 from hwsim.results import write_results
 

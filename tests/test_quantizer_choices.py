@@ -16,7 +16,7 @@ from hwsim.explore.attempt import Attempt
 from hwsim.explore.evaluation import METRICS, Choice, point_texts
 from hwsim.explore.exploration import explore
 from hwsim.explore.prices import prices
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.sensitivity import of_choices, of_parts
 from hwsim.explore.space import search_space
 from hwsim.explore.study import Study, read_study

@@ -56,7 +56,7 @@ def _catalogue(kind: str) -> dict[str, str]:
 
             return {m.name: f"{m.title} [{m.unit}, {m.better} is better]" for m in METRICS.values()}
         case "searches":
-            from hwsim.explore.search import SEARCHES
+            from hwsim.explore.searches import SEARCHES
 
             return {name: _first_line(search) for name, search in SEARCHES.items()}
     raise unknown("catalogue", kind, KINDS)

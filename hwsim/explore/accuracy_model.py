@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from hwsim.errors import HwsimError
+from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import Choice, Evaluation, point_texts
-from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.question import Alone, Layers
+from hwsim.explore.search import SearchSpace
 from hwsim.explore.sensitivity import tried_images
 from hwsim.explore.surrogate import Features, Posterior, Scale, features, fit
 from hwsim.models.forward import accuracy as float_accuracy
 from hwsim.network import FloatArray
 from hwsim.quantize.alone import Effect
-
-if TYPE_CHECKING:
-    from hwsim.explore.bench import Bench
-    from hwsim.explore.search import SearchSpace
 
 _FOLDS = 5
 _FEWEST = 3
@@ -113,7 +109,7 @@ def sensitivities(space: SearchSpace) -> dict[str, Sensitivities]:
         question.quantizer: {
             name: {text: Effect(**effect) for text, effect in of.items()} for name, of in answer.items()
         }
-        for question, answer in inquiry_of(space)(asked)
+        for question, answer in space.answers(asked)
     }
 
 

@@ -11,7 +11,6 @@ from hwsim.explore.accuracy_model import AccuracyModel
 from hwsim.explore.evaluation import Evaluation
 from hwsim.explore.exact import Guide, guide_of
 from hwsim.explore.explanation import Beliefs, Sensitivity
-from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.prices import priced_objectives
 from hwsim.explore.question import Alone
 from hwsim.explore.search import SearchSpace
@@ -44,7 +43,7 @@ def beliefs(space: SearchSpace, evaluations: list[Evaluation], known: Sequence[i
 
 def _sensitivities(space: SearchSpace, quantizer: str) -> Iterator[Sensitivity]:
     """Yield what each format does alone; nothing of a quantizer that cannot tell its weights and inputs apart."""
-    inquiry = inquiry_of(space).apart()
+    inquiry = space.answers.apart()
     for _, answer in inquiry([Alone(quantizer, space.layers, parts=True)]):
         for layer, effects in answer.items():
             for change, effect in effects.items():

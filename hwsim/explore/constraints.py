@@ -5,20 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwsim.errors import HwsimError
+from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import METRICS, OF_ELEMENTS, Evaluation
 from hwsim.explore.front import pareto_merge
-from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.prices import ESTIMATED, PRICED, Prices, few_arrays, prices
+from hwsim.explore.search import SearchSpace
 from hwsim.network import FloatArray
-
-if TYPE_CHECKING:
-    from hwsim.explore.bench import Bench
-    from hwsim.explore.search import SearchSpace
 
 _LONGEST_FRONT = 20_000
 """Points that a front of constrained costs may have on the way, after each layer."""
@@ -87,7 +83,7 @@ def refuse_contradictions(space: SearchSpace) -> None:
     bounds = {name: bound for name, bound in constraints.items() if name in known}
     if not bounds:
         return
-    inquiry = inquiry_of(space).apart()
+    inquiry = space.answers.apart()
     branches = prices(replace(space, inquiry=inquiry), tuple(bounds))
     if not inquiry.left_out:
         refuse_unattainable(branches, bounds)

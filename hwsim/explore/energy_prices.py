@@ -12,16 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwsim.cost.energy import Energy
 from hwsim.explore.evaluation import Evaluation, Shared
 from hwsim.explore.prices import Prices
-
-if TYPE_CHECKING:
-    from hwsim.explore.search import SearchSpace
+from hwsim.explore.search import SearchSpace
 
 _CIRCUITS = (*Energy().parts, "registers")
 """Where the energy of a layer goes that its memories do not take."""

@@ -18,7 +18,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,18 +26,15 @@ from scipy.special import ndtr
 from hwsim.cost.configurations import Table
 from hwsim.errors import HwsimError
 from hwsim.explore.accuracy_model import AccuracyModel, accuracy_model, sensitivities
+from hwsim.explore.bench import Bench
 from hwsim.explore.energy_prices import refitted
 from hwsim.explore.evaluation import LOSSES, METRICS, DesignPoint, Evaluation, costs_of
 from hwsim.explore.front import alone, nondominated, pareto_merge
-from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.prices import Prices, priced_objectives, prices
-from hwsim.explore.search import SearchSpace, uniform
+from hwsim.explore.search import SearchSpace, filled, uniform
 from hwsim.explore.surrogate import Posterior, Scale
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
-
-if TYPE_CHECKING:
-    from hwsim.explore.bench import Bench
 
 DRAWS = 4, 2
 """Models drawn from the posterior, beside its mean: while nothing is measured, and then."""
@@ -58,6 +54,21 @@ ROUNDS = 32
 WIDER = 0.1
 """How much wider the box of the hypervolume is than the front, so that the ends count (H. Ishibuchi et al., How to specify a
 reference point in hypervolume calculation, Evolutionary Computation 26, 2018)."""
+
+
+def exact(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """The exact front of costs and of an accuracy model that learns: where measuring promises most."""
+    if not done and not space.pending and count == 1:  # the first of all, whatever is known
+        return uniform(space, done, objectives, rng, count)
+    guide = guide_of(space, objectives)
+    space = replace(space, left_out=guide.space.left_out)
+    return filled(propose(guide, space, done, rng, count), space, done, rng, count)
 
 
 def propose(
@@ -328,7 +339,7 @@ def _guide(space: SearchSpace, bench: Bench | None, objectives: tuple[str, ...])
             'search "exact" weighs the accuracy of a network against its costs; explore a study whose objectives name '
             "accuracy_loss, or choose another search"
         )
-    costs, inquiry = priced_objectives(objectives), inquiry_of(space)
+    costs, inquiry = priced_objectives(objectives), space.answers
     space = replace(space, inquiry=inquiry)
     model = accuracy_model(bench, space.layers, sensitivities(space))
     known = prices(space, costs)

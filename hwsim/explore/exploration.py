@@ -23,7 +23,8 @@ from hwsim.explore.explanation import Beliefs
 from hwsim.explore.folder import STORE, STUDY, claimed
 from hwsim.explore.inquiry import Inquiry
 from hwsim.explore.question import Branch
-from hwsim.explore.search import SEARCHES, SearchSpace
+from hwsim.explore.search import SearchSpace
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.space import search_space
 from hwsim.explore.store import Store, open_store
 from hwsim.explore.study import Study

@@ -9,12 +9,14 @@ weights drawn at random.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
-from hwsim.explore.evaluation import DesignPoint
-from hwsim.explore.exact import Guide
+from hwsim.explore.evaluation import DesignPoint, Evaluation
+from hwsim.explore.exact import Guide, guide_of
+from hwsim.explore.search import SearchSpace, filled
 from hwsim.formats import IntArray
 from hwsim.network import FloatArray
 
@@ -22,7 +24,20 @@ _PATHS = 64
 """Paths followed for all that layers can share."""
 
 
-def propose(guide: Guide, tried: set[DesignPoint], count: int) -> list[DesignPoint]:
+def greedy(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """From the widest design down, each step the layer that saves most for the least effect alone."""
+    guide = guide_of(space, objectives)
+    space = replace(space, left_out=guide.space.left_out)
+    return filled(_on_paths(guide, space.tried(done), count), space, done, rng, count)
+
+
+def _on_paths(guide: Guide, tried: set[DesignPoint], count: int) -> list[DesignPoint]:
     """Return the next points of the paths that were not tried: at most ``count``, fewer where the paths end."""
     new: dict[DesignPoint, None] = {}
     for number in range(_PATHS):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim.explore.attempt import Answer, Evaluate, SetAside, attempts, one_by_one
 from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import DesignPoint
 from hwsim.explore.question import Asked, Branch, Question, formats, of_formats
-
-if TYPE_CHECKING:
-    from hwsim.explore.search import SearchSpace
 
 Recall = Callable[[Branch], SetAside | None]
 """From a branch to how it was left out before, if it was."""
@@ -85,12 +82,6 @@ class Inquiry:
         other = Inquiry(self._evaluate, self._recall)
         other.left_out = dict(self.left_out)
         return other
-
-
-def inquiry_of(space: SearchSpace) -> Inquiry:
-    """Return what answers questions about a space: this process where its exploration says nothing else."""
-    assert space.bench is not None
-    return space.inquiry or in_this_process(space.bench)
 
 
 def in_this_process(bench: Bench) -> Inquiry:

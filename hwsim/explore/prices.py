@@ -20,7 +20,6 @@ from hwsim.errors import HwsimError
 from hwsim.explore.bench import buffers_area
 from hwsim.explore.evaluation import LOSSES, OF_ELEMENTS, Choice, Shared
 from hwsim.explore.front import alone
-from hwsim.explore.inquiry import inquiry_of
 from hwsim.explore.question import Alive, Pricing
 from hwsim.formats import Int, IntArray, WeightFormat
 from hwsim.layers import Rescale
@@ -173,7 +172,7 @@ def prices(space: SearchSpace, objectives: tuple[str, ...]) -> tuple[Prices, ...
             'weights, activations, accumulators or overflows, or choose search = "evolve"'
         )
     asked = [Pricing(shared, space.layers, space.choice_of, objectives) for shared in space.shared]
-    return tuple(_read(space, question, answer) for question, answer in inquiry_of(space)(asked))
+    return tuple(_read(space, question, answer) for question, answer in space.answers(asked))
 
 
 def _read(space: SearchSpace, question: Pricing, answer: Any) -> Prices:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS, DesignPoint, Evaluation, Shared
-from hwsim.explore.search import SearchSpace
+from hwsim.explore.search import SearchSpace, filled
 
 POPULATION = 50
 """Trials of a generation of NSGA-II: Optuna's default."""
@@ -23,7 +23,29 @@ _ASKS = 50
 """Proposals for each point wanted, of which only new points count."""
 
 
-def ask(
+def nsga2(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """Optuna's genetic algorithm NSGA-II."""
+    return filled(_asked("nsga2", space, done, objectives, rng, count), space, done, rng, count)
+
+
+def tpe(
+    space: SearchSpace,
+    done: list[Evaluation],
+    objectives: tuple[str, ...],
+    rng: np.random.Generator,
+    count: int,
+) -> list[DesignPoint]:
+    """Optuna's tree-structured Parzen estimator."""
+    return filled(_asked("tpe", space, done, objectives, rng, count), space, done, rng, count)
+
+
+def _asked(
     kind: str,
     space: SearchSpace,
     done: list[Evaluation],
@@ -31,7 +53,7 @@ def ask(
     rng: np.random.Generator,
     count: int,
 ) -> list[DesignPoint]:
-    """Return at most ``count`` new points of Optuna's sampler ``kind``, nsga2 or tpe."""
+    """Return at most ``count`` new points of a sampler of Optuna's."""
     optuna = _optuna(kind)
     seed = int(rng.integers(2**31))
     samplers = optuna.samplers

@@ -1,4 +1,4 @@
-"""Searches: given what was evaluated, which design points come next.
+"""What a search chooses from, and the searches that know nothing but what was evaluated.
 
 A search is a pure function of the space, the evaluations so far and a seeded generator, so an interrupted
 exploration continues exactly as it would have gone.
@@ -9,27 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from hwsim.explore.evaluation import (
-    LOSSES,
-    MEASURED_ALONE,
-    OF_ELEMENTS,
-    Choice,
-    DesignPoint,
-    Evaluation,
-    Shared,
-    pareto_front,
-    point_texts,
-)
-
-if TYPE_CHECKING:
-    from hwsim.explore.bench import Bench
-    from hwsim.explore.inquiry import Inquiry
-    from hwsim.explore.question import Branch
+from hwsim.explore.bench import Bench
+from hwsim.explore.evaluation import Choice, DesignPoint, Evaluation, Shared, pareto_front, point_texts
+from hwsim.explore.inquiry import Inquiry, in_this_process
+from hwsim.explore.question import Branch
 
 
 @dataclass(frozen=True)
@@ -57,6 +44,12 @@ class SearchSpace:
     set_aside: frozenset[DesignPoint] = frozenset()
     left_out: frozenset[Branch] = frozenset()
     pending: tuple[DesignPoint, ...] = ()
+
+    @property
+    def answers(self) -> Inquiry:
+        """What answers questions about the space: this process, where its exploration says nothing else."""
+        assert self.bench is not None
+        return self.inquiry or in_this_process(self.bench)
 
     @property
     def size(self) -> int:
@@ -241,66 +234,7 @@ def _child(space: SearchSpace, front: list[DesignPoint], rng: np.random.Generato
     return space.point(space.bits(places), *shared)
 
 
-def exact(
-    space: SearchSpace,
-    done: list[Evaluation],
-    objectives: tuple[str, ...],
-    rng: np.random.Generator,
-    count: int,
-) -> list[DesignPoint]:
-    """The exact front of costs and of an accuracy model that learns: where measuring promises most."""
-    from hwsim.explore.exact import guide_of, propose
-
-    if not done and not space.pending and count == 1:  # the first of all, whatever is known
-        return uniform(space, done, objectives, rng, count)
-    guide = guide_of(space, objectives)
-    space = replace(space, left_out=guide.space.left_out)
-    return _filled(propose(guide, space, done, rng, count), space, done, rng, count)
-
-
-def greedy(
-    space: SearchSpace,
-    done: list[Evaluation],
-    objectives: tuple[str, ...],
-    rng: np.random.Generator,
-    count: int,
-) -> list[DesignPoint]:
-    """From the widest design down, each step the layer that saves most for the least effect alone."""
-    from hwsim.explore.exact import guide_of
-    from hwsim.explore.greedy import propose
-
-    guide = guide_of(space, objectives)
-    space = replace(space, left_out=guide.space.left_out)
-    return _filled(propose(guide, space.tried(done), count), space, done, rng, count)
-
-
-def nsga2(
-    space: SearchSpace,
-    done: list[Evaluation],
-    objectives: tuple[str, ...],
-    rng: np.random.Generator,
-    count: int,
-) -> list[DesignPoint]:
-    """Optuna's genetic algorithm NSGA-II."""
-    from hwsim.explore.samplers import ask
-
-    return _filled(ask("nsga2", space, done, objectives, rng, count), space, done, rng, count)
-
-
-def tpe(
-    space: SearchSpace,
-    done: list[Evaluation],
-    objectives: tuple[str, ...],
-    rng: np.random.Generator,
-    count: int,
-) -> list[DesignPoint]:
-    """Optuna's tree-structured Parzen estimator."""
-    from hwsim.explore.samplers import ask
-
-    return _filled(ask("tpe", space, done, objectives, rng, count), space, done, rng, count)
-
-
-def _filled(
+def filled(
     chosen: list[DesignPoint],
     space: SearchSpace,
     done: list[Evaluation],
@@ -312,28 +246,3 @@ def _filled(
         return chosen
     others = _distinct(lambda: _draw(space, rng), space, done, count)
     return [*chosen, *(point for point in others if point not in chosen)][:count]
-
-
-SEARCHES: dict[str, Search] = {
-    "evolve": evolve,
-    "exact": exact,
-    "greedy": greedy,
-    "nsga2": nsga2,
-    "tpe": tpe,
-    "uniform": uniform,
-    "random": random,
-}
-
-
-def default_search(objectives: Sequence[str], priced: bool = True, few_arrays: bool = True) -> str:
-    """Return the search of a study that names none: exact, or evolve where exact cannot weigh the objectives.
-
-    ``priced`` is whether the quantizers of some designs leave them prices: additions of integers, one width a tensor;
-    ``few_arrays`` whether the arrays that designs need differ little enough for all to be priced beforehand.
-
-    >>> default_search(["accuracy_loss", "array_gates"]), default_search(["accuracy_loss", "overflow_rate"])
-    ('exact', 'evolve')
-    """
-    weighed = set(objectives) & {*LOSSES} and not set(objectives) & {*MEASURED_ALONE}
-    told = few_arrays or not set(objectives) & {*OF_ELEMENTS}
-    return "exact" if weighed and priced and told else "evolve"

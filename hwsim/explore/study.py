@@ -37,10 +37,11 @@ from hwsim.cost.network_energy import EnergyModel
 from hwsim.cost.technology import technology
 from hwsim.cost.traffic import Memory
 from hwsim.errors import HwsimError, unknown
-from hwsim.explore.evaluation import METRICS, OF_AN_ARRAY, DesignPoint
-from hwsim.explore.search import SEARCHES, default_search
+from hwsim.explore.evaluation import LOSSES, MEASURED_ALONE, METRICS, OF_AN_ARRAY, OF_ELEMENTS, DesignPoint
 from hwsim.formats import Int, parse_int, parse_weight
 from hwsim.quantize.settings import Settings
+
+SEARCH_NAMES = ("evolve", "exact", "greedy", "nsga2", "tpe", "uniform", "random")
 
 MOST_FORMATS = 32
 """Formats of an array's elements by the lists of a space, weights times activations times accumulators, that exact prices unasked."""
@@ -263,9 +264,8 @@ class Study(_Table):
             if self.objectives.count(name) > 1:
                 raise ValueError(f'objective "{name}" is listed twice; leave one out')
         if not self.search:
-            search = default_search(self.objectives, self._priced, self._few_arrays)
-            object.__setattr__(self, "search", search)  # it is frozen
-        look_up("search", self.search, SEARCHES)
+            object.__setattr__(self, "search", self._default_search)  # it is frozen
+        look_up("search", self.search, dict.fromkeys(SEARCH_NAMES))
         self.memory.value()
         self._chosen_once()
         self.hardware.value("mac")
@@ -292,6 +292,14 @@ class Study(_Table):
                     raise ValueError(f"{name}.{key} is chosen from the lists of the space; leave one out")
         if self.space.buffers and not self.has_array:
             raise ValueError("space.buffers are those of an array; add an [array] table or space.arrays")
+
+    @property
+    def _default_search(self) -> str:
+        """Exact, or evolve where exact cannot weigh the objectives."""
+        objectives = set(self.objectives)
+        weighed = objectives & {*LOSSES} and not objectives & {*MEASURED_ALONE}
+        told = not objectives & {*OF_ELEMENTS} or self._few_arrays
+        return "exact" if weighed and told and self._priced else "evolve"
 
     @property
     def _priced(self) -> bool:

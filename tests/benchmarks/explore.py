@@ -34,7 +34,7 @@ from complete_space import CompleteSpace, every_point, searched, space_of
 
 from hwsim.explore.bench import open_bench
 from hwsim.explore.evaluation import METRICS, Evaluation, LayerResult, Part, traffic_bytes
-from hwsim.explore.search import SEARCHES
+from hwsim.explore.searches import SEARCHES
 from hwsim.explore.study import Study
 
 KEPT = Path(__file__).with_suffix(".npz")

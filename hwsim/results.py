@@ -15,12 +15,12 @@ from hwsim import files
 from hwsim.cost import characterisation, yosys
 from hwsim.cost.technology import technology
 from hwsim.errors import HwsimError
-from hwsim.explore.attempt import SetAside
+from hwsim.explore.attempt import Progress, SetAside
 from hwsim.explore.bench import COMPARED_IMAGES, Bench, point_bits
 from hwsim.explore.evaluation import DesignPoint, Evaluation, pareto_front, plain
 from hwsim.explore.explain import explain
 from hwsim.explore.explanation import Beliefs, Explanation
-from hwsim.explore.exploration import Explored, Progress
+from hwsim.explore.exploration import Explored
 from hwsim.explore.study import HardwareTable, Study
 from hwsim.report import ArrayFacts, StudyFacts, write_report
 from hwsim.report.compare import write_comparison

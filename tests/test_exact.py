@@ -11,10 +11,11 @@ from scipy.stats import multivariate_normal
 import tiny
 from hwsim.errors import HwsimError
 from hwsim.explore import sensitivity
+from hwsim.explore.attempt import one_by_one
 from hwsim.explore.evaluation import METRICS
 from hwsim.explore.exact import Promises, most_promising
 from hwsim.explore.exploration import explore
-from hwsim.explore.inquiry import in_this_process
+from hwsim.explore.inquiry import Inquiry, in_this_process
 from hwsim.explore.prices import priced_objectives, prices
 from hwsim.explore.searches import SEARCHES
 from hwsim.explore.space import search_space
@@ -139,6 +140,14 @@ def test_designs_whose_channels_of_activations_have_widths_of_their_own_are_left
     found = prices(space, ("gates",))
     assert {price.shared.quantizer for price in found} == (set() if own else {"activations=min_max"})
     assert "have no prices, which are those of activations of one width" in str([*inquiry.left_out.values()])
+
+
+def test_questions_tell_how_many_of_them_are_answered(explored):
+    told, bench = [], explored.bench
+    inquiry = Inquiry(one_by_one(bench), progress=lambda *stage: told.append(stage))
+    space = replace(search_space(bench.study, bench.network), bench=bench, inquiry=inquiry)
+    found = prices(space, ("bandwidth",))
+    assert told == [("price designs", done, len(found)) for done in range(len(found) + 1)]
 
 
 def test_the_scale_reads_back_what_it_gave():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -228,6 +229,12 @@ def _masked(item: IntegerLayer, rounding: Rounding) -> dict[str, Datapath]:
     return {"input_sum": one, "requantize_sums": requantize}
 
 
+@functools.cache
+def _types(circuit: type[Any]) -> dict[str, Any]:
+    """Return the types that a class of datapaths declares; reading them takes longer than making a circuit's parameters."""
+    return get_type_hints(circuit)
+
+
 def multiply_accumulate(
     bits: LayerBits, name: str, *, recentralized: bool = False, **options: Any
 ) -> Datapath:
@@ -250,7 +257,7 @@ def multiply_accumulate(
         options = {key: options[key] for key in options if key != "multiplier"}
     if not isinstance(circuit, type):
         raise HwsimError(f'"{name}" has its formats already; give the class, so that each layer sets its own')
-    if get_type_hints(circuit).get("weight") is Int and not isinstance(bits.weight, Int):
+    if _types(circuit).get("weight") is Int and not isinstance(bits.weight, Int):  # type: ignore[arg-type]
         raise HwsimError(
             f'the datapath "{name}" takes integer weights, not {bits.weight}; leave that format out'
         )
@@ -281,7 +288,7 @@ def multiply_accumulate(
 
 def _read(name: str, circuit: object, options: Mapping[str, str]) -> dict[str, Any]:
     """Return written parameters by the types that a datapath declares for them: names and whole numbers."""
-    kinds = get_type_hints(circuit) if isinstance(circuit, type) else {}
+    kinds = _types(circuit) if isinstance(circuit, type) else {}
     known = [f for f in getattr(circuit, "__dataclass_fields__", ()) if kinds.get(f) in (str, int)]
     for parameter, text in options.items():
         if parameter not in known:

@@ -81,6 +81,10 @@ Evaluators = Callable[[Bench], AbstractContextManager[Evaluate]]
 """What evaluates the points of a bench while its context is open."""
 
 
+Progress = Callable[[str, int, int], None]
+"""Called with a stage, what is done of it and what is planned."""
+
+
 @dataclass(frozen=True)
 class SetAside:
     """A design point or a branch of them that could not be evaluated, how often it was tried and why it failed the last time."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from hwsim import files
 from hwsim.catalogue import call, look_up
 from hwsim.errors import HwsimError
-from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, SetAside, Waiting, attempts, here
+from hwsim.explore.attempt import Attempt, Evaluate, Evaluators, Progress, SetAside, Waiting, attempts, here
 from hwsim.explore.beliefs import beliefs
 from hwsim.explore.bench import Bench, open_bench
 from hwsim.explore.constraints import refuse_contradictions
@@ -32,9 +32,6 @@ from hwsim.network import FloatNetwork
 
 LOADING, EVALUATING = "load", "evaluate design points"
 """Stages of an exploration, as its progress names them."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage, what is done of it and what is planned."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def explore(
         bench = open_bench(study)
         space = replace(search_space(study, bench.network), bench=bench)
         with evaluators(bench) as evaluate:
-            refuse_contradictions(replace(space, inquiry=Inquiry(evaluate)))
+            refuse_contradictions(replace(space, inquiry=Inquiry(evaluate, progress=progress)))
             files.write(directory / STUDY, study.to_toml())
             progress(LOADING, 1, 1)
             with open_store(directory / STORE) as store:
@@ -85,7 +82,7 @@ def explore(
                 if retry:
                     store.forget_set_aside()
                 kept = _Kept(store, bench.stamp)
-                space = replace(space, inquiry=Inquiry(evaluate, kept.left_out))
+                space = replace(space, inquiry=Inquiry(evaluate, kept.left_out, progress))
                 return _evaluated(space, bench, kept, evaluate, progress)
 
 
@@ -233,10 +230,11 @@ def propose(
 
 @dataclass(frozen=True)
 class _Kept:
-    """What a store holds of a bench's design points."""
+    """What a store holds of a bench's design points; ``aside`` are those set aside that it is known to hold."""
 
     store: Store
     stamp: str
+    aside: set[SetAside] = field(default_factory=set)
 
     def key(self, point: DesignPoint) -> str:
         return f"{self.stamp}-{point.key()}"
@@ -270,8 +268,9 @@ class _Kept:
     def put_aside(self, items: Iterable[SetAside]) -> None:
         """Keep which points were set aside, and which branches left out, unless it is kept."""
         for item in items:
-            if self.store.set_aside(self._key(item.point)) is None:
+            if item not in self.aside and self.store.set_aside(self._key(item.point)) is None:
                 self.store.put_aside(self._key(item.point), item.tries, item.reason)
+            self.aside.add(item)
 
 
 _EVALUATION = TypeAdapter(Evaluation)

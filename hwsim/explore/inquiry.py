@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hwsim.explore.attempt import Answer, Evaluate, SetAside, attempts, one_by_one
+from hwsim.explore.attempt import Answer, Evaluate, Progress, SetAside, attempts, one_by_one
 from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import DesignPoint
 from hwsim.explore.question import Asked, Branch, Question, formats, of_formats
@@ -23,8 +23,13 @@ class Inquiry:
     costs that format alone.
     """
 
-    def __init__(self, evaluate: Evaluate, recall: Recall = lambda branch: None) -> None:
-        self._evaluate, self._recall = evaluate, recall
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        recall: Recall = lambda branch: None,
+        progress: Progress = lambda stage, done, planned: None,
+    ) -> None:
+        self._evaluate, self._recall, self._progress = evaluate, recall, progress
         self.left_out: dict[Branch, SetAside] = {}
 
     def __call__(self, questions: Sequence[Asked]) -> list[tuple[Asked, Any]]:
@@ -70,16 +75,19 @@ class Inquiry:
     def _answers(self, questions: Sequence[Question]) -> list[Any]:
         """Return each question's answer, or that it failed."""
         of: dict[object, Any] = {}
+        if questions:
+            self._progress(questions[0].stage, 0, len(questions))
         for made in attempts(self._evaluate, deque(questions)):
             if isinstance(made, SetAside):
                 of[made.point] = made
             elif isinstance(made.result, Answer) and not isinstance(made.point, DesignPoint):
                 of[made.point.branch] = json.loads(made.result.text)
+            self._progress(questions[0].stage, len(of), len(questions))
         return [of[question.branch] for question in questions]
 
     def apart(self) -> Inquiry:
         """Return an inquiry that leaves out the same, and whatever it leaves out more is no concern of this one."""
-        other = Inquiry(self._evaluate, self._recall)
+        other = Inquiry(self._evaluate, self._recall, self._progress)
         other.left_out = dict(self.left_out)
         return other
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from hwsim.explore.evaluation import DesignPoint, Shared, point_texts
 
@@ -85,6 +85,7 @@ class Alone:
     ``weights`` is their format where the question is about one.
     """
 
+    stage: ClassVar[str] = "measure choices alone"
     quantizer: str
     layers: Layers
     parts: bool = False
@@ -111,6 +112,7 @@ class Pricing:
     ``weights`` is their format where the question is about one.
     """
 
+    stage: ClassVar[str] = "price designs"
     shared: Shared
     layers: Layers
     choice_of: tuple[int, ...]

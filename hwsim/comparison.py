@@ -289,7 +289,7 @@ def compare_points(
     costs = [tuple(METRICS[name].cost(e) for name in objectives) for e in (first, second)]
     better = "first" if dominates(costs[0], costs[1]) else "second" if dominates(costs[1], costs[0]) else ""
     points = [e.point.shared._asdict() for e in (first, second)]
-    layers = [{layer.name: _layer(layer) for layer in e.layers} for e in (first, second)]
+    layers = [{layer.name: _layer(layer, _coder(e, layer)) for layer in e.layers} for e in (first, second)]
     compared = (
         LayerComparison(name, tuple(_differing(layers[0].get(name, {}), layers[1].get(name, {}))))
         for name in dict.fromkeys([*layers[0], *layers[1]])
@@ -305,9 +305,16 @@ def compare_points(
     )
 
 
-def _layer(layer: LayerResult) -> dict[str, Any]:
-    """Return what is compared of a layer: formats, gates, bytes and overflows."""
-    return ({"quantizer": layer.own_quantizer} if layer.own_quantizer else {}) | {
+def _coder(evaluation: Evaluation, layer: LayerResult) -> str:
+    """Return the coder that a design chose for a layer's weights, "" where it chooses none."""
+    named = zip(evaluation.point.bits, evaluation.point.coders, strict=False)
+    return next((coder for (name, _), coder in named if name == layer.name), "")
+
+
+def _layer(layer: LayerResult, coder: str) -> dict[str, Any]:
+    """Return what is compared of a layer: formats, what it chose besides them, gates, bytes and overflows."""
+    chosen = {"quantizer": layer.own_quantizer, "coder": coder}
+    return {what: choice for what, choice in chosen.items() if choice} | {
         "bits": layer.bits,
         "output": layer.output,
         "gates": round(sum(part.count * part.nand2_equivalents for part in layer.parts), 3),

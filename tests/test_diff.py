@@ -137,6 +137,9 @@ def test_points_differ_layer_by_layer():
         "gates": (50.0, 40.0),
         "overflows": (0, 3),
     }
+    coded = replace(second, point=replace(second.point, coders=("huffman",)))
+    ((_, rows),) = [(c.layer, c.differences) for c in compare_points(first, coded, ["gates"]).layers]
+    assert ("coder", None, "huffman") in {(d.what, d.first, d.second) for d in rows}
     assert found.dominates == "second" and found.accuracy.difference == 10 and found.accuracy.decided
     assert compare_points(second, first, ["accuracy_loss", "gates"]).dominates == "first"
     other = compare_points(first, point("b", 80, 50.0), ["gates"])

@@ -101,6 +101,26 @@ def test_the_hypervolume_s_figures_can_be_read_on_a_phone(open_page: Open, repor
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_phone_shows_what_dominates_in_rows_of_two_lines(open_page: Open, report: Path) -> None:
+    page = open_page(report)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator(".point summary").first.click()
+    rows = page.locator(".dominance tbody tr").all()
+    heights = [box["height"] for row in rows if (box := row.bounding_box())]
+    assert heights and max(heights) < 80
+
+
+def test_coders_are_explained_where_designs_choose_them(open_page: Open, tmp_path: Path, listed: Any) -> None:
+    chosen = [
+        dataclasses.replace(e, point=dataclasses.replace(e.point, coders=("packed",) * len(e.point.bits)))
+        for e in listed
+    ]
+    for name, listing in (("chosen", chosen), ("none", listed)):
+        page = open_page(write_report(tmp_path / name, listing, facts(listing), explanations(listing)))
+        told = "code is how each layer's weights are stored" in page.inner_text("body")
+        assert told == (name == "chosen")
+
+
 def test_pointing_at_a_mark_shows_its_whole_configuration(open_page: Open, report: Path, listed: Any) -> None:
     page = open_page(report)
     best = pareto_front(listed, OBJECTIVES)[0]

@@ -49,6 +49,11 @@ class CodedWeights:
         """Where the code words lie in a bundle."""
         return f"vectors/{self.layer}_{self.part}.hex"
 
+    @property
+    def row_bits(self) -> int:
+        """Bits of a line of :attr:`file`."""
+        return 4 * sum(_row_digits(self.decoder))
+
     def memory(self, port: str) -> str:
         """Return where the words of a port lie."""
         return f"memories/{self.layer}_coded_{_KINDS[port]}.hex"
@@ -114,7 +119,7 @@ def declared(module: str, layers: Sequence[CodedWeights]) -> list[str]:
     decoder, longest = layers[0].decoder, max(map(len, layers))
     symbol, width = _row_digits(decoder)
     ports = [port for port in decoder.inputs if port in _KINDS]
-    lines = [f"reg [{4 * (symbol + width) - 1}:0] {module}_rows [0:{longest - 1}], {module}_row;"]
+    lines = [f"reg [{layers[0].row_bits - 1}:0] {module}_rows [0:{longest - 1}], {module}_row;"]
     pins = [f".CLOCK(CLOCK), .{port_name(RESET)}({RESET})"]
     for port in ports:
         words = max(len(one.words[port]) for one in layers)

@@ -9,6 +9,7 @@ from hwsim.bundle.decoders import CodedWeights, declared
 from hwsim.bundle.vectors import Vectors, digits, expected_of, inputs_of
 from hwsim.datapath.datapath import Datapath
 from hwsim.datapath.netlist import RESET, port_name
+from hwsim.datapath.word_stream import WORD_BITS
 
 SHOWN = 20
 """Failing vectors that the testbench tells of by name; it counts all."""
@@ -47,21 +48,21 @@ def testbench(modules: Mapping[str, Datapath], blocks: Sequence[Block], coded: S
     lines += ["", "initial begin"]
     for block in blocks:
         count = len(block.vectors)
-        lines += _read(block.file, f"{block.module}_rows", count)
+        lines += _read(block.file, f"{block.module}_rows", count, _row_bits(block.vectors.datapath))
         lines.append(f'  {block.module}_check("{block.layer}", {count});')
     for one in coded:
         module = next(module for module, datapath in modules.items() if datapath == one.decoder)
         for port, words in one.words.items():
-            lines += _read(one.memory(port), f"{module}_{port}s", len(words))
-        lines += _read(one.file, f"{module}_rows", len(one))
+            lines += _read(one.memory(port), f"{module}_{port}s", len(words), WORD_BITS)
+        lines += _read(one.file, f"{module}_rows", len(one), one.row_bits)
         lines.append(f'  {module}_check("{one.layer}", {len(one)});')
     return "\n".join([*lines, *_verdict()])
 
 
-def _read(file: str, memory: str, count: int) -> list[str]:
+def _read(file: str, memory: str, count: int, bits: int) -> list[str]:
     """Return what reads a file; what it lacks is unknown, whatever an earlier file left there."""
     return [
-        f"  for (ROW = 0; ROW < {count}; ROW = ROW + 1) {memory}[ROW] = 'bx;",
+        f"  for (ROW = 0; ROW < {count}; ROW = ROW + 1) {memory}[ROW] = {{{bits}{{1'bx}}}};",
         f'  $readmemh("{file}", {memory}, 0, {count - 1});',
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,7 +77,7 @@ def _dominated(side: str, dominated: tuple[Domination, ...]) -> Iterator[str]:
 
 def _points(compared: PointComparison) -> Iterator[str]:
     yield from _table("choice", compared.choices)
-    yield from _table("metric", compared.metrics)
+    yield from _table("metric", tuple(replace(row, what=_with_unit(row.what)) for row in compared.metrics))
     yield _accuracy("accuracy", compared.accuracy)
     if compared.dominates:
         yield f"the {compared.dominates} dominates"
@@ -84,6 +85,13 @@ def _points(compared: PointComparison) -> Iterator[str]:
         yield from _table(layer.layer, layer.differences)
     if not compared.layers:
         yield "all layers are the same"
+
+
+def _with_unit(metric: str) -> str:
+    from hwsim.explore.evaluation import METRICS
+    from hwsim.report.wording import unit
+
+    return f"{metric}, {unit(METRICS[metric])}"
 
 
 def _accuracy(what: str, interval: Interval) -> str:

@@ -141,9 +141,9 @@ def read(path: Path, what: str, way_out: str = "") -> bytes:
 
 
 def read_text(path: Path, what: str) -> str:
-    """Return a UTF-8 file's text."""
+    """Return a UTF-8 file's text, without the byte order mark that some editors begin it with."""
     try:
-        return read(path, what).decode()
+        return read(path, what).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise HwsimError(f'the {what} "{path}" is no UTF-8 text; save it as UTF-8') from None
 

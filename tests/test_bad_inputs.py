@@ -583,6 +583,10 @@ STUDIES = {
     "accumulator unsigned": (study("int12", "uint12"), "accumulators are signed"),
     "overflow unknown": (study('"wrap"', '"trap"'), 'unknown overflow "trap"'),
     "quantizer unknown": (study("aciq_gauss", "aciq_normal"), 'unknown quantizer "aciq_normal"'),
+    "quantizer written twice in two ways": (
+        study("activations=aciq_gauss", "tolerance=1.3 activations=min_max"),
+        "are the same; leave one out",
+    ),
     "datapath unknown": (added("space", 'datapaths = ["mca"]'), 'unknown datapath "mca"'),
     "datapath unfit": (added("space", 'datapaths = ["max_pool"]'), '"max_pool" cannot be made'),
     "datapath unfit for some": (

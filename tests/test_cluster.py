@@ -239,7 +239,17 @@ def test_a_scheduler_that_is_not_there_is_told_in_one_sentence_and_loses_nothing
 
 @pytest.mark.parametrize(
     "address",
-    ["", "8786", "127.0.0.1:8786", "tcp://:8786", "tcp://host", "http://127.0.0.1:8786", "inproc://a/1"],
+    [
+        "",
+        "8786",
+        "127.0.0.1:8786",
+        "tcp://:8786",
+        "tcp://host",
+        "http://127.0.0.1:8786",
+        "inproc://a/1",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:65536",
+    ],
 )
 def test_what_is_no_address_of_a_scheduler_is_refused(place, monkeypatch, capsys, address):
     status, out, err = hwsim(monkeypatch, capsys, "-o", "none", "--cluster", address)

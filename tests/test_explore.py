@@ -20,7 +20,7 @@ from hwsim.explore.evaluation import DesignPoint, Evaluation, LayerResult, Part,
 from hwsim.explore.exploration import explore
 from hwsim.explore.search import SearchSpace
 from hwsim.explore.searches import SEARCHES
-from hwsim.explore.store import open_store
+from hwsim.explore.store import _digest, open_store
 from hwsim.explore.study import read_study
 
 OBJECTIVES = ("accuracy_loss", "gates", "compression_ratio")
@@ -189,6 +189,13 @@ def test_where_no_file_can_be_logged_ahead_a_store_keeps_its_rollback_journal(tm
         assert store.connection.execute("PRAGMA journal_mode").fetchone() == ("memory",)
         store.put("a", "1")
         assert store.get("a") == "1"
+
+
+def test_a_key_set_aside_after_no_number_of_tries_is_tried_again(tmp_path):
+    with open_store(tmp_path / "s") as store:
+        store.put_aside("a", 3, "why")
+        store.put_aside("b", "many", "why")
+        assert (store.set_aside("a"), store.set_aside("b")) == ((3, "why"), None)
 
 
 @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
@@ -425,7 +432,10 @@ def test_a_damaged_row_is_evaluated_again(forks, tmp_path, fresh):
         connection.execute(
             "UPDATE evaluations SET text = replace(text, '\"correct\": ', '\"correct\": 1') WHERE rowid = 3"
         )
-    assert finish(forks, tmp_path, fresh[0]) == 9
+        key = connection.execute("SELECT key FROM evaluations WHERE rowid = 5").fetchone()[0]
+        foreign = (_digest(key, "{}"), "{}", key)  # whole, and another program's
+        connection.execute("UPDATE evaluations SET digest = ?, text = ? WHERE key = ?", foreign)
+    assert finish(forks, tmp_path, fresh[0]) == 8
 
 
 def test_an_exploration_ends_where_the_space_does(forks, tmp_path):

@@ -56,7 +56,9 @@ SHORT = replace(TABLE, setups=TABLE.setups[:1], claims=())
 def folder(tmp_path_factory, synthesis_cache):
     """What the commands read: a network of integers, packed too, and an explored study."""
     folder = tiny.write(tmp_path_factory.mktemp("json"))
-    study = tiny.STUDY.replace("budget = 10", "budget = 2")
+    study = tiny.STUDY.replace("budget = 10", "budget = 2").replace(
+        "[space]", "test_images = 1000\n\n[space]"
+    )
     (folder / "study.toml").write_text(study)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HWSIM_CACHE", str(synthesis_cache))
@@ -79,6 +81,15 @@ def command(monkeypatch, capfd, name, arguments):
     with pytest.raises(SystemExit) as end:
         cli.main()
     return end.value.code, *capfd.readouterr()
+
+
+def test_an_exploration_says_how_many_images_it_took(folder, monkeypatch, capfd):
+    """A split with fewer than are asked for is taken whole."""
+    status, out, err = command(monkeypatch, capfd, "explore", ["study.toml", "-o", "out"])
+    assert status == 0, err
+    assert "test_images = 1000" in (folder / "study.toml").read_text()
+    assert (json.loads(out)["calibration_images"], json.loads(out)["test_images"]) == (8, 40)
+    assert "40 images, sha256" in (folder / "out" / "index.html").read_text()
 
 
 def test_every_command_has_a_case():

@@ -186,6 +186,13 @@ def test_points_in_flight_are_a_whole_number(tmp_path, value, rule):
         read_study(tmp_path / "s.toml")
 
 
+def test_a_byte_order_mark_of_an_editor_is_no_part_of_a_study(tmp_path):
+    (tmp_path / "marked.toml").write_text(tiny.STUDY, encoding="utf-8-sig")
+    (tmp_path / "plain.toml").write_text(tiny.STUDY, encoding="utf-8")
+    tiny.write(tmp_path)
+    assert read_study(tmp_path / "marked.toml") == read_study(tmp_path / "plain.toml")
+
+
 @pytest.mark.parametrize("key", ["title", "model"])
 def test_a_key_without_default_is_asked_for(tmp_path, key):
     lines = [line for line in tiny.STUDY.splitlines() if not line.startswith(f"{key} =")]

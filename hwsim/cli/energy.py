@@ -16,7 +16,7 @@ def command(
         str,
         typer.Option(help="Data set, file or folder of images to take operands from; the network's own."),
     ] = "",
-    images: Annotated[int, typer.Option(min=1, help="Images to take them from.")] = 8,
+    images: Annotated[int, typer.Option(min=1, help="Images to take them from at most.")] = 8,
     dataflow: Annotated[str, typer.Option(help="What stays in the array: output or weight.")] = "output",
     array: Annotated[str, typer.Option(help="Rows x columns of processing elements.")] = "16x16",
     buffer: Annotated[

@@ -185,6 +185,8 @@ def _facts(explored: Explored, page: Path) -> dict[str, Any]:
         "search": study.search,
         "evaluated": len(explored.evaluations),
         "reused": explored.reused,
+        "calibration_images": len(explored.bench.calibration_split),
+        "test_images": len(explored.bench.test),
         "front": [e.point.key() for e in explored.front],
         "set_aside": [
             {"point": item.point.key(), "label": item.point.label()}

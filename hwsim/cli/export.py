@@ -21,7 +21,7 @@ def command(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write; a new one.")],
     data: Annotated[str, typer.Option(help="Data set, file or folder of images to draw vectors from.")] = "",
-    images: Annotated[int, typer.Option(min=0, help="Test images; 0 takes the whole split.")] = 1000,
+    images: Annotated[int, typer.Option(min=0, help="Test images at most; 0 takes the whole split.")] = 1000,
     outputs: Annotated[int, typer.Option(min=1, help="Outputs of each layer to write vectors of.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of those outputs.")] = 0,
     mac: Annotated[str, typer.Option(help="A network's multiply-accumulate datapath, or file.py:name.")] = "",

@@ -19,7 +19,7 @@ NetworkOutput = Annotated[
 Quantizer = Annotated[str, typer.Option(help="Settings, such as 'activations=kl tolerance=1.3'.")]
 Calibration = Annotated[str, typer.Option(help="Data set, file or folder of images to calibrate on.")]
 CalibrationImages = Annotated[
-    int, typer.Option("--images", min=0, help="Calibration images; 0 takes the whole split.")
+    int, typer.Option("--images", min=0, help="Calibration images at most; 0 takes the whole split.")
 ]
 Div = Annotated[float | None, typer.Option(help="Preprocessing: x = (pixel / div - mean) / std.")]
 Mean = Annotated[str, typer.Option(help="Preprocessing mean, one number a channel.")]

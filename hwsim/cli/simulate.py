@@ -18,7 +18,7 @@ def command(
         str,
         typer.Option(help="Data set, file or folder of images to test on; the network's own if left out."),
     ] = "",
-    images: Annotated[int, typer.Option(min=0, help="Test images; 0 takes the whole split.")] = 0,
+    images: Annotated[int, typer.Option(min=0, help="Test images at most; 0 takes the whole split.")] = 0,
     backend: Annotated[str, typer.Option(help="lanes, arithmetic, pyrtl or verilog.")] = "lanes",
     verify: Annotated[int, typer.Option(min=0, help="Outputs of each layer for PyRTL and Icarus too.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of those outputs.")] = 0,

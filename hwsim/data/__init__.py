@@ -75,7 +75,7 @@ def load_split(data: str, split: str, shape: Shape | None = None) -> Split:
 def network_split(
     network: FloatNetwork | QuantizedNetwork, source: str, split: str, purpose: str, images: int = 0
 ) -> Split:
-    """Return a split, or its first ``images``, of ``source``: a data set or file, by default the network's own data.
+    """Return a split, or at most its first ``images``, of ``source``: a data set or file, by default the network's own data.
 
     ``purpose`` ends the sentence that refuses a network without data: "to test on: --data file.npz". Raises
     :class:`HwsimError` as well where the images' shape or the labels do not fit the network.

@@ -80,7 +80,8 @@ def threads(address: str) -> int:
 
 
 def _refuse_no_address(address: str) -> None:
-    if not re.fullmatch(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[\w.-]+):\d{1,5}", address):
+    found = re.fullmatch(r"(?:tcp|tls)://(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5})", address)
+    if not found or not 0 < int(found[1]) < 1 << 16:
         raise HwsimError(
             f'"{address}" is no address of a Dask scheduler; write tcp://127.0.0.1:8786 or tls://host:8786'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from hwsim import files
 from hwsim.catalogue import call, look_up
@@ -248,10 +249,11 @@ class _Kept:
         return self.key(what) if isinstance(what, DesignPoint) else f"branch-{self.stamp}-{what.key()}"
 
     def get(self, point: DesignPoint) -> Evaluation | SetAside | None:
-        """Return what is known of a point."""
+        """Return what is known of a point; a text that is no evaluation counts as missing."""
         text = self.store.get(self.key(point))
         if text is not None:
-            return _EVALUATION.validate_json(text)
+            with contextlib.suppress(ValidationError):
+                return _EVALUATION.validate_json(text)
         failed = self.store.set_aside(self.key(point))
         return None if failed is None else SetAside(point, *failed)
 

@@ -51,7 +51,7 @@ class Store:
         """Return after how many tries a key was set aside and why, or None where it was not."""
         query = "SELECT tries, reason FROM set_aside WHERE key = ?"
         row = self.connection.execute(query, (key,)).fetchone()
-        return None if row is None else (int(row[0]), str(row[1]))
+        return (row[0], str(row[1])) if row and isinstance(row[0], int) else None
 
     def put_aside(self, key: str, tries: int, reason: str) -> None:
         """Remember durably that a key could not be evaluated."""

@@ -168,13 +168,15 @@ class Space(_Table):
     @model_validator(mode="after")
     def _known(self) -> Space:
         _check_choices(self, _CHOICES | _SHARED)
-        if len(set(map(parse_buffers, self.buffers))) < len(self.buffers):
-            raise ValueError(f"two of the buffers {', '.join(self.buffers)} are the same; leave one out")
+        for name in ("quantizers", "arrays", "buffers"):
+            given = getattr(self, name)
+            if len(set(map(_SHARED[name], given))) < len(given):
+                raise ValueError(f"two of the {name} {', '.join(given)} are the same; leave one out")
         return self
 
 
 class Data(_Table):
-    """Which splits calibrate and test; 0 images means the whole split."""
+    """Which splits calibrate and test, and how many images of each at most; 0 means the whole split."""
 
     calibration: str = ""
     calibration_images: Annotated[int, Field(ge=0)] = 0

@@ -223,6 +223,15 @@ def test_a_narrow_terminal_shows_the_table_without_colour(explored):
     assert max(map(len, narrow.stdout.splitlines()[:6])) <= 40
 
 
+def test_who_has_no_folder_of_ones_own_hears_no_warning(tmp_path):
+    """matplotlib logs one where it can keep no cache."""
+    script = "import sys; from hwsim import cli; sys.argv = ['hwsim', 'report', '.']; cli.main()"
+    environment = {"PYTHONPATH": tiny.PACKAGE, "HOME": "/proc/none"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1, done.stderr.decode()
+
+
 def test_a_table_is_cut_to_a_terminal_and_whole_elsewhere(monkeypatch, capsys):
     table = Table("design")
     table.add_row(Text("w 4 " * 100, no_wrap=True, overflow="ellipsis"))

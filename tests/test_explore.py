@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 import tiny
 from forked import Forks, job
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, MachineError
 from hwsim.explore.evaluation import DesignPoint, Evaluation, LayerResult, Part, dominates, pareto_front
 from hwsim.explore.exploration import explore
+from hwsim.explore.folder import claimed
 from hwsim.explore.search import SearchSpace
 from hwsim.explore.searches import SEARCHES
 from hwsim.explore.store import _digest, open_store
-from hwsim.explore.study import read_study
+from hwsim.explore.study import Study, read_study
 
 OBJECTIVES = ("accuracy_loss", "gates", "compression_ratio")
 
@@ -395,6 +396,17 @@ def test_of_two_explorations_of_one_folder_the_second_is_told_in_one_sentence(fo
     assert err.splitlines()[-1].startswith('hwsim: another exploration is at work in "out"')
     assert contents(tmp_path) == fresh[0]
     assert finish(forks, tmp_path, fresh[0]) == 10
+
+
+@pytest.mark.parametrize("error", [None, MachineError("the disk is full")])
+def test_a_folder_that_is_moved_while_it_is_explored_is_told_of_whatever_came_of_it(tmp_path, error):
+    (tmp_path / "out").mkdir()
+    told = pytest.raises(HwsimError, match="moved or removed while it was explored; run again with -o")
+    with told, claimed(Study(title="t", model="digits"), tmp_path / "out"):
+        (tmp_path / "out").rename(tmp_path / "elsewhere")
+        (tmp_path / "out").mkdir()
+        if error:
+            raise error
 
 
 def test_a_store_of_another_model_is_refused_and_left(forks, tmp_path, fresh):

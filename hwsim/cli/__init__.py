@@ -6,6 +6,7 @@ Commands import what they need when they run, so that ``hwsim --help`` starts at
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import signal
@@ -100,6 +101,7 @@ _ECHO_S = 1.0
 def main() -> None:
     """Run the command line; a refused input is one sentence on stderr and exit status 2, SIGTERM and SIGHUP are Ctrl-C."""
     _interrupt_at_signals()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where it cannot keep a cache of fonts
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know nothing but ASCII
     try:

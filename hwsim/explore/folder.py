@@ -20,7 +20,8 @@ STUDY, STORE = "study.toml", "evaluations.sqlite"
 def claimed(study: Study, directory: Path) -> Iterator[None]:
     """Hold a study's folder, made if it is missing; it is gone again if nothing came into it.
 
-    Raises :class:`HwsimError` where another exploration holds it, and where :func:`refuse_other` does.
+    Raises :class:`HwsimError` where another exploration holds it, where :func:`refuse_other` does, and in the end where it was
+    moved or removed meanwhile, whatever that led to.
     """
     refuse_other(study, directory)
     with files.folder(directory):
@@ -28,7 +29,10 @@ def claimed(study: Study, directory: Path) -> Iterator[None]:
         try:
             _lock(descriptor, directory)
             refuse_other(study, directory)
-            yield
+            try:
+                yield
+            finally:
+                _refuse_moved(descriptor, directory)
         finally:
             os.close(descriptor)
 
@@ -47,6 +51,17 @@ def at_rest(study: Study, directory: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _refuse_moved(descriptor: int, directory: Path) -> None:
+    """Refuse a folder whose name is no more that of the one opened: a report would come into another than its store."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(descriptor), directory.stat()):
+            return
+    raise HwsimError(
+        f'"{directory}" was moved or removed while it was explored; run again with -o where it is now: what it holds is '
+        "reused"
+    )
 
 
 def _lock(descriptor: int, directory: Path) -> None:

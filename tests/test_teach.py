@@ -340,6 +340,17 @@ def test_pointer_and_keys_move_along_the_sum(browsed):
     assert f"{held:,}".replace("-", "\u2212") in values
 
 
+def test_no_product_is_minus_zero(browsed):
+    """A negative weight times zero, which an integer circuit knows as zero."""
+    chosen(browsed, "int8*8/16/wrap")
+    operands = DATA["operands"]["int8*8"]
+    pairs = enumerate(zip(operands["weight"], operands["activation"], strict=True), 1)
+    cycle = next(k for k, (weight, activation) in pairs if weight < 0 == activation)
+    browsed.fill("#cycle", str(cycle))
+    values = browsed.eval_on_selector_all("#wave .value", "all => all.map(text => text.textContent)")
+    assert "0" in values and "\u22120" not in values
+
+
 def test_a_slider_by_hand_changes_the_choice(browsed):
     chosen(browsed, "int4*8/16/wrap")
     browsed.focus("#weight")

@@ -37,7 +37,7 @@ const scale = (low, high, from, to) => (value) => from + ((value - low) / (high 
 
 /* What the sum is by itself: from the operands alone, held against the circuit's values by the tests. */
 function walked(weights, activations, sums) {
-  const products = weights.map((w, k) => w * activations[k]);
+  const products = weights.map((w, k) => w * activations[k] + 0); // no minus zero
   const exact = [];
   products.reduce((total, p) => { exact.push(total + p); return total + p; }, 0);
   const over = sums.map((value, k) => value !== (k ? sums[k - 1] : 0) + products[k]);

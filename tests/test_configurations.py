@@ -8,7 +8,7 @@ import pytest
 
 import tiny
 from hwsim.bits import LayerBits, bit_config
-from hwsim.cost.configurations import METRICS, Configurations, joined, stored_bits
+from hwsim.cost.configurations import METRICS, Configurations, Level, joined, stored_bits
 from hwsim.cost.hardware import Hardware, circuits
 from hwsim.cost.memory.hierarchy import Accelerator, Array, Hierarchy
 from hwsim.cost.memory.network import network_memory
@@ -152,7 +152,7 @@ class Case:
             for name, signed in network.signed_inputs().items()
         }
         self.reference = self.quantized("w8a8/int32")
-        self.others = [self.quantized(f"w8a{a}/int32") for a in sorted({a for _, a, _ in widths})]
+        self.others = {Level(a): self.quantized(f"w8a{a}/int32") for _, a, _ in widths}
 
     def quantized(self, bits):
         return quantize(self.network, bits, self.calibration)

@@ -127,19 +127,19 @@ def test_objectives_that_do_not_add_up_are_refused(explored):
         priced_objectives(("accuracy_loss", "overflow_rate"))
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_designs_whose_channels_of_activations_have_widths_of_their_own_are_left_out_by_name(explored, own):
-    channels = "activation_granularity=channel"
-    given = {"layer_quantizers": ("", channels)} if own else {"quantizers": (channels, "activations=min_max")}
+def test_designs_some_of_whose_layers_give_channels_of_activations_widths_are_left_out_by_name(explored):
+    given = {
+        "layer_quantizers": ("", "activation_granularity=channel"),
+        "quantizers": ("activations=min_max", "activation_granularity=channel"),
+    }
     study = explored.bench.study.model_copy(
         update={"space": explored.bench.study.space.model_copy(update=given)}
     )
     bench = replace(explored.bench, study=study)
     inquiry = in_this_process(bench)
     space = replace(search_space(study, bench.network), bench=bench, inquiry=inquiry)
-    found = prices(space, ("gates",))
-    assert {price.shared.quantizer for price in found} == (set() if own else {"activations=min_max"})
-    assert "have no prices, which are those of activations of one width" in str([*inquiry.left_out.values()])
+    assert {price.shared.quantizer for price in prices(space, ("gates",))} == {given["quantizers"][1]}
+    assert "whose layers quantize activations otherwise have no prices" in str([*inquiry.left_out.values()])
 
 
 def test_questions_tell_how_many_of_them_are_answered(explored):

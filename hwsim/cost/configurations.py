@@ -2,17 +2,19 @@
 
 A layer's circuits, traffic and stored bits depend on its own bits and on the formats of the tensors it reads and
 writes, and a tensor's format is the widest that its readers demand (:mod:`hwsim.quantize.tensors`). So a network's
-cost is a sum of table entries, one for each layer and one for each rescale before a layer that demands less than its
+cost is a sum of table entries, one for each layer and one for each rescale before a layer that demands another format than its
 tensor has. An entry is what :mod:`hwsim.cost.hardware` and the memory's traffic say of that layer in a network with
-those formats, worked out when a configuration first needs it. The longest path of a network is the largest of its
+those formats, worked out when a configuration first needs it. What else a tensor's format brings with it, the widths of its
+channels and the rescale behind a clip that ends below its range, is that of a network all of whose layers demand the same. The longest path of a network is the largest of its
 entries in place of their sum.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +24,11 @@ from hwsim.cost.decoding import Decoding
 from hwsim.cost.energy_estimate import estimated_energy
 from hwsim.cost.hardware import Hardware, layer_circuits
 from hwsim.cost.memory.hierarchy import Accelerator
-from hwsim.cost.memory.network import layer_memory
+from hwsim.cost.memory.network import channel_bits, layer_memory
 from hwsim.cost.network_energy import EnergyModel
 from hwsim.cost.traffic import Memory, layer_traffic, stored_bits
 from hwsim.errors import HwsimError, unknown
-from hwsim.formats import Half, Int, IntArray
+from hwsim.formats import Half, Int, IntArray, TensorFormat
 from hwsim.layers import INPUT, Layer, MaxPool, Moving, Rescale
 from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
 
@@ -50,10 +52,20 @@ energy, that of the circuits estimated (:mod:`hwsim.cost.energy_estimate`). What
 LARGEST = (METRICS.index("critical_path_ps"),)
 """Columns of :data:`METRICS` in which a configuration has the largest of its entries, not their sum; none is below 0."""
 
-_WIDTHS = 33
 _PACKED = Decoding()
 _RESCALED = ("source", "target")
-"""What the rescale before a layer depends on: the formats of its tensor and of what the layer demands."""
+"""What the rescale before a layer depends on: what its tensor's format is demanded by, and what the layer demands."""
+
+
+class Level(NamedTuple):
+    """What a layer demands of the tensor it reads: its bits, and how its activations are quantized where costs depend on it."""
+
+    bits: int
+    quantizer: str = ""
+
+
+_FIXED = 0
+"""The level of tensors whose format no layer with weights demands; others are counted from 1."""
 
 
 @dataclass(eq=False)
@@ -62,14 +74,20 @@ class _Term:
 
     layer: str
     tensors: tuple[str, ...]
+    levels: int
     table: FloatArray
 
-    def code(self, choice: IntArray, widths: Sequence[IntArray]) -> IntArray:
+    def code(self, choice: IntArray, levels: Sequence[IntArray]) -> IntArray:
         """Return the place of each configuration's entry."""
-        place = choice
-        for width in widths:
-            place = place * _WIDTHS + width
-        return place
+        return functools.reduce(lambda place, level: place * self.levels + level, levels, choice)
+
+    def decode(self, code: int) -> tuple[int, tuple[int, ...]]:
+        """Return the choice and the tensors' levels of an entry's place."""
+        levels: tuple[int, ...] = ()
+        for _ in self.tensors:
+            code, level = divmod(code, self.levels)
+            levels = (level, *levels)
+        return code, levels
 
 
 Axis = tuple[tuple[int, tuple[int, ...]], ...]
@@ -132,8 +150,9 @@ class Configurations:
     accelerator with the tiling of each layer that is best at what ``minimise`` names. Either may be left out.
     ``decodings`` says of each layer's choices how their weights move; without it they are packed. ``stored`` is each layer
     under each of its choices, where channels have widths of their own or layers quantizers. ``energy`` asks for that of an
-    image and needs hardware and an accelerator. ``others`` are the network under other single widths, which tell where a rescale
-    behind a layer stands: whether its clip ends below the range of what it is joined to may depend on the width.
+    image and needs hardware and an accelerator. ``quantizers`` says how each layer's choices quantize activations, where
+    costs depend on that, and ``others`` holds the network in which all layers demand one level, by level: without it channels
+    have no widths of their own, and rescales stand behind the same layers at all widths.
     """
 
     def __init__(
@@ -147,57 +166,110 @@ class Configurations:
         decodings: Mapping[str, Sequence[Decoding]] | None = None,
         stored: Mapping[str, Sequence[IntegerLayer]] | None = None,
         energy: EnergyModel | None = None,
-        others: Sequence[QuantizedNetwork] = (),
+        quantizers: Mapping[str, Sequence[str]] | None = None,
+        others: Mapping[Level, QuantizedNetwork] | None = None,
     ) -> None:
         self.decodings, self.stored, self.energy = decodings or {}, stored or {}, energy
-        self.network, self.hardware, self.memory, self.minimise = network, hardware, memory, minimise
-        self.items = {item.layer.name: item for item in network.layers}
+        self.hardware, self.memory, self.minimise = hardware, memory, minimise
         self.choices = {name: tuple(choices.get(name, ())) for name in network.bits}
         self.layers = tuple(self.choices)
-        self.groups = _groups(network)
-        self._check(choices)
-        self.absent = {
-            (name, other.formats()[self.items[name].layer.inputs[0]].bits)
-            for other in others
-            for name in self.items.keys() - {item.layer.name for item in other.layers}
+        self._check(network, choices)
+        self.network = _without_readers_rescales(network)
+        others = {level: _without_readers_rescales(other) for level, other in (others or {}).items()}
+        self.items = _all_items([self.network, *others.values()])
+        self.behind = {
+            item.layer.inputs[0]: name for name, item in self.items.items() if _behind_a_layer(item)
         }
+        self.groups = _groups(self.items.values())
         self.readers = self._readers()
-        self.activations = [
-            np.array([bits.activation.bits for bits in given], np.int64) for given in self.choices.values()
-        ]
-        self.terms = {item.layer.name: self._term(item) for item in network.layers if _computes(item)}
+        self._rank(quantizers)
+        self.at = [self.network, *(others.get(level) or self._in_width(level.bits) for level in self.levels)]
+        self.items_at = [{item.layer.name: item for item in made.layers} for made in self.at]
+        self.unlike = [self._is_unlike(name) for name in self.layers]
+        self._check_channels()
+        self.terms = {name: self._term(item) for name, item in self.items.items() if _computes(item)}
         self.rescales = {name: self._table(name, 1, _RESCALED) for name in self.layers}
 
-    def _check(self, choices: Mapping[str, Sequence[LayerBits]]) -> None:
-        formats = self.network.formats()
+    def _rank(self, quantizers: Mapping[str, Sequence[str]] | None) -> None:
+        """Rank what choices demand: a tensor is as the highest rank among its readers has it.
+
+        Of readers that demand as many bits it is the first, where it matters how activations are quantized.
+        """
+        demanded = [
+            [
+                (bits.activation.bits, -place if quantizers else 0, how)
+                for bits, how in zip(
+                    given, quantizers[name] if quantizers else [""] * len(given), strict=True
+                )
+            ]
+            for place, (name, given) in enumerate(self.choices.items())
+        ]
+        ranks = sorted({demand for given in demanded for demand in given})
+        self.levels = sorted({Level(bits, how) for bits, _, how in ranks})
+        self.level_of = np.array(
+            [1 + self.levels.index(Level(bits, how)) for bits, _, how in ranks], np.int64
+        )
+        self.bits_of = np.array([bits for bits, *_ in ranks], np.int64)
+        self.activations = [np.array([ranks.index(one) for one in given], np.int64) for given in demanded]
+
+    def _check(self, network: QuantizedNetwork, choices: Mapping[str, Sequence[LayerBits]]) -> None:
+        formats = network.formats()
         for name in choices:
             if name not in self.choices:
                 raise unknown("layer with weights", name, self.choices)
-        for name, given in self.choices.items():
-            source = formats[self.items[name].layer.inputs[0]]
-            wrong = next((bits for bits in given if bits.activation.signed != source.signed), None)
-            if not given or wrong is not None:
+        for item in network.layers:
+            name, source = item.layer.name, formats[item.layer.inputs[0]]
+            given = self.choices.get(name)
+            wrong = next((bits for bits in given or () if bits.activation.signed != source.signed), None)
+            if given == () or wrong is not None:
                 raise HwsimError(
-                    f'layer "{name}" has the choices {", ".join(map(str, given)) or "none"}; give at least one, all with '
-                    f"activations like {source}"
+                    f'layer "{name}" has the choices {", ".join(map(str, given or ())) or "none"}; give at least one, all '
+                    f"with activations like {source}"
                 )
-        for item in self.network.layers:
             if not isinstance(item.output, Int):
                 raise HwsimError(
-                    f'layer "{item.layer.name}" gives {item.output}, and configurations are those of integers; quantize '
+                    f'layer "{name}" gives {item.output}, and configurations are those of integers; quantize '
                     "with placement=integer"
                 )
-            if _is_rescale(item) and item.layer.name.endswith(".input"):
+            if _before_a_reader(item) and item.width is None and item.output.bits != source.bits:
                 raise HwsimError(
-                    f'the network has "{item.layer.name}" between two formats of one tensor; give it under one width of '
+                    f'the network has "{name}" between two formats of one tensor; give it under one width of '
                     "all activations"
                 )
+
+    def _check_channels(self) -> None:
+        """Refuse what reads a part of a group's tensors at a width of its own, where channels have theirs: those of the part alone."""
+        sources = _sources(self.items.values())
+        for group, readers in self.readers.items():
+            members = {tensor for tensor, own in self.groups.items() if own == group}
+            whole = frozenset().union(*(sources[tensor] for tensor in members))
+            widths = {self.bits_of[rank] for place in readers for rank in self.activations[place]}
+            if len(widths) == 1 or not any(self._has_channels(group, level) for level in range(len(self.at))):
+                continue
+            for name in (self.layers[place] for place in readers):
+                if sources[self._read_by(name)] != whole:
+                    raise HwsimError(
+                        f'layer "{name}" reads a part of what others read concatenated, whose channels have widths of their '
+                        'own: there are no prices of that; choose activation_granularity=tensor or search = "evolve"'
+                    )
+
+    def _has_channels(self, group: str, level: int) -> bool:
+        items = self.items_at[level].values()
+        return any(item.width is not None for item in items if self.groups[item.layer.name] == group)
+
+    def _read_by(self, layer: str) -> str:
+        """Return the tensor that a layer with weights reads."""
+        (tensor,) = self.items[layer].layer.inputs
+        return tensor
 
     def circuit_bits(self) -> dict[str, tuple[LayerBits, ...]]:
         """Return the bits of each layer's circuits under each of its choices."""
         found = {}
-        for name, given in self.choices.items():
-            items = (self._under_choice(self.items[name], place) for place in range(len(given)))
+        for name, ranks in zip(self.layers, self.activations, strict=True):
+            items = (
+                self._under_choice(self.items[name], place, self._read_at(name, level).output)
+                for place, level in enumerate(self.level_of[ranks].tolist())
+            )
             found[name] = tuple(item.bits for item in items if item.bits is not None)
         return found
 
@@ -205,13 +277,13 @@ class Configurations:
         """Return the places of the layers with weights that demand each group's format; none where it is fixed."""
         readers: dict[str, list[int]] = {group: [] for group in self.groups.values()}
         for place, name in enumerate(self.layers):
-            readers[self.groups[self.items[name].layer.inputs[0]]].append(place)
-        readers[self.groups[self.network.layers[-1].layer.name]] = []
+            readers[self.groups[self._read_by(name)]].append(place)
+        readers[self.groups[[*self.items][-1]]] = []
         return readers
 
     def _table(self, layer: str, choices: int, tensors: tuple[str, ...]) -> _Term:
-        size = choices * _WIDTHS ** len(tensors)
-        return _Term(layer, tensors, np.full((size, len(METRICS)), np.nan))
+        size = choices * len(self.at) ** len(tensors)
+        return _Term(layer, tensors, len(self.at), np.full((size, len(METRICS)), np.nan))
 
     def _term(self, item: IntegerLayer) -> _Term:
         layer = item.layer
@@ -236,24 +308,28 @@ class Configurations:
         """Return the cost of configurations given as places in the layers' choices, [configurations, METRICS]."""
         self._check_indices(indices)
         columns = np.ascontiguousarray(indices.T)
-        demanded = [bits[column] for bits, column in zip(self.activations, columns, strict=True)]
-        widths = {
-            group: self._widest(group, [demanded[place] for place in readers], len(indices))
+        demanded = [ranks[column] for ranks, column in zip(self.activations, columns, strict=True)]
+        nothing = np.zeros(len(indices), np.int64)
+        ranked = {
+            group: functools.reduce(np.maximum, [demanded[place] for place in readers])
             for group, readers in self.readers.items()
+            if readers
+        }
+        levels = dict.fromkeys(self.readers, nothing) | {
+            group: self.level_of[own] for group, own in ranked.items()
         }
         total = np.zeros((len(indices), len(METRICS)))
         places = {name: place for place, name in enumerate(self.layers)}
-        nothing = np.zeros(len(indices), np.int64)
         for name, term in self.terms.items():
             choice = columns[places[name]] if name in places else nothing
-            code = term.code(choice, [widths[self.groups[t]] for t in term.tensors])
+            code = term.code(choice, [levels[self.groups[t]] for t in term.tensors])
             total = joined(total, self._entries(term, code))
         for place, (name, term) in enumerate(self.rescales.items()):
-            source = widths[self.groups[self.items[name].layer.inputs[0]]]
+            source = ranked[self.groups[self._read_by(name)]]
             some = np.flatnonzero(self._rescaled(place, demanded, source))
             if some.size:
-                code = term.code(nothing[some], [source[some], demanded[place][some]])
-                total[some] = joined(total[some], self._entries(term, code))
+                own = self.level_of[source[some]], self.level_of[demanded[place][some]]
+                total[some] = joined(total[some], self._entries(term, term.code(nothing[some], own)))
         return total
 
     def tables(self, choice_of: Sequence[int] = ()) -> Iterator[Table]:
@@ -268,12 +344,12 @@ class Configurations:
             yield self._whole(term, places.get(name), number)
         readers: dict[str, list[int]] = {}
         for place, name in enumerate(self.layers):
-            readers.setdefault(self.items[name].layer.inputs[0], []).append(place)
+            readers.setdefault(self._read_by(name), []).append(place)
         for tensor, own in readers.items():
             yield from self._rescaling(tensor, own, number)
 
     def _whole(self, term: _Term, own: int | None, number: tuple[int, ...]) -> Table:
-        """Return a term's entries for all that it depends on: its own layer's choice, and the widths of its tensors."""
+        """Return a term's entries for all that it depends on: its own layer's choice, and what its tensors are demanded as."""
         tied = [] if own is None else [place for place, one in enumerate(number) if one == number[own]]
         count = 1 if own is None else len(self.activations[own])
         axes: list[Axis] = [] if own is None else [((number[own], tuple(range(count))),)]
@@ -283,11 +359,12 @@ class Configurations:
             demands[group], axis = self._demands(readers if {*readers} - {*tied} else [], number)
             axes += [axis] if axis else []
         choice, *others = np.indices((count, *map(len, demands.values()))).reshape(1 + len(demands), -1)
-        widths = {}
-        for (group, levels), row in zip(demands.items(), others, strict=True):
+        levels = {}
+        for (group, ranks), row in zip(demands.items(), others, strict=True):
             mine = [self.activations[p][choice] for p in self.readers[group] if p in tied]
-            widths[group] = self._widest(group, [*mine, levels[row]] if levels.any() else mine, len(choice))
-        costs = self._entries(term, term.code(choice, [widths[self.groups[t]] for t in term.tensors]))
+            highest = functools.reduce(np.maximum, mine, ranks[row])
+            levels[group] = self.level_of[highest] if self.readers[group] else np.full_like(choice, _FIXED)
+        costs = self._entries(term, term.code(choice, [levels[self.groups[t]] for t in term.tensors]))
         sizes = [1 + max(max(ranks) for _, ranks in axis) for axis in axes]
         return Table(tuple(axes), costs.reshape(*sizes, -1), term.layer)
 
@@ -297,30 +374,31 @@ class Configurations:
         It is there where one of them demands the width and the tensor has more.
         """
         readers = self.readers[self.groups[tensor]]
+        bits = [self.bits_of[ranks] for ranks in self.activations]
         together = len({number[place] for place in readers}) == 1
-        if together and all(
-            np.array_equal(self.activations[place], self.activations[own[0]]) for place in readers
-        ):
+        unlike = self.unlike[own[0]]
+        if together and not unlike and all(np.array_equal(bits[place], bits[own[0]]) for place in readers):
             return
-        levels, source = self._demands(readers, number)
+        ranks, source = self._demands(readers, number)
         term = self.rescales[self.layers[own[0]]]
-        for width in np.unique(np.concatenate([self.activations[place] for place in own])):
-            wider = np.flatnonzero(levels > width)
-            if wider.size:
-                demand = {number[place]: np.zeros_like(self.activations[place]) for place in own}
+        for width in np.unique(np.concatenate([bits[place] for place in own])):
+            some = np.flatnonzero(self.bits_of[ranks] > width - unlike)
+            if some.size:
+                demand = {number[place]: np.zeros_like(bits[place]) for place in own}
                 for place in own:
-                    demand[number[place]] |= self.activations[place] == width
-                costs = np.zeros((2, len(levels), len(METRICS)))
-                sources = levels[wider]
-                costs[1, wider] = self._entries(
-                    term, term.code(np.zeros_like(sources), [sources, np.full_like(sources, width)])
+                    demand[number[place]] |= bits[place] == width
+                costs = np.zeros((2, len(ranks), len(METRICS)))
+                sources = self.level_of[ranks[some]]
+                (level, *_) = self.level_of[self.bits_of == width]
+                costs[1, some] = self._entries(
+                    term, term.code(np.zeros_like(sources), [sources, np.full_like(sources, level)])
                 )
                 yield Table((_axis(demand), source), costs)
 
     def _demands(self, readers: list[int], number: tuple[int, ...]) -> tuple[IntArray, Axis]:
-        """Return the widths that a tensor can have for its readers, and which of them each of their choices demands.
+        """Return the ranks that the highest of a tensor's readers can have, and which of them each of their choices has.
 
-        Without readers it is the width 0 alone.
+        Without readers it is the rank 0 alone.
         """
         demanded: dict[int, IntArray] = {}
         for place in readers:
@@ -340,20 +418,20 @@ class Configurations:
                 f"{int(indices.max())}"
             )
 
-    def _widest(self, group: str, demanded: Sequence[IntArray], count: int) -> IntArray:
-        """Return the bits of a group's tensors under each configuration, from what its readers demand."""
-        if not demanded:
-            return np.full(count, self.network.formats()[group].bits, np.int64)
-        return functools.reduce(np.maximum, demanded)
-
     def _rescaled(self, place: int, demanded: list[IntArray], source: IntArray) -> npt.NDArray[np.bool_]:
-        """Return where a layer needs a rescale of its own: it demands less than its tensor has, and first."""
-        (tensor,) = self.items[self.layers[place]].layer.inputs
-        needed: npt.NDArray[np.bool_] = demanded[place] != source
+        """Return where a layer needs a rescale of its own: it demands another format than its tensor has, and first."""
+        tensor, bits = self._read_by(self.layers[place]), self.bits_of[demanded[place]]
+        needed: npt.NDArray[np.bool_] = (bits != self.bits_of[source]) | self.unlike[place]
         for other in range(place):
-            if self.items[self.layers[other]].layer.inputs == (tensor,):
-                needed &= demanded[other] != demanded[place]
+            if self._read_by(self.layers[other]) == tensor:
+                needed &= self.bits_of[demanded[other]] != bits
         return needed
+
+    def _is_unlike(self, layer: str) -> bool:
+        """Return whether a layer demands a tensor without sign, where that is joined to one that has one."""
+        group = self.groups[self._read_by(layer)]
+        forms = (form for name, form in self.network.formats().items() if self.groups[name] == group)
+        return not self.choices[layer][0].activation.signed and any(form.signed for form in forms)
 
     def _entries(self, term: _Term, code: IntArray) -> FloatArray:
         """Return the entries at the places given, worked out where they are missing."""
@@ -365,54 +443,75 @@ class Configurations:
         return entries
 
     def _cost(self, term: _Term, place: int) -> list[float]:
-        """Work out one entry in a network with those formats."""
-        widths: list[int] = []
-        for _ in term.tensors:
-            place, width = divmod(place, _WIDTHS)
-            widths.insert(0, width)
-        owner = term.layer
+        """Work out one entry in a network whose tensors are demanded so."""
+        owner, (place, levels) = term.layer, term.decode(place)
         if term.tensors == _RESCALED:
-            source = self._under({self.items[owner].layer.inputs[0]: widths[0]})
-            return self._measure(self._with_rescale(source, owner, widths[1]), f"{owner}.input")
-        if (owner, widths[-1]) in self.absent:
+            source, own = levels
+            network = self._with_rescale(self._under({self._read_by(owner): source}), owner, own)
+            return self._measure(network, f"{owner}.input")
+        if owner not in self.items_at[levels[-1]]:
             return [0.0] * len(METRICS)
-        network = self._under(dict(zip(term.tensors, widths, strict=True)))
-        if self.items[owner].layer.has_weights:
-            bits = self.choices[owner][place]
-            decoding = self.decodings[owner][place] if owner in self.decodings else _PACKED
-            if bits.activation.bits != widths[0]:
-                network = self._with_rescale(network, owner, bits.activation.bits)
-            layers = tuple(
-                self._under_choice(item, place) if item.layer.name == owner else item
-                for item in network.layers
-            )
-            return self._measure(replace(network, layers=layers), owner, decoding)
-        return self._measure(network, owner)
+        network = self._under(dict(zip(term.tensors, levels, strict=True)))
+        if not self.items[owner].layer.has_weights:
+            return self._measure(network, owner)
+        number = self.layers.index(owner)
+        own = int(self.level_of[self.activations[number][place]])
+        if self.levels[own - 1].bits != self.levels[levels[0] - 1].bits or self.unlike[number]:
+            network = self._with_rescale(network, owner, own)
+        formats = network.formats()
+        layers = tuple(
+            self._under_choice(item, place, formats[item.layer.inputs[0]])
+            if item.layer.name == owner
+            else item
+            for item in network.layers
+        )
+        decoding = self.decodings[owner][place] if owner in self.decodings else _PACKED
+        return self._measure(replace(network, layers=layers), owner, decoding)
 
-    def _under_choice(self, item: IntegerLayer, place: int) -> IntegerLayer:
-        """Return a layer with the bits of one of its choices, and where they are stored its channels' widths and its masks."""
+    def _under_choice(self, item: IntegerLayer, place: int, source: TensorFormat) -> IntegerLayer:
+        """Return a layer that reads integers of a format with the bits of one of its choices.
+
+        Where choices are stored, it has the widths of the choice's channels and its masks.
+        """
         name = item.layer.name
-        bits = self.choices[name][place]
+        assert isinstance(source, Int)
+        bits = replace(self.choices[name][place], activation=source)
         if name not in self.stored:
             return replace(item, bits=bits)
         stored = self.stored[name][place]
         assert stored.bits is not None
-        in_circuit = replace(bits, weight=stored.bits.weight)
         return replace(
             item,
-            bits=in_circuit,
+            bits=replace(bits, weight=stored.bits.weight),
             weight=stored.weight,
             weight_width=stored.weight_width,
             masks=stored.masks,
             mask_multiplier=stored.mask_multiplier,
         )
 
-    def _under(self, widths: Mapping[str, int]) -> QuantizedNetwork:
-        """Return the network with all tensors of the groups of some tensors in other widths.
+    def _under(self, levels: Mapping[str, int]) -> QuantizedNetwork:
+        """Return the network in which the groups of some tensors are at levels."""
+        at = {self.groups[tensor]: level for tensor, level in levels.items()}
+        layers: list[IntegerLayer] = []
+        behind: dict[str, str] = {}
+        for name in self.items:
+            item = self.items_at[at.get(self.groups[name], _FIXED)].get(name)
+            if item is None:
+                continue
+            (source, *_) = item.layer.inputs
+            if _behind_a_layer(item):
+                behind[source] = name
+            elif behind:
+                item = _reading(item, behind)
+            layers.append(item)
+        given = self.at[at.get(self.groups[INPUT], _FIXED)]
+        return replace(self.network, input=given.input, layers=tuple(layers))
+
+    def _in_width(self, width: int) -> QuantizedNetwork:
+        """Return the network with all tensors that layers with weights demand in another width.
 
         What a rescale behind a layer reads has no sign where its group has one, and so a bit less than it.
         """
-        wanted = {self.groups[tensor]: bits for tensor, bits in widths.items()}
         formats = self.network.formats()
 
         def form(tensor: str, given: Int | Half) -> Int:
@@ -420,26 +519,33 @@ class Configurations:
             of_group = formats[group]
             assert isinstance(given, Int) and isinstance(of_group, Int)
             less = of_group.bits - given.bits
-            return Int(wanted[group] - less, given.signed) if group in wanted else given
+            return Int(width - less, given.signed) if self.readers[group] else given
 
-        return replace(
-            self.network,
-            input=form(INPUT, self.network.input),
-            layers=tuple(
-                replace(item, output=form(item.layer.name, item.output)) for item in self.network.layers
-            ),
-        )
+        items = (replace(item, output=form(item.layer.name, item.output)) for item in self.network.layers)
+        return replace(self.network, input=form(INPUT, self.network.input), layers=tuple(items))
 
-    def _with_rescale(self, network: QuantizedNetwork, reader: str, bits: int) -> QuantizedNetwork:
-        """Return a network in which a layer reads its tensor through a rescale to other bits."""
+    def _read_at(self, reader: str, level: int) -> IntegerLayer:
+        """Return the rescale that gives a layer its tensor as it demands it at a level."""
+        tensor = self._read_by(reader)
+        network = self._under({tensor: level})
+        behind = self.behind.get(tensor, tensor)
+        carrier = behind if behind in self.items_at[level] else tensor
+        form = network.formats()[carrier]
+        assert isinstance(form, Int)
+        own = Int(form.bits, self.choices[reader][0].activation.signed)
+        width = channel_bits(network)[carrier] if self._has_channels(self.groups[tensor], level) else None
+        layer = Layer(f"{reader}.input", Rescale(), (tensor,), self.items[reader].layer.input_shapes)
+        return IntegerLayer(layer, own, 1.0, width=width)
+
+    def _with_rescale(self, network: QuantizedNetwork, reader: str, level: int) -> QuantizedNetwork:
+        """Return a network in which a layer reads its tensor through a rescale to what it demands at a level."""
         layers: list[IntegerLayer] = []
-        formats = network.formats()
         for item in network.layers:
             if item.layer.name == reader:
+                rescale = self._read_at(reader, level)
                 (source,) = item.layer.inputs
-                rescale = Layer(f"{reader}.input", Rescale(), (source,), item.layer.input_shapes)
-                layers.append(IntegerLayer(rescale, Int(bits, formats[source].signed), 1.0))
-                item = replace(item, layer=replace(item.layer, inputs=(rescale.name,)))
+                layers.append(_reading(rescale, {rescale.layer.inputs[0]: source}))
+                item = _reading(item, {source: rescale.layer.name})
             layers.append(item)
         return replace(network, layers=tuple(layers))
 
@@ -489,24 +595,71 @@ def _computes(item: IntegerLayer) -> bool:
     return not isinstance(item.layer.operator, Moving)
 
 
-def _is_rescale(item: IntegerLayer) -> bool:
-    return isinstance(item.layer.operator, Rescale)
+def _reading(item: IntegerLayer, instead: Mapping[str, str]) -> IntegerLayer:
+    """Return a layer that reads other tensors instead of some."""
+    inputs = tuple(instead.get(name, name) for name in item.layer.inputs)
+    return replace(item, layer=replace(item.layer, inputs=inputs))
 
 
-def _groups(network: QuantizedNetwork) -> dict[str, str]:
+def _put_in(item: IntegerLayer, name: str) -> bool:
+    """Return whether a layer is a rescale that quantization put in under a name."""
+    return isinstance(item.layer.operator, Rescale) and item.layer.name.rstrip("_") == name
+
+
+def _behind_a_layer(item: IntegerLayer) -> bool:
+    return _put_in(item, f"{item.layer.inputs[0]}.output")
+
+
+def _before_a_reader(item: IntegerLayer) -> bool:
+    return _put_in(item, f"{item.layer.name.rstrip('_').removesuffix('.input')}.input")
+
+
+def _without_readers_rescales(network: QuantizedNetwork) -> QuantizedNetwork:
+    """Return a network whose layers read tensors themselves, not through rescales before a reader or behind a layer."""
+    read: dict[str, str] = {}
+    layers: list[IntegerLayer] = []
+    for item in network.layers:
+        (source, *_) = item.layer.inputs
+        if _before_a_reader(item) or _behind_a_layer(item):
+            read[item.layer.name] = read.get(source, source)
+        if not _before_a_reader(item):
+            layers.append(_reading(item, read))
+    return replace(network, layers=tuple(layers))
+
+
+def _all_items(networks: Sequence[QuantizedNetwork]) -> dict[str, IntegerLayer]:
+    """Return the layers of networks that differ in the rescales behind layers alone, in order."""
+    behind = {item.layer.inputs[0]: item for one in networks for item in one.layers if _behind_a_layer(item)}
+    layers = [item for item in networks[0].layers if not _behind_a_layer(item)]
+    both = ((item, behind[item.layer.name]) if item.layer.name in behind else (item,) for item in layers)
+    return {item.layer.name: item for items in both for item in items}
+
+
+def _sources(items: Iterable[IntegerLayer]) -> dict[str, frozenset[str]]:
+    """Return, for each tensor, the layers (or the input) whose requantised integers it holds."""
+    sources = {INPUT: frozenset([INPUT])}
+    for item in items:
+        passed = isinstance(item.layer.operator, Moving | MaxPool) or _behind_a_layer(item)
+        own = (
+            frozenset().union(*(sources[name] for name in item.layer.inputs)) if passed else {item.layer.name}
+        )
+        sources[item.layer.name] = frozenset(own)
+    return sources
+
+
+def _groups(items: Iterable[IntegerLayer]) -> dict[str, str]:
     """Return, for each tensor, the first of those that share its format: what only moves integers joins them.
 
-    A tensor that only a rescale reads has the width of what that makes of it, and is in its group.
+    A rescale behind a layer makes of its tensor what the group has, so that both are in it.
     """
     groups = {INPUT: INPUT}
-    for item in network.layers:
+    for item in items:
         layer = item.layer
-        if not isinstance(layer.operator, Moving | MaxPool):
+        if not isinstance(layer.operator, Moving | MaxPool) and not _behind_a_layer(item):
             groups[layer.name] = layer.name
             continue
         joined = {groups[name] for name in layer.inputs}
         first = next(group for group in groups.values() if group in joined)
         groups = {name: first if group in joined else group for name, group in groups.items()}
         groups[layer.name] = first
-    behind = {item.layer.inputs[0]: item.layer.name for item in network.layers if _is_rescale(item)}
-    return groups | {tensor: groups[rescale] for tensor, rescale in behind.items()}
+    return groups

@@ -152,6 +152,18 @@ class Bench:
         )
         if accuracy.difference is not None:
             raise HwsimError(f"circuit and arithmetic differ at {point.label()}: {accuracy.difference}")
+        cycles = accuracy.images * sum(map(circuits.cycles, network.layers))
+        return self.costed(index, point, network, accuracy, cycles)
+
+    def costed(
+        self,
+        index: int,
+        point: DesignPoint,
+        network: QuantizedNetwork,
+        accuracy: Accuracy,
+        circuit_cycles: int = 0,
+    ) -> Evaluation:
+        """Return the evaluation of a point whose network's circuits have run, with what it costs."""
         return Evaluation(
             index=index,
             point=point,
@@ -162,7 +174,7 @@ class Bench:
             file_bytes=file_bytes(network, point),
             images_per_second=self.study.hardware.images_per_second,
             layers=self._layers(network, point, accuracy),
-            circuit_cycles=accuracy.images * sum(map(circuits.cycles, network.layers)),
+            circuit_cycles=circuit_cycles,
             compared_images=min(COMPARED_IMAGES, accuracy.images),
             right=marks(np.array(accuracy.classes) == self.test.labels),
             array=self._array(network, point),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hwsim.bits import LayerBits, bit_config
 from hwsim.cost.compression import FRAME_BYTES, float32_bytes, layer_bytes
-from hwsim.cost.configurations import METRICS, Configurations, Table, joined
+from hwsim.cost.configurations import METRICS, Configurations, Level, Table, joined
 from hwsim.cost.decoding import Decoding, decoding
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.shared_array import array_count, array_tables
@@ -22,7 +22,7 @@ from hwsim.explore.evaluation import LOSSES, OF_ELEMENTS, Choice, Shared
 from hwsim.explore.front import alone
 from hwsim.explore.question import Alive, Pricing
 from hwsim.formats import Int, IntArray, WeightFormat
-from hwsim.layers import Rescale
+from hwsim.layers import Clip, Concatenate
 from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
 from hwsim.quantize import fold_batch_norm, quantize
 from hwsim.quantize.settings import Settings
@@ -207,7 +207,6 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
     objectives, quantizer = question.objectives, question.shared.quantizer
     study = bench.study.at(question.shared.array, question.shared.buffers)
     choices = {name: tuple(map(_chosen, texts)) for name, texts in question.layers}
-    _refuse_channels(quantizer, choices)
     reference = _quantized(bench, dict.fromkeys(choices, _Weights(Int(8))), quantizer)
     own = any(choice.quantizer for given in choices.values() for choice in given)
     figures = {figure for name in objectives for figure in PRICED[name]}
@@ -226,7 +225,7 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         decodings=decodings,
         stored=_stored(bench, choices, quantizer) if own or _own_widths(reference) else None,
         energy=study.energy_model(question.shared.datapath) if "energy" in objectives else None,
-        others=_other_widths(bench, choices, quantizer) if _rescales(reference) else (),
+        **_other_levels(bench, choices, quantizer),
     )
     tables, estimated = [], list[list[float]]()
     for table in configurations.tables(question.choice_of):
@@ -272,17 +271,6 @@ def priced(bench: Bench, question: Pricing, alive: Alive) -> dict[str, Any]:
         "float32_bytes": float32_bytes(reference),
         "circuits": estimated,
     }
-
-
-def _refuse_channels(quantizer: str, choices: _Choices) -> None:
-    """Refuse activations whose channels have widths of their own: then a tensor's format is more than what its readers demand."""
-    chosen = dict.fromkeys(choice.quantizer for given in choices.values() for choice in given)
-    for text in ("", *chosen):
-        if Settings.parse(quantizer).of_layer(text).activation_granularity == "channel":
-            raise HwsimError(
-                f"designs with {text or quantizer} have no prices, which are those of activations of one width a tensor; "
-                'choose activation_granularity=tensor or search = "evolve"'
-            )
 
 
 def _chosen(text: str) -> _Chosen:
@@ -361,15 +349,39 @@ def _decodings(bench: Bench, choices: _Choices, quantizer: str) -> dict[str, tup
     return {name: tuple(found[name, *pair] for pair in given) for name, given in pairs.items()}
 
 
-def _rescales(network: QuantizedNetwork) -> bool:
-    return any(isinstance(item.layer.operator, Rescale) for item in network.layers)
+def _other_levels(bench: Bench, choices: _Choices, quantizer: str) -> dict[str, Any]:
+    """Return what layers' choices demand of their inputs and the network under each of that, where costs depend on more than widths.
 
-
-def _other_widths(bench: Bench, choices: _Choices, quantizer: str) -> list[QuantizedNetwork]:
-    """Return the network under each width of activations that some layer may have."""
-    widths = {choice.bits.activation.bits for given in choices.values() for choice in given}
-    kinds = dict.fromkeys(choices, _Weights(Int(8)))
-    return [_quantized(bench, kinds, quantizer, bits) for bits in sorted(widths)]
+    They do where channels of activations have widths of their own, and where concatenated tensors are clipped: whether a rescale
+    stands behind a clip depends on the range that the concatenation has.
+    """
+    whole = Settings.parse(quantizer)
+    demanded = {
+        name: [whole.of_layer(choice.quantizer).of_activations for choice in given]
+        for name, given in choices.items()
+    }
+    distinct = {text for given in demanded.values() for text in given}
+    channels = any("activation_granularity=channel" in text for text in distinct)
+    kinds = {type(layer.operator) for layer in bench.network.layers}
+    if not channels and not {Clip, Concatenate} <= kinds:
+        return {}
+    if channels and len(distinct) > 1:
+        raise HwsimError(
+            f"designs with {quantizer} whose layers quantize activations otherwise have no prices where channels have widths of "
+            "their own; leave activations out of the quantizers of layers, or choose activation_granularity=tensor or "
+            'search = "evolve"'
+        )
+    many = len(distinct) > 1
+    others = {
+        Level(choice.bits.activation.bits, how if many else ""): how
+        for name, given in choices.items()
+        for choice, how in zip(given, demanded[name], strict=True)
+    }
+    networks = {
+        level: _quantized(bench, dict.fromkeys(choices, _Weights(Int(8), how)), quantizer, level.bits)
+        for level, how in others.items()
+    }
+    return {"quantizers": demanded if many else None, "others": networks}
 
 
 def _own_widths(network: QuantizedNetwork) -> bool:

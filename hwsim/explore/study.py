@@ -305,12 +305,14 @@ class Study(_Table):
 
     @property
     def _priced(self) -> bool:
-        """Whether some designs add integers, and no layer of theirs has an activation of several widths."""
-        count = len(self.space.quantizers)
-        of_designs, of_layers = self.settings[:count], self.settings[count:]
-        return any(
-            one.placement == "integer" and one.activation_granularity == "tensor" for one in of_designs
-        ) and all(one.activation_granularity == "tensor" for one in of_layers)
+        """Whether some designs add integers, and if their channels of activations have widths their layers choose those alike."""
+        designs = (Settings.parse(text) for text in self.space.quantizers)
+        return any(one.placement == "integer" and self._alike(one) for one in designs)
+
+    def _alike(self, whole: Settings) -> bool:
+        """Whether all layers of designs with a quantizer quantize activations in one way, or by whole tensors."""
+        ways = {one.of_activations for one in (whole, *map(whole.of_layer, self._layer_quantizers))}
+        return len(ways) == 1 or not any("activation_granularity=channel" in way for way in ways)
 
     @property
     def _few_arrays(self) -> bool:
@@ -353,12 +355,16 @@ class Study(_Table):
     @property
     def settings(self) -> tuple[Settings, ...]:
         """All settings that are named, those of layers beside the defaults."""
-        space = self.space
-        own = [
-            *space.layer_quantizers,
-            *(text for one in space.layers.values() for text in one.quantizers or ()),
-        ]
-        return (*map(Settings.parse, space.quantizers), *map(Settings().of_layer, own))
+        return (
+            *map(Settings.parse, self.space.quantizers),
+            *map(Settings().of_layer, self._layer_quantizers),
+        )
+
+    @property
+    def _layer_quantizers(self) -> list[str]:
+        """What some layer's quantizer may differ in from the design's."""
+        own = (text for one in self.space.layers.values() for text in one.quantizers or ())
+        return [*self.space.layer_quantizers, *own]
 
     @property
     def has_array(self) -> bool:

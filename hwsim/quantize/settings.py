@@ -34,6 +34,7 @@ PLACEMENTS = ("integer", "half")
 ALLOCATIONS = ("none", "paper", "exact")
 OF_THE_NETWORK = ("elementwise", "placement")
 """Fields that no layer has of its own: they are those of tensors that no layer with weights reads, and of additions."""
+_OF_ACTIVATIONS = ("activations", "tolerance", "percent", "activation_granularity", "activation_allocation")
 ROUNDINGS = {
     "nearest": "Each weight to the nearest level of its grid",
     "compensated": "Each weight so that it makes up for the errors of others of its output channel (GPTQ)",
@@ -161,6 +162,11 @@ class Settings:
                     f"a layer's quantizer sets no {name}, which is the whole network's; leave it out of \"{text}\""
                 )
         return replace(self, **given)
+
+    @property
+    def of_activations(self) -> str:
+        """The text of what says how activations are quantized, as a layer's quantizer may set it."""
+        return " ".join(f"{name}={text}" for name, text in self._texts().items() if name in _OF_ACTIVATIONS)
 
     def beside(self, other: Settings) -> str:
         """Return the text of what differs from other settings."""

@@ -115,7 +115,7 @@ def layer_memory(
 ) -> LayerMemory:
     """Return one layer of a network on an accelerator; see :func:`network_memory`."""
     if item.layer.has_weights:
-        return _on_array(item, operation(item, _channel_bits(network)), accelerator, minimise)
+        return _on_array(item, operation(item, channel_bits(network)), accelerator, minimise)
     moved = layer_traffic(network, item, _moved_once(accelerator.hierarchy))
     dram = Moved(8 * moved.weight_bytes, 8 * moved.input_bytes, 8 * moved.output_bytes, 0, 0)
     return _layer(item, None, dram, (dram,), 0, accelerator)
@@ -167,7 +167,7 @@ def _layer(
     )
 
 
-def _channel_bits(network: QuantizedNetwork) -> dict[str, IntArray]:
+def channel_bits(network: QuantizedNetwork) -> dict[str, IntArray]:
     """Return, for each tensor, the bits in which an element of each channel is stored; 0 where padding is."""
     bits = {INPUT: np.full(network.input_shape[0], network.input.bits, np.int64)}
     for item in network.layers:

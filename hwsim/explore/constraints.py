@@ -12,7 +12,8 @@ from hwsim.errors import HwsimError
 from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import METRICS, OF_ELEMENTS, Evaluation
 from hwsim.explore.front import pareto_merge
-from hwsim.explore.prices import ESTIMATED, PRICED, Prices, few_arrays, prices
+from hwsim.explore.prices import ESTIMATED, Prices, few_arrays, prices
+from hwsim.explore.pricing import PRICED
 from hwsim.explore.search import SearchSpace
 from hwsim.network import FloatArray
 

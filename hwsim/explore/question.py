@@ -10,12 +10,11 @@ import hashlib
 import json
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from hwsim.explore.bench import Bench
 from hwsim.explore.evaluation import DesignPoint, Shared, point_texts
-
-if TYPE_CHECKING:
-    from hwsim.explore.bench import Bench
+from hwsim.explore.pricing import priced
 
 Alive = Callable[[], None]
 """Called at each step of an answer: a limit of time is that of one step."""
@@ -126,9 +125,7 @@ class Pricing:
 
     def answer(self, bench: Bench, alive: Alive) -> Any:
         """Return what :func:`hwsim.explore.prices.read` reads."""
-        from hwsim.explore.prices import priced
-
-        return priced(bench, self, alive)
+        return priced(bench, self.shared, self.layers, self.choice_of, self.objectives, alive)
 
 
 Question = Alone | Pricing

@@ -67,8 +67,16 @@ def changed(point: DesignPoint, step: Step) -> DesignPoint:
     return dataclasses.replace(point, bits=tuple((name, text(name, bits)) for name, bits in point.bits))
 
 
-def test_a_step_changes_what_the_changed_design_costs_by_itself(bench: Bench) -> None:
-    point = design(bench, "activations=aciq_laplace bias_correction=true")
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        "activations=aciq_laplace bias_correction=true",
+        "activations=aciq_laplace activation_granularity=channel",
+        "activations=aciq_laplace activation_granularity=channel activation_allocation=exact",
+    ],
+)
+def test_a_step_changes_what_the_changed_design_costs_by_itself(bench: Bench, quantizer: str) -> None:
+    point = design(bench, quantizer)
     steps = explain(bench, bench.evaluate(0, point)).steps
     own = costs(bench, point)
     assert len(steps) == 35 and {step.what for step in steps[28:]} == {"accumulator"}

@@ -288,6 +288,35 @@ def test_a_worker_that_cannot_load_the_study_says_why_in_one_sentence(place, mon
         explore_study("study.toml", place / "out", evaluators=workers(2))
 
 
+HANGS_ONCE = """#!/bin/sh
+[ -e {0}.hung ] || {{ touch {0}.hung; exec sleep 600; }}
+exec {1} "$@"
+"""
+
+
+def test_a_worker_that_hangs_before_it_has_begun_is_ended_and_another_started(place, monkeypatch):
+    script = place / "python"
+    script.write_text(HANGS_ONCE.format(script, sys.executable))
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(script))
+    monkeypatch.setattr("hwsim.explore.workers.LOADING_S", 8.0)
+    explored = explore_study("study.toml", place / "out", evaluators=workers(1))
+    assert (place / "python.hung").exists() and not children()
+    assert len(explored.evaluations) == 10 and not explored.set_aside
+
+
+def test_workers_that_always_hang_before_they_have_begun_are_told_of(place, monkeypatch):
+    script = place / "python"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(script))
+    monkeypatch.setattr("hwsim.explore.workers.LOADING_S", 0.5)
+    with pytest.raises(
+        HwsimError, match=r"no worker can be started \(its process loaded for longer than 0.5 s\)"
+    ):
+        explore_study("study.toml", place / "out", evaluators=workers(2))
+
+
 def test_files_that_change_meanwhile_are_told_in_one_sentence(place):
     def change(stage, done, planned):
         if stage == "load" and done:

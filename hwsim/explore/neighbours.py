@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.bits import BitConfig, LayerBits, bit_config
-from hwsim.cost.configurations import METRICS, Configurations
+from hwsim.cost.configurations import METRICS, Configurations, Level
 from hwsim.errors import HwsimError
 from hwsim.explore.bench import Bench, point_bits
 from hwsim.explore.evaluation import DesignPoint, Evaluation
 from hwsim.explore.explanation import Step
 from hwsim.formats import Int
+from hwsim.network import QuantizedNetwork
+from hwsim.quantize.settings import Settings
 
 SPAN = (16, 32)
 """Between these widths lies the mean price of an accumulator's bit. The two circuits are in the package's characterisation for
@@ -25,7 +27,7 @@ def steps(bench: Bench, evaluation: Evaluation) -> tuple[Step, ...]:
 
     A bit of an accumulator is the mean over :data:`SPAN`, once a layer.
 
-    Empty where the design's costs are no sums over layers and formats of tensors, as with channels of widths of their own:
+    Empty where the design's costs are no sums over layers and formats of tensors, as with additions in half precision:
     where :class:`Configurations` refuses the design or does not come to its measured gates and traffic.
     """
     bits = point_bits(evaluation.point)
@@ -80,18 +82,26 @@ def _changed(bits: LayerBits, what: str, by: int) -> LayerBits | None:
 def _prices(bench: Bench, point: DesignPoint, configurations: list[BitConfig]) -> np.ndarray:
     """Return gates, bytes per image and stored bits of configurations around a design point, [configurations, 3]."""
     study = bench.study.of(point)
-    one_width = tuple(
-        (name, str(replace(bits, activation=Int(8, bits.activation.signed))))
-        for name, bits in point_bits(point).items()
-    )
-    network = bench.quantized(replace(point, bits=one_width))
+
+    def of_width(width: int) -> QuantizedNetwork:
+        """Return the point's network with activations of one width."""
+        bits = (
+            (name, str(replace(bits, activation=Int(width, bits.activation.signed))))
+            for name, bits in point_bits(point).items()
+        )
+        return bench.quantized(replace(point, bits=tuple(bits)))
+
+    network = of_width(8)
     choices = {name: tuple(dict.fromkeys(c[name] for c in configurations)) for name in network.bits}
+    widths = {bits.activation.bits for given in choices.values() for bits in given}
+    channels = Settings.parse(point.quantizer).activation_granularity == "channel"
     space = Configurations(
         network,
         choices,
         hardware=study.hardware.value(point.datapath),
         memory=study.accelerator() or study.memory.value(),
         minimise=study.minimise,
+        others={Level(width): of_width(width) for width in widths} if channels else None,
     )
     prices = space.price(space.indices(configurations))
     gates, stored, *moved = (

@@ -30,6 +30,9 @@ from hwsim.explore.worker import Job
 TIMEOUT_S = 3600.0
 """How long one attempt at a design point may take."""
 
+LOADING_S = 600.0
+"""How long a process may take until it has loaded what it needs, or begins with a point; it is ended then and another is started."""
+
 
 def workers(count: int = 1, *, timeout_s: float = TIMEOUT_S) -> Evaluators:
     """Return what evaluates in ``count`` processes, which share the processor's cores.
@@ -133,10 +136,11 @@ class Worker:
             self.launch()
             if self._ready:
                 return None
-            answer, _ = self._ask(job)
+            answer, late = self._ask(job)
             if answer:
                 return self._check(json.loads(answer))
-        raise HwsimError(f"no worker can be started ({self._end()}); free memory or take fewer workers")
+        why = f"its process loaded for longer than {LOADING_S:g} s" if late else self._end()
+        raise HwsimError(f"no worker can be started ({why}); free memory or take fewer workers")
 
     def _check(self, said: dict[str, str]) -> None:
         if "refused" in said:
@@ -160,15 +164,16 @@ class Worker:
         try:
             process.stdin.write(line.encode() + b"\n")
             process.stdin.flush()
-            answer = process.stdout.readline()
+            limit, answer = LOADING_S, b"\n"
             while answer == b"\n":  # it begins, or a step is done: the next one has its own time
-                timer = threading.Timer(self._timeout_s, end)
-                if self._timeout_s:
+                timer = threading.Timer(limit, end)
+                if limit:
                     timer.start()
                 try:
                     answer = process.stdout.readline()
                 finally:
                     timer.cancel()
+                limit = self._timeout_s
         except (OSError, ValueError):  # it is gone, or was dismissed
             answer = b""
         if answer.endswith(b"\n"):

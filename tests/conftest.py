@@ -1,5 +1,6 @@
 """What several test modules share."""
 
+import os
 import shutil
 
 import pytest
@@ -7,8 +8,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def synthesis_cache(tmp_path_factory):
-    """A folder for synthesised circuits, so that the tests know each of them after its first use."""
-    return tmp_path_factory.mktemp("synthesis")
+    """A folder for synthesised circuits, so that the tests know each of them after its first use in any process."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "synthesis"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")

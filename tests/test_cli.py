@@ -215,9 +215,10 @@ def test_the_commands_that_a_report_gives_rebuild_its_points(explored):
     assert {o["layer"]: o["overflowed"] for o in simulated["overflows"]} == sums
 
 
-def test_a_narrow_terminal_shows_the_table_without_colour(explored):
+def test_a_narrow_terminal_shows_the_table_without_colour(explored, synthesis_cache):
     folder, _ = explored
-    narrow = tiny.hwsim("explore", "study.toml", "-o", "out", cwd=folder, COLUMNS="40", NO_COLOR="1")
+    own = {"HWSIM_CACHE": str(synthesis_cache), "COLUMNS": "40", "NO_COLOR": "1"}
+    narrow = tiny.hwsim("explore", "study.toml", "-o", "out", cwd=folder, **own)
     assert narrow.returncode == 0, narrow.stderr
     assert "\x1b" not in narrow.stdout + narrow.stderr
     assert max(map(len, narrow.stdout.splitlines()[:6])) <= 40

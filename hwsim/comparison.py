@@ -289,7 +289,10 @@ def compare_points(
     costs = [tuple(METRICS[name].cost(e) for name in objectives) for e in (first, second)]
     better = "first" if dominates(costs[0], costs[1]) else "second" if dominates(costs[1], costs[0]) else ""
     points = [e.point.shared._asdict() for e in (first, second)]
-    layers = [{layer.name: _layer(layer, _coder(e, layer)) for layer in e.layers} for e in (first, second)]
+    layers = [
+        {layer.name: _layer(layer, e.point.coder_of.get(layer.name, "")) for layer in e.layers}
+        for e in (first, second)
+    ]
     compared = (
         LayerComparison(name, tuple(_differing(layers[0].get(name, {}), layers[1].get(name, {}))))
         for name in dict.fromkeys([*layers[0], *layers[1]])
@@ -303,12 +306,6 @@ def compare_points(
         tuple(layer for layer in compared if layer.differences),
         better,
     )
-
-
-def _coder(evaluation: Evaluation, layer: LayerResult) -> str:
-    """Return the coder that a design chose for a layer's weights, "" where it chooses none."""
-    named = zip(evaluation.point.bits, evaluation.point.coders, strict=False)
-    return next((coder for (name, _), coder in named if name == layer.name), "")
 
 
 def _layer(layer: LayerResult, coder: str) -> dict[str, Any]:

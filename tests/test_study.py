@@ -10,7 +10,17 @@ import tiny
 from hwsim.errors import HwsimError
 from hwsim.explore.evaluation import METRICS
 from hwsim.explore.evaluation import OF_AN_ARRAY as METRICS_OF_AN_ARRAY
-from hwsim.explore.study import ArrayTable, Data, HardwareTable, MemoryTable, Space, Study, read_study
+from hwsim.explore.searches import SEARCHES
+from hwsim.explore.study import (
+    SEARCH_NAMES,
+    ArrayTable,
+    Data,
+    HardwareTable,
+    MemoryTable,
+    Space,
+    Study,
+    read_study,
+)
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
@@ -134,6 +144,10 @@ def test_a_study_of_energy_reads_back_equal():
 @given(studies)
 def test_a_study_reads_back_equal(study):
     assert Study.model_validate(tomllib.loads(study.to_toml())) == study
+
+
+def test_every_search_that_a_study_may_name_is_there():
+    assert tuple(SEARCHES) == SEARCH_NAMES
 
 
 def test_every_default_is_written(tmp_path):

@@ -610,6 +610,11 @@ def _behind_a_layer(item: IntegerLayer) -> bool:
     return _put_in(item, f"{item.layer.inputs[0]}.output")
 
 
+def _passes_on(item: IntegerLayer) -> bool:
+    """Return whether what a layer writes has the format of what it reads."""
+    return isinstance(item.layer.operator, Moving | MaxPool) or _behind_a_layer(item)
+
+
 def _before_a_reader(item: IntegerLayer) -> bool:
     return _put_in(item, f"{item.layer.name.rstrip('_').removesuffix('.input')}.input")
 
@@ -639,11 +644,9 @@ def _sources(items: Iterable[IntegerLayer]) -> dict[str, frozenset[str]]:
     """Return, for each tensor, the layers (or the input) whose requantised integers it holds."""
     sources = {INPUT: frozenset([INPUT])}
     for item in items:
-        passed = isinstance(item.layer.operator, Moving | MaxPool) or _behind_a_layer(item)
-        own = (
-            frozenset().union(*(sources[name] for name in item.layer.inputs)) if passed else {item.layer.name}
-        )
-        sources[item.layer.name] = frozenset(own)
+        passed = (sources[name] for name in item.layer.inputs)
+        own = frozenset().union(*passed) if _passes_on(item) else frozenset([item.layer.name])
+        sources[item.layer.name] = own
     return sources
 
 
@@ -655,7 +658,7 @@ def _groups(items: Iterable[IntegerLayer]) -> dict[str, str]:
     groups = {INPUT: INPUT}
     for item in items:
         layer = item.layer
-        if not isinstance(layer.operator, Moving | MaxPool) and not _behind_a_layer(item):
+        if not _passes_on(item):
             groups[layer.name] = layer.name
             continue
         joined = {groups[name] for name in layer.inputs}

@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 
 from hwsim.errors import HwsimError
 from hwsim.explore.bench import Bench
-from hwsim.explore.evaluation import Choice, Evaluation, point_texts
-from hwsim.explore.question import Alone, Layers
+from hwsim.explore.evaluation import Choice, Evaluation, Layers, point_texts
+from hwsim.explore.question import Alone
 from hwsim.explore.search import SearchSpace
 from hwsim.explore.sensitivity import tried_images
 from hwsim.explore.surrogate import Features, Posterior, Scale, features, fit

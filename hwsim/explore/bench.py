@@ -199,7 +199,7 @@ class Bench:
         study = self.study.of(point)
         moved = {item.layer: item for item in study_traffic(study, network)}
         cycles = array_cycles(study, network) if "latency" in study.asked_of_array else {}
-        packed = layer_bytes(network, codecs=coders_of(point))
+        packed = layer_bytes(network, codecs=point.coder_of)
         overflows = {item.layer: item for item in accuracy.overflows}
         energies = self._energies(network, point)
         rows = []
@@ -235,7 +235,7 @@ class Bench:
         self, item: IntegerLayer, point: DesignPoint, packed_bytes: int
     ) -> tuple[tuple[Part, ...], int]:
         """Return a layer's decoders, and the bytes of weights that move where they take ``packed_bytes`` packed."""
-        coder = coders_of(point).get(item.layer.name)
+        coder = point.coder_of.get(item.layer.name)
         if coder is None:
             return (), packed_bytes
         how = decoding(item, coder)
@@ -248,7 +248,7 @@ class Bench:
         if model is None:
             return {}
         images = self.test.images[:ENERGY_IMAGES]
-        found = layer_energies(network, images, model, coders=coders_of(point), compare=False)
+        found = layer_energies(network, images, model, coders=point.coder_of, compare=False)
         return {layer.layer: {name: fj / 1e3 for name, fj in layer.by_part.items()} for layer in found}
 
 
@@ -274,15 +274,9 @@ def array_cycles(study: Study, network: QuantizedNetwork) -> dict[str, int]:
     return {item.layer: item.cycles for item in network_memory(network, accelerator, study.minimise)}
 
 
-def coders_of(point: DesignPoint) -> dict[str, str]:
-    """Return the coder of each layer of a point; nothing where the study chooses none."""
-    named = zip((name for name, _ in point.bits), point.coders, strict=False)
-    return {name: coder for name, coder in named if coder}
-
-
 def file_bytes(network: QuantizedNetwork, point: DesignPoint) -> int:
     """Return the bytes of the compressed file of a design point's network, each layer by the point's coder."""
-    return len(compress(network, codecs=coders_of(point)))
+    return len(compress(network, codecs=point.coder_of))
 
 
 def point_bits(point: DesignPoint) -> BitConfig:

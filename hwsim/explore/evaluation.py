@@ -29,6 +29,10 @@ class Shared(NamedTuple):
     buffers: str
 
 
+Layers = tuple[tuple[str, tuple[str, ...]], ...]
+"""The texts that each layer may have, in network order."""
+
+
 @dataclass(frozen=True)
 class DesignPoint:
     """One choice in a study's space: each layer's bits, the datapath that runs them and the quantizer.
@@ -52,6 +56,12 @@ class DesignPoint:
     def shared(self) -> Shared:
         """What all of its layers share."""
         return Shared(self.datapath, self.quantizer, self.array, self.buffers)
+
+    @property
+    def coder_of(self) -> dict[str, str]:
+        """The coder of each layer that has one, by name."""
+        named = zip((name for name, _ in self.bits), self.coders, strict=False)
+        return {name: coder for name, coder in named if coder}
 
     @property
     def hardware(self) -> str:
@@ -136,6 +146,11 @@ class Evaluation:
     compared_images: int = 0
     right: str = ""
     array: ArrayResult | None = None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the compressed file that are no layer's."""
+        return self.file_bytes - sum(layer.file_bytes for layer in self.layers)
 
     @property
     def interval(self) -> tuple[float, float]:

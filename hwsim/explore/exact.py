@@ -224,7 +224,7 @@ class Guide:
         at random.
         """
         near = self._neighbours([done[place] for place in nondominated(self.measured(done))])
-        found, known = list[Place](), set(self.priced(tried))
+        found, known = list[Place](), set(self._placed(tried))
         for branch in range(len(self.prices)):
             fronts = [self.front(branch, model) for model in models]
             near[branch] = near[branch][self.prices[branch].within(near[branch])]
@@ -265,13 +265,17 @@ class Guide:
 
     def priced(self, points: Iterable[DesignPoint]) -> list[Place]:
         """Return the branch and choices of points, but of those without a price."""
+        found = self._placed(points)
+        return [(branch, own) for branch, own in found if self.prices[branch].within(np.array([own]))[0]]
+
+    def _placed(self, points: Iterable[DesignPoint]) -> list[Place]:
+        """Return the branch and choices of points of branches that have prices."""
         branches = {price.shared: branch for branch, price in enumerate(self.prices)}
-        found = [
+        return [
             (branches[point.shared], tuple(self.space.places(point)))
             for point in points
             if point.shared in branches
         ]
-        return [(branch, own) for branch, own in found if self.prices[branch].within(np.array([own]))[0]]
 
     def _quantizer(self, branch: int) -> int:
         """Return the place of a branch's quantizer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -83,6 +84,7 @@ def _prices(bench: Bench, point: DesignPoint, configurations: list[BitConfig]) -
     """Return gates, bytes per image and stored bits of configurations around a design point, [configurations, 3]."""
     study = bench.study.of(point)
 
+    @functools.cache
     def of_width(width: int) -> QuantizedNetwork:
         """Return the point's network with activations of one width."""
         bits = (
@@ -94,7 +96,7 @@ def _prices(bench: Bench, point: DesignPoint, configurations: list[BitConfig]) -
     network = of_width(8)
     choices = {name: tuple(dict.fromkeys(c[name] for c in configurations)) for name in network.bits}
     widths = {bits.activation.bits for given in choices.values() for bits in given}
-    channels = Settings.parse(point.quantizer).activation_granularity == "channel"
+    channels = Settings.parse(point.quantizer).has_channel_widths
     space = Configurations(
         network,
         choices,

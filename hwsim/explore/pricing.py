@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,19 +15,18 @@ from hwsim.cost.configurations import METRICS, Configurations, Level, Table
 from hwsim.cost.decoding import Decoding, decoding
 from hwsim.cost.memory.hierarchy import Accelerator
 from hwsim.cost.shared_array import array_tables
+from hwsim.cost.traffic import Memory
 from hwsim.datapath import multiply_accumulate
 from hwsim.errors import HwsimError
 from hwsim.explore.bench import Bench, buffers_area
-from hwsim.explore.evaluation import OF_ELEMENTS, Choice, Shared
+from hwsim.explore.evaluation import OF_ELEMENTS, Choice, Layers, Shared
 from hwsim.explore.front import alone
+from hwsim.explore.study import Study
 from hwsim.formats import Int, WeightFormat
 from hwsim.layers import Clip, Concatenate
 from hwsim.network import FloatArray, IntegerLayer, QuantizedNetwork
 from hwsim.quantize import fold_batch_norm, quantize
 from hwsim.quantize.settings import Settings
-
-Layers = Sequence[tuple[str, Sequence[str]]]
-"""The texts that each layer may have."""
 
 _FILE = "file_bytes"
 
@@ -90,8 +89,7 @@ def priced(
 ) -> dict[str, Any]:
     """Return the tables, start and bytes in float of :class:`hwsim.explore.prices.Prices` as plain data."""
     designs = _Designs(bench, shared, {name: tuple(map(Chosen.parse, texts)) for name, texts in layers})
-    study = bench.study.at(shared.array, shared.buffers)
-    memory = study.accelerator() or study.memory.value()
+    study, memory = designs.study, designs.memory
     configurations = designs.configurations(objectives)
     alive()
     tables, estimated = [], list[list[float]]()
@@ -160,13 +158,23 @@ class _Designs:
         return [choice for given in self.choices.values() for choice in given]
 
     @cached_property
+    def study(self) -> Study:
+        """The study with the designs' array and buffers."""
+        return self.bench.study.at(self.shared.array, self.shared.buffers)
+
+    @cached_property
+    def memory(self) -> Memory | Accelerator:
+        """What the designs' tensors move through."""
+        return self.study.accelerator() or self.study.memory.value()
+
+    @cached_property
     def reference(self) -> QuantizedNetwork:
         """The network with 8 bits everywhere."""
         return self._quantized(dict.fromkeys(self.choices, _Weights(Int(8))))
 
     def configurations(self, objectives: tuple[str, ...]) -> Configurations:
         """Return the designs' circuits and traffic, as far as objectives need them."""
-        study, datapath = self.bench.study.at(self.shared.array, self.shared.buffers), self.shared.datapath
+        study, datapath = self.study, self.shared.datapath
         circuits = any(_OF_CIRCUITS & set(PRICED[name]) for name in objectives)
         decodings = self._decodings()
         # Traffic says how many decoders there are.
@@ -177,7 +185,7 @@ class _Designs:
             self.reference,
             {name: [choice.bits for choice in given] for name, given in self.choices.items()},
             hardware=study.hardware.value(datapath) if circuits else None,
-            memory=(study.accelerator() or study.memory.value()) if moves else None,
+            memory=self.memory if moves else None,
             minimise=study.minimise,
             decodings=decodings,
             stored=self._stored() if own or own_widths else None,
@@ -230,12 +238,13 @@ class _Designs:
         rescale stands behind a clip depends on the range that the concatenation has.
         """
         whole = Settings.parse(self.shared.quantizer)
-        demanded = {
-            name: [whole.of_layer(choice.quantizer).of_activations for choice in given]
+        settings = {
+            name: [whole.of_layer(choice.quantizer) for choice in given]
             for name, given in self.choices.items()
         }
+        demanded = {name: [one.of_activations for one in given] for name, given in settings.items()}
         distinct = {text for given in demanded.values() for text in given}
-        channels = any("activation_granularity=channel" in text for text in distinct)
+        channels = any(one.has_channel_widths for given in settings.values() for one in given)
         kinds = {type(layer.operator) for layer in self.bench.network.layers}
         if not channels and not {Clip, Concatenate} <= kinds:
             return {}
@@ -287,10 +296,15 @@ class _Designs:
 
     def _quantized(self, weights: Mapping[str, _Weights], width: int = 8) -> QuantizedNetwork:
         """Return the network with some kinds of weights and activations of one width."""
-        network = self.bench.network
-        signed = fold_batch_norm(network).signed_inputs()
+        signed = self._signed
         bits = bit_config(
             ((name, LayerBits(weights[name].format, Int(width, signed[name]), Int(32))) for name in signed),
             {name: kind.quantizer for name, kind in weights.items() if kind.quantizer},
         )
-        return quantize(network, bits, self.bench.calibration, settings=Settings.parse(self.shared.quantizer))
+        settings = Settings.parse(self.shared.quantizer)
+        return quantize(self.bench.network, bits, self.bench.calibration, settings=settings)
+
+    @cached_property
+    def _signed(self) -> dict[str, bool]:
+        """Whether each layer with weights reads integers with a sign."""
+        return fold_batch_norm(self.bench.network).signed_inputs()

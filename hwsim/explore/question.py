@@ -13,14 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from hwsim.explore.bench import Bench
-from hwsim.explore.evaluation import DesignPoint, Shared, point_texts
+from hwsim.explore.evaluation import DesignPoint, Layers, Shared, point_texts
 from hwsim.explore.pricing import priced
 
 Alive = Callable[[], None]
 """Called at each step of an answer: a limit of time is that of one step."""
-
-Layers = tuple[tuple[str, tuple[str, ...]], ...]
-"""The texts that each layer may have, in network order."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ class Pricing:
         return replace(Branch.of(self.shared), weights=self.weights)
 
     def answer(self, bench: Bench, alive: Alive) -> Any:
-        """Return what :func:`hwsim.explore.prices.read` reads."""
+        """Return what :func:`hwsim.explore.prices.prices` reads."""
         return priced(bench, self.shared, self.layers, self.choice_of, self.objectives, alive)
 
 

@@ -311,8 +311,10 @@ class Study(_Table):
 
     def _alike(self, whole: Settings) -> bool:
         """Whether all layers of designs with a quantizer quantize activations in one way, or by whole tensors."""
-        ways = {one.of_activations for one in (whole, *map(whole.of_layer, self._layer_quantizers))}
-        return len(ways) == 1 or not any("activation_granularity=channel" in way for way in ways)
+        every = (whole, *map(whole.of_layer, self._layer_quantizers))
+        return len({one.of_activations for one in every}) == 1 or not any(
+            one.has_channel_widths for one in every
+        )
 
     @property
     def _few_arrays(self) -> bool:

@@ -168,6 +168,11 @@ class Settings:
         """The text of what says how activations are quantized, as a layer's quantizer may set it."""
         return " ".join(f"{name}={text}" for name, text in self._texts().items() if name in _OF_ACTIVATIONS)
 
+    @property
+    def has_channel_widths(self) -> bool:
+        """Whether channels of activations may have widths of their own."""
+        return self.activation_granularity == "channel"
+
     def beside(self, other: Settings) -> str:
         """Return the text of what differs from other settings."""
         theirs = other._texts()

@@ -54,7 +54,7 @@ def dominances(evaluation: Evaluation) -> list[Dominance]:
             "bytes",
             layers,
             lambda layer: [("weights and constants", layer.file_bytes)],
-            {"frame": evaluation.file_bytes - sum(layer.file_bytes for layer in layers)},
+            {"frame": evaluation.frame_bytes},
         ),
         _dominance("Multiply-accumulates", "per image", layers, lambda layer: [(layer.kind, layer.macs)]),
     ]

@@ -174,8 +174,7 @@ def _section(
     if array is not None and row.evaluation.point.array:
         chosen = Array.parse(row.evaluation.point.array)
         array = replace(array, rows=chosen.rows, columns=chosen.columns)
-    point = row.evaluation.point
-    coders = dict(zip((name for name, _ in point.bits), point.coders, strict=False))
+    coders = row.evaluation.point.coder_of
     circuits = {(name, part.part, part.circuit): part.equivalent for name, part in row.evaluation.parts}
     return Section(
         row,

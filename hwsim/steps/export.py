@@ -76,7 +76,7 @@ def _network(source: QuantizedNetwork | Path | str, point: str, data: str, image
 def _point(folder: Path, key: str, data: str, images: int, mac: str) -> Design:
     """Return a design point of an exploration, quantized again and held against what was measured."""
     # torch takes seconds to import, which a network's file does without
-    from hwsim.explore.bench import coders_of, file_bytes, open_bench
+    from hwsim.explore.bench import file_bytes, open_bench
     from hwsim.explore.folder import STUDY
     from hwsim.explore.study import read_study
     from hwsim.results import find_point, read_results
@@ -102,4 +102,4 @@ def _point(folder: Path, key: str, data: str, images: int, mac: str) -> Design:
         "Accuracy of its circuits": f"{found.correct} of {found.images} test images right",
     }
     shown = split.part(slice(images)) if images else split
-    return Design(network, shown, found.point.datapath, origin, coders_of(found.point))
+    return Design(network, shown, found.point.datapath, origin, found.point.coder_of)
